@@ -1,0 +1,307 @@
+"""Everything og_mcp raises on purpose.
+
+* OGError
+    * ConfigurationError
+    * NoWalletError (also a RuntimeError)
+    * InputError
+        * TensorError
+        * FileRefusedError
+    * NotFoundError
+        * ModelNotFoundError
+        * AmbiguousModelError
+    * ChainError
+        * WrongChainError
+        * UnsafeEndpointError
+        * InsufficientFundsError
+        * FeeCapError
+        * SimulationRevertedError
+        * TransactionRefusedError
+        * TransactionPendingError
+        * TransactionRevertedError
+        * OutputMissingError
+    * ServiceError
+        * ServiceUnreachableError
+        * ServiceTimeoutError
+        * ServiceRejectedError
+        * ServiceReplyError
+    * LocalnetError
+
+A message is one sentence with the value that is wrong; `hint` is one sentence with what to do.
+Text from outside is quoted by `quote`, never pasted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from og_mcp.types import Stage
+
+QUOTE_LIMIT: Final = 200
+"""Characters of text from outside that an error may repeat."""
+
+
+def quote(text: object) -> str:
+    """Quote text from outside: escaped, on one line, at most 200 characters of it."""
+    plain = str(text)
+    cut = plain if len(plain) <= QUOTE_LIMIT else plain[: QUOTE_LIMIT - 1] + "…"
+    return repr(cut)
+
+
+def coins(wei: int) -> str:
+    """Write an amount of wei in whole coins, exactly and without an exponent."""
+    text = f"{Decimal(wei).scaleb(-18):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+class OGError(Exception):
+    """Base class. `str()` is the whole message the model reads."""
+
+    hint: str = ""
+    """What the caller can do next; one sentence, may name another tool."""
+
+    stage: Stage = Stage.NOT_SENT
+    """How far the call had come; `not_sent` means that no money can have moved."""
+
+    def __str__(self) -> str:
+        """Join the message and the hint."""
+        return f"{super().__str__()} {self.hint}".rstrip()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with the configuration."""
+
+    variable: str
+    """Environment variable to change, e.g. `OG_RPC_URL`."""
+
+    what: str
+    """What is wrong with it; never its value when that is a secret."""
+
+    def __str__(self) -> str:
+        """Name the variable first."""
+        return f"{self.variable}: {self.what}"
+
+
+class ConfigurationError(OGError):
+    """The environment is not usable; all problems are told at once."""
+
+    problems: tuple[Problem, ...]
+    """Everything that is wrong, in the order of the variables."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"The configuration has {len(problems)} problem(s):\n{lines}")
+        self.problems = tuple(problems)
+
+
+class NoWalletError(OGError, RuntimeError):
+    """The operation signs a transaction and no key is configured."""
+
+    hint = (
+        "Set OG_PRIVATE_KEY, OG_PRIVATE_KEY_FILE or OG_KEYSTORE, or OG_NETWORK=local to try "
+        "without a key."
+    )
+
+    def __init__(self, operation: str, network: str) -> None:
+        super().__init__(f"{operation} on network {network} needs a wallet and none is configured.")
+
+
+class InputError(OGError):
+    """The caller's argument is wrong, beyond what the schema can say."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint or type(self).hint
+
+
+class TensorError(InputError):
+    """A tensor cannot go on the wire."""
+
+    tensor: str
+    """Name of the tensor, as the caller gave it."""
+
+    def __init__(self, tensor: str, reason: str, hint: str = "") -> None:
+        super().__init__(f"Tensor {quote(tensor)} {reason}.", hint)
+        self.tensor = tensor
+
+
+class FileRefusedError(InputError):
+    """A file may not be read."""
+
+    def __init__(self, path: str, reason: str, hint: str = "") -> None:
+        super().__init__(f"The file {quote(path)} was not read: {reason}.", hint)
+
+
+class NotFoundError(OGError):
+    """The network holds nothing under the given name."""
+
+
+class ModelNotFoundError(NotFoundError):
+    """The Model Hub has no such repository or version."""
+
+    def __init__(self, model_name: str, version: str = "") -> None:
+        what = f"version {quote(version)} of model" if version else "model"
+        super().__init__(f"The Model Hub has no {what} {quote(model_name)}.")
+        self.hint = "Check the spelling; get_model lists the versions of a model by its name."
+
+
+class AmbiguousModelError(NotFoundError):
+    """Several authors have a repository of that name."""
+
+    def __init__(self, model_name: str, authors: Sequence[str]) -> None:
+        names = ", ".join(quote(author) for author in authors[:10])
+        super().__init__(f"{len(authors)} authors have a model {quote(model_name)}: {names}.")
+        self.hint = "Repeat the call with author set to one of them."
+
+
+class ChainError(OGError):
+    """The chain, or a guard in front of it, answered no."""
+
+
+class WrongChainError(ChainError):
+    """The RPC serves another chain than the profile names (threats.md T4)."""
+
+    hint = "Point OG_RPC_URL at the right chain, or set OG_CHAIN_ID if that chain is meant."
+
+    def __init__(self, expected: int, actual: int, rpc: str) -> None:
+        super().__init__(
+            f"The RPC {rpc} serves chain {actual}, not {expected}; nothing was signed."
+        )
+
+
+class UnsafeEndpointError(ChainError):
+    """A signature for this network must not go to this endpoint (threats.md T5, T30)."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class InsufficientFundsError(ChainError):
+    """The balance does not cover the most that the transaction may cost."""
+
+    def __init__(self, address: str, needed: int, available: int, faucet: str = "") -> None:
+        super().__init__(
+            f"Wallet {address} holds {coins(available)} coins ({available} wei) and the transaction "
+            f"may cost {coins(needed)} ({needed} wei); nothing was sent."
+        )
+        self.needed, self.available = needed, available
+        self.hint = f"Fund it at {faucet}." if faucet else "Fund the wallet."
+
+
+class FeeCapError(ChainError):
+    """The most that the transaction may cost is above a cap; checked where it is signed."""
+
+    def __init__(self, variable: str, fee: int, cap: int) -> None:
+        super().__init__(
+            f"The fee could reach {coins(fee)} coins ({fee} wei), above the cap of {coins(cap)} "
+            f"that {variable} sets; nothing was signed."
+        )
+        self.fee, self.cap = fee, cap
+        self.hint = f"Only the operator can raise {variable}; a smaller input costs less."
+
+
+class SimulationRevertedError(ChainError):
+    """The contract refuses the call; learned from a simulation, so nothing was sent."""
+
+    hint = "Check the model CID, tensor names and shapes; get_model shows them. Nothing was paid."
+
+    def __init__(self, revert_reason: str) -> None:
+        super().__init__(f"The contract refuses this call: {quote(revert_reason)}.")
+        self.revert_reason = revert_reason
+
+
+class TransactionRefusedError(ChainError):
+    """The node did not take the transaction; nothing was paid."""
+
+    def __init__(self, reason: str, hint: str = "Nothing was paid; the call can be repeated.") -> None:
+        super().__init__(f"The node refused the transaction: {quote(reason)}.")
+        self.hint = hint
+
+
+class TransactionPendingError(ChainError):
+    """Sent, or possibly sent, and not known to be mined: never sent again under another nonce."""
+
+    stage = Stage.SENT_UNKNOWN
+
+    def __init__(self, transaction_hash: str, waited_s: float, why: str = "") -> None:
+        because = f" ({why})" if why else ""
+        super().__init__(
+            f"Transaction {transaction_hash} is not known to be mined after {waited_s:.0f} s{because}; "
+            "it may still be."
+        )
+        self.transaction_hash, self.waited_s = transaction_hash, waited_s
+        self.hint = "Look it up by its hash before repeating the call: repeating pays again."
+
+
+class TransactionRevertedError(ChainError):
+    """Mined, and the contract refused: gas is paid, there is no output."""
+
+    stage = Stage.CHARGED
+
+    def __init__(self, transaction_hash: str, revert_reason: str, fee_wei: int) -> None:
+        super().__init__(
+            f"Transaction {transaction_hash} reverted: {quote(revert_reason)}; "
+            f"its gas cost {coins(fee_wei)} coins ({fee_wei} wei)."
+        )
+        self.transaction_hash, self.revert_reason = transaction_hash, revert_reason
+        self.fee_wei = fee_wei
+        self.hint = "Repeating it unchanged would pay again."
+
+
+class OutputMissingError(ChainError):
+    """Mined, and neither the events nor the node hold an output."""
+
+    stage = Stage.CHARGED
+
+    def __init__(self, transaction_hash: str, why: str) -> None:
+        super().__init__(f"Transaction {transaction_hash} was mined without an output: {why}.")
+        self.transaction_hash = transaction_hash
+        self.hint = "Its gas is paid; repeating the call pays again."
+
+
+class ServiceError(OGError):
+    """No answer from a service, or not one we understand."""
+
+
+class ServiceUnreachableError(ServiceError):
+    """No connection: nothing was sent."""
+
+    def __init__(self, service: str, url: str) -> None:
+        super().__init__(f"The {service} at {url} cannot be reached.")
+        self.hint = "Check the network connection and the configured URL, then repeat the call."
+
+
+class ServiceTimeoutError(ServiceError):
+    """Connected, and no answer in time."""
+
+    def __init__(self, service: str, url: str, waited_s: float) -> None:
+        super().__init__(f"The {service} at {url} did not answer within {waited_s:.0f} s.")
+        self.hint = "Repeat the call later."
+
+
+class ServiceRejectedError(ServiceError):
+    """The service answered with an HTTP or JSON-RPC error."""
+
+    def __init__(self, service: str, status: int, detail: str = "") -> None:
+        said = f": {quote(detail)}" if detail else ""
+        super().__init__(f"The {service} answered {status}{said}.")
+        self.status, self.detail = status, detail
+
+
+class ServiceReplyError(ServiceError):
+    """The service answered something that its protocol does not allow."""
+
+    def __init__(self, service: str, what: str) -> None:
+        super().__init__(f"The {service} gave an answer that cannot be used: {what}.")
+
+
+class LocalnetError(OGError):
+    """The local network could not be started or used."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
