@@ -154,7 +154,7 @@ class AmbiguousModelError(NotFoundError):
     def __init__(self, model_name: str, authors: Sequence[str]) -> None:
         names = ", ".join(quote(author) for author in authors[:10])
         super().__init__(f"{len(authors)} authors have a model {quote(model_name)}: {names}.")
-        self.hint = "Repeat the call with author set to one of them."
+        self.hint = "Call get_model with author set to one of them."
 
 
 class ChainError(OGError):
@@ -217,7 +217,9 @@ class SimulationRevertedError(ChainError):
 class TransactionRefusedError(ChainError):
     """The node did not take the transaction; nothing was paid."""
 
-    def __init__(self, reason: str, hint: str = "Nothing was paid; the call can be repeated.") -> None:
+    def __init__(
+        self, reason: str, hint: str = "Nothing was paid; the call can be repeated."
+    ) -> None:
         super().__init__(f"The node refused the transaction: {quote(reason)}.")
         self.hint = hint
 

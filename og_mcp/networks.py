@@ -6,17 +6,64 @@ RPC's word (threats.md T4).
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 INFERENCE_PRECOMPILE: Final = "0x00000000000000000000000000000000000000F4"
 PERMIT2: Final = "0x000000000022D473030F116dDEE9F6B43aC78BA3"
 UPTO_PROXY: Final = "0x4020A4f3b7b90ccA423B9fabCc0CE57C6C240002"
 
 
-@dataclass(frozen=True, kw_only=True)
+def shown(url: str) -> str:
+    """Cut a URL down to scheme, host and port: the rest may hold an API key or a password."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"http", "https"}:
+        return "(a URL that cannot be shown)"
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}" if port is None else f"{parts.scheme}://{host}:{port}"
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine, by its host alone: no name is looked up."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    # A connection to the unspecified address reaches the machine that makes it.
+    return host in {"0.0.0.0", "::"} or is_loopback_host(host)  # noqa: S104 - compared, not bound
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a server that binds to this host can be reached from this machine only."""
+    host = host.removesuffix(".").lower()
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return _is_short_loopback(host)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+def _is_short_loopback(host: str) -> bool:
+    """Whether the resolver would read this as 127.0.0.0/8, as it does `127.1` or `0x7f000001`."""
+    try:
+        return socket.inet_aton(host).startswith(b"\x7f")
+    except (OSError, UnicodeError, ValueError):
+        return False
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Network:
     """Where one network's parts are and which chains they belong to."""
 
@@ -47,13 +94,25 @@ class Network:
     pay_to: frozenset[str] = frozenset()
     """Recipients of payments that are known beside the registry's payment addresses."""
 
-    sample_models: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    sample_models: tuple[Mapping[str, Any], ...] = field(default=())
     """Models that are there from the start; only the local network names them."""
+
+    def __repr__(self) -> str:
+        """Name the network; URLs may hold API keys and are cut to their origin."""
+        return f"<Network {self.name}, chain {self.chain_id}, RPC {shown(self.rpc_url)}>"
 
     @property
     def local(self) -> bool:
         """Whether this is the embedded network, whose money is not real."""
         return self.name == LOCAL
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether the chain's answers cannot be altered on their way: HTTPS, or this machine.
+
+        False on `alpha-2025`, whose RPC is plain HTTP (threats.md T30).
+        """
+        return urlsplit(self.rpc_url).scheme == "https" or is_loopback(self.rpc_url)
 
 
 LOCAL: Final = "local"
@@ -110,7 +169,13 @@ def from_ready_file(ready: Mapping[str, Any]) -> Network:
 
     Raises:
         KeyError: The file lacks a field.
+        ValueError: A URL leads to another machine (threats.md T5), or a chain id is no number.
     """
+    for name, value in ready.items():
+        if name.endswith("_url") and value and not is_loopback(str(value)):
+            raise ValueError(
+                f"{name} of the ready file is not on this machine: {shown(str(value))}"
+            )
     return Network(
         name=LOCAL,
         chain_id=int(ready["chain_id"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -24,8 +24,14 @@ class InferenceMode(IntEnum):
     ZKML = 1
     TEE = 2
 
+    @property
+    def word(self) -> InferenceModeName:
+        """The name as tools take and give it."""
+        return MODE_NAMES[self.value]
+
 
 InferenceModeName = Literal["VANILLA", "ZKML", "TEE"]
+MODE_NAMES: Final[tuple[InferenceModeName, ...]] = ("VANILLA", "ZKML", "TEE")
 CallStatus = Literal["done", "running", "failed"]
 
 Wei = Annotated[

@@ -1,0 +1,39 @@
+"""What `og-mcp serve` runs; imported once stdout is safe from what an import may print."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import anyio
+import click
+
+from og_mcp.cli._wire import Wire
+from og_mcp.client import Session
+from og_mcp.server import serve_http, serve_stdio
+
+
+def serve(environ: Mapping[str, str], wire: Wire | None) -> None:
+    """Serve MCP as the environment says, until the host hangs up or a signal comes.
+
+    Args:
+        environ: Environment variables, with the command's flags among them.
+        wire: The host's ends; None where HTTP was asked for.
+
+    Raises:
+        ConfigurationError: The environment is not usable.
+    """
+    session = Session.from_env(environ)
+    logging.basicConfig(
+        level=session.settings.log_level,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    logging.captureWarnings(capture=True)
+    if wire is not None and session.settings.transport == "stdio":
+        anyio.run(serve_stdio, session, wire.stdin, wire.stdout)
+    else:
+        anyio.run(serve_http, session, _announce)
+
+
+def _announce(endpoints: str) -> None:
+    click.echo(f"og-mcp serves {endpoints}; Ctrl-C ends it.", err=True)

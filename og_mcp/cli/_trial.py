@@ -1,0 +1,69 @@
+"""Steps of `og-mcp try`: timed, told as they happen, summed up in a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from og_mcp.errors import OGError
+
+
+class StepFailedError(Exception):
+    """A step did not hold; the message says why."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step that is over."""
+
+    name: str
+    result: str
+    seconds: float
+    held: bool
+
+    @property
+    def mark(self) -> str:
+        """A tick or a cross."""
+        return "[green]✓[/]" if self.held else "[red]✗[/]"
+
+
+@dataclass
+class Trial:
+    """The steps so far."""
+
+    console: Console
+    steps: list[Step] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def step(self, name: str) -> AsyncIterator[list[str]]:
+        """Time one step; what the body appends to the list is its result.
+
+        Raises:
+            StepFailedError: The body raised it or one of our errors.
+        """
+        said: list[str] = []
+        held, started = False, time.perf_counter()
+        try:
+            with self.console.status(name):
+                yield said
+            held = True
+        except (OGError, StepFailedError) as exc:
+            said.append(str(exc))
+            raise StepFailedError(str(exc)) from exc
+        finally:
+            done = Step(name, "\n".join(said), time.perf_counter() - started, held)
+            self.steps.append(done)
+            self.console.print(f"{done.mark} {name} [dim]{done.seconds:.2f} s[/]")
+
+    def table(self) -> Table:
+        """Sum the steps up."""
+        table = Table("", "step", "result", title="og-mcp try", title_justify="left")
+        for step in self.steps:
+            table.add_row(step.mark, step.name, escape(step.result))
+        return table

@@ -1,0 +1,41 @@
+"""`og-mcp serve`: the MCP server."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from og_mcp.cli._wire import Wire
+
+
+@click.command("serve")
+@click.option("--transport", metavar="stdio|sse|http", help="How hosts connect (stdio).")
+@click.option("--host", metavar="ADDRESS", help="Address to bind, for sse and http (127.0.0.1).")
+@click.option("--port", metavar="N", help="Port to bind, for sse and http (8000).")
+@click.option("--network", metavar="NAME", help="opengradient, alpha-2025 or local.")
+@click.option("--toolsets", metavar="A,B", help="Offer the tools of these toolsets alone (all).")
+@click.option("--read-only", is_flag=True, help="Offer only tools that change and cost nothing.")
+@click.option("--log-level", metavar="LEVEL", help="What is logged to stderr.")
+def command(read_only: bool, **options: str | None) -> None:
+    """Serve MCP to an assistant.
+
+    Each option stands for the environment variable of its name (--port: OG_PORT) and wins over it.
+    """
+    flags = {f"OG_{name.upper()}": value for name, value in options.items() if value is not None}
+    if read_only:
+        flags["OG_READ_ONLY"] = "1"
+    environ = {**os.environ, **flags}
+    wire = None if environ.get("OG_TRANSPORT") in {"http", "sse"} else _take_wire()
+
+    from og_mcp.cli._serving import serve  # noqa: PLC0415 - may print: not before the wire is taken
+
+    serve(environ, wire)
+
+
+def _take_wire() -> Wire:
+    try:
+        return Wire.take()
+    except OSError as exc:
+        message = "stdin or stdout is closed; --transport http needs neither."
+        raise click.ClickException(message) from exc

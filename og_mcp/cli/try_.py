@@ -1,0 +1,162 @@
+"""`og-mcp try`: the main job, end to end, on a local network of its own.
+
+Everything goes the way an assistant's calls go: a real MCP client starts `og-mcp serve` and calls
+its tools over stdio.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import click
+import httpx
+from anyio import to_thread
+from mcp import Client, StdioServerParameters
+from rich.console import Console
+
+from og_mcp.cli._trial import StepFailedError, Trial
+from og_mcp.client._http import mapped, open_http
+from og_mcp.client._localnet import INHERITED, read_ready_file, running_localnet
+
+MODEL_NAME: Final = "try-house-prices"
+TIMEOUT_S: Final = 300.0
+TOLERANCE: Final = 1e-5
+"""What float32 on the wire may differ by, relative to onnxruntime's own answer."""
+
+
+@click.command("try")
+def command() -> None:
+    """Run the main job on a local network: no key, no account, no real money.
+
+    Starts a local network, uploads an ONNX model to its hub, runs it in an EVM transaction through
+    the MCP tool infer, and compares the answer with onnxruntime's own. Exit 0 if each step held.
+    """
+    console = Console(highlight=False)
+    trial = Trial(console)
+    held = anyio.run(_held, trial)
+    console.print(trial.table())
+    if not held:
+        sys.exit(1)
+    console.print("Every step held. Next: add og-mcp to your assistant; the README shows how.")
+
+
+async def _held(trial: Trial) -> bool:
+    try:
+        with anyio.fail_after(TIMEOUT_S):
+            async with AsyncExitStack() as stack:
+                await _run(trial, stack)
+    except StepFailedError:
+        return False
+    except TimeoutError:
+        trial.console.print(f"Gave up after {TIMEOUT_S:.0f} s.")
+        return False
+    return True
+
+
+async def _run(trial: Trial, stack: AsyncExitStack) -> None:
+    async with trial.step("Start a local network") as said:
+        ready_file = await stack.enter_async_context(running_localnet())
+        ready = read_ready_file(ready_file)
+        said.append(f"an EVM, a model hub and inference nodes; chain {ready['chain_id']}")
+    async with trial.step("Connect an MCP client to og-mcp over stdio") as said:
+        mcp = await stack.enter_async_context(Client(_server(ready_file)))
+        tools = (await mcp.list_tools()).tools
+        said.append(f"tools: {', '.join(tool.name for tool in tools)}")
+    # Imported only here: it needs the extra whose absence the first step tells.
+    from og_mcp.cli import _trial_model  # noqa: PLC0415
+
+    content = await to_thread.run_sync(_trial_model.build)
+    async with trial.step("Create a model repository and upload an ONNX model") as said:
+        version = await _publish(ready, content)
+        said.append(f"{MODEL_NAME} {version}, {len(content)} bytes")
+    async with trial.step("Look the model up (get_model)") as said:
+        model = await _call(mcp, "get_model", model_name=MODEL_NAME)
+        file = model["versions"][-1]["files"][0]
+        said.append(f"CID {file['model_cid']}")
+    async with trial.step("Run it on chain (infer)") as said:
+        result = await _call(
+            mcp, "infer", model_cid=file["model_cid"], model_input=_trial_model.INPUT
+        )
+        said += [f"transaction {result['transaction_hash']}", f"output {result['model_output']}"]
+    async with trial.step("Compare with onnxruntime, away from the chain") as said:
+        expected = await to_thread.run_sync(_trial_model.run, content)
+        said.append(_compare(result["model_output"][_trial_model.OUTPUT_NAME], expected.tolist()))
+    async with trial.step("Find the transaction on the chain") as said:
+        said.append(await _find_on_chain(ready, result["transaction_hash"]))
+
+
+def _server(ready_file: Path) -> StdioServerParameters:
+    """Describe `og-mcp serve` on that network, without any variable of the user's configuration."""
+    env = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    env |= {"OG_NETWORK": "local", "OG_LOCALNET": str(ready_file), "OG_LOG_LEVEL": "WARNING"}
+    return StdioServerParameters(command=sys.executable, args=["-P", "-m", "og_mcp"], env=env)
+
+
+async def _call(mcp: Client, name: str, **arguments: object) -> dict[str, Any]:
+    """Call a tool and return its structured content."""
+    result = await mcp.call_tool(name, arguments)
+    if result.is_error or not isinstance(result.structured_content, dict):
+        raise StepFailedError(" ".join(getattr(part, "text", "") for part in result.content))
+    return result.structured_content
+
+
+async def _publish(ready: dict[str, Any], content: bytes) -> str:
+    """Create repository and version on the local hub, upload the file; returns the version."""
+    login = ready["hub_login"]
+    async with open_http(local=True) as http:
+        with mapped("model hub", ready["hub_url"]):
+            signed_in = await http.post(
+                f"{ready['auth_url']}?key={login['firebase_api_key']}",
+                json={
+                    "email": login["email"],
+                    "password": login["password"],
+                    "returnSecureToken": True,
+                },
+            )
+            headers = {"Authorization": f"Bearer {_json(signed_in)['idToken']}"}
+            models = f"{ready['hub_url']}/api/v0/models/"
+            body = {"name": MODEL_NAME, "description": "A perceptron made by og-mcp try."}
+            _json(await http.post(models, json=body, headers=headers))
+            versions = f"{models}{MODEL_NAME}/versions"
+            notes = {"notes": "first", "is_major": False}
+            version = _json(await http.post(versions, json=notes, headers=headers))["versionString"]
+            files = {"file": ("house_prices.onnx", content)}
+            _json(await http.post(f"{versions}/{version}/files", files=files, headers=headers))
+    return str(version)
+
+
+def _json(response: httpx.Response) -> Any:  # noqa: ANN401 - JSON
+    if response.is_error:
+        raise StepFailedError(f"{response.url.path} answered {response.status_code}")
+    return response.json()
+
+
+def _compare(ours: list[list[float]], expected: list[list[float]]) -> str:
+    pairs = [
+        (a, b)
+        for row, right in zip(ours, expected, strict=True)
+        for a, b in zip(row, right, strict=True)
+    ]
+    worst = max(abs(a - b) / max(abs(b), 1.0) for a, b in pairs)
+    if worst > TOLERANCE:
+        raise StepFailedError(f"{ours} is not {expected}")
+    return f"{len(pairs)} numbers agree (largest difference {worst:.1e})"
+
+
+async def _find_on_chain(ready: dict[str, Any], transaction_hash: str) -> str:
+    request = {"jsonrpc": "2.0", "id": 1, "method": "eth_getTransactionReceipt"}
+    async with open_http(local=True) as http:
+        with mapped("local RPC", ready["rpc_url"]):
+            answer = await http.post(
+                ready["rpc_url"], json=request | {"params": [transaction_hash]}
+            )
+    receipt = _json(answer)["result"]
+    contract = str(ready["inference_contract"])
+    if not receipt or receipt["status"] != "0x1" or receipt["to"].lower() != contract.lower():
+        raise StepFailedError(f"the chain has no successful transaction {transaction_hash}")
+    return f"block {int(receipt['blockNumber'], 16)}, {int(receipt['gasUsed'], 16)} gas"

@@ -1,0 +1,193 @@
+"""HTTP: the connection pool, and the one place where httpx errors become ours.
+
+Money depends on one distinction: `ServiceUnreachableError` means that nothing was sent, every other
+`ServiceError` that the request may have arrived.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any, Final
+
+import anyio
+import httpx
+from pydantic_core import from_json
+
+from og_mcp import __version__
+from og_mcp.errors import (
+    ServiceError,
+    ServiceRejectedError,
+    ServiceReplyError,
+    ServiceTimeoutError,
+    ServiceUnreachableError,
+)
+from og_mcp.networks import is_loopback, is_loopback_host, shown
+
+__all__ = [
+    "NOTHING_SENT",
+    "fetch_json",
+    "is_loopback",
+    "is_loopback_host",
+    "mapped",
+    "nothing_sent",
+    "open_http",
+    "shown",
+]
+
+TIMEOUT: Final = httpx.Timeout(30, connect=10)
+"""Seconds; a caller that waits for slow work says so with the request."""
+
+LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=32, keepalive_expiry=30)
+
+LOOPBACK_PATTERNS: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+"""Hosts that never stand behind a proxy; httpx takes proxies for them from the environment."""
+
+MAX_JSON_BYTES: Final = 8 * 2**20
+FETCH_LIMIT_S: Final = 60.0
+
+NOTHING_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    # httpcore 1.0 raises it while a tunnel is set up, before the request.
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+)
+"""Errors of httpx after which the service cannot have seen the request."""
+
+
+def open_http(*, local: bool = False) -> httpx.AsyncClient:
+    """Open a connection pool; the caller closes it.
+
+    Redirects are not followed: a signed transaction or a token must not travel on.
+
+    Args:
+        local: Only this machine is spoken to, so nothing is taken from the environment: neither
+            proxies nor certificate settings. Otherwise loopback hosts alone go past the proxies.
+    """
+    return httpx.AsyncClient(
+        timeout=TIMEOUT,
+        limits=LIMITS,
+        headers={"User-Agent": f"og-mcp/{__version__}"},
+        follow_redirects=False,
+        trust_env=not local,
+        mounts=dict.fromkeys(LOOPBACK_PATTERNS),
+    )
+
+
+@contextmanager
+def mapped(service: str, url: str) -> Iterator[None]:
+    """Turn what httpx raises inside into our errors.
+
+    Args:
+        service: What errors call the other side, e.g. `Model Hub`.
+        url: The address in use; only its origin is shown.
+
+    Raises:
+        ServiceUnreachableError: Nothing was sent.
+        ServiceError: The request may have arrived.
+    """
+    started = time.monotonic()
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise _error(exc, service, url, time.monotonic() - started) from exc
+
+
+def nothing_sent(exc: BaseException) -> bool:
+    """Whether the service cannot have seen the request, by our error or httpx's."""
+    return isinstance(exc, (ServiceUnreachableError, *NOTHING_SENT))
+
+
+async def fetch_json(
+    http: httpx.AsyncClient,
+    service: str,
+    url: str,
+    *,
+    params: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Any:  # noqa: ANN401 - JSON has no narrower type
+    """Get a JSON document of at most 8 MiB, within a minute.
+
+    Raises:
+        ServiceUnreachableError: No connection.
+        ServiceTimeoutError: No whole answer in time.
+        ServiceRejectedError: An HTTP status of 400 or above; `status` tells which.
+        ServiceReplyError: A redirect, too long, or no JSON.
+    """
+    try:
+        with mapped(service, url), anyio.fail_after(FETCH_LIMIT_S):
+            async with http.stream("GET", url, params=params, headers=headers) as response:
+                body = await _read(response, service)
+    except TimeoutError as exc:
+        raise ServiceTimeoutError(service, shown(url), FETCH_LIMIT_S) from exc
+    return _json(response.status_code, body, service)
+
+
+async def _read(response: httpx.Response, service: str) -> bytes:
+    body = bytearray()
+    async for part in response.aiter_bytes():
+        body += part
+        if len(body) > MAX_JSON_BYTES:
+            raise ServiceReplyError(service, f"it is longer than {MAX_JSON_BYTES} bytes")
+    return bytes(body)
+
+
+def _json(status: int, body: bytes, service: str) -> Any:  # noqa: ANN401 - JSON
+    try:
+        # Bounds the nesting by itself: web3's imports raise Python's bound so far that a deep
+        # document would crash the interpreter (py_ecc sets it to 100,000).
+        content = from_json(body)
+    except ValueError:
+        content = _UNREADABLE
+    if status >= HTTPStatus.BAD_REQUEST:
+        detail = content.get("detail", "") if isinstance(content, dict) else ""
+        raise ServiceRejectedError(service, status, detail if isinstance(detail, str) else "")
+    if status >= HTTPStatus.MULTIPLE_CHOICES:
+        raise ServiceReplyError(service, f"it redirects (status {status}), which is not followed")
+    if content is _UNREADABLE:
+        raise ServiceReplyError(service, "it is not JSON")
+    return content
+
+
+_UNREADABLE: Final = object()
+
+_Build = Callable[[Any, str, str, float], ServiceError]
+
+
+def _unreachable(_: Exception, service: str, url: str, __: float) -> ServiceError:
+    return ServiceUnreachableError(service, url)
+
+
+def _timeout(_: Exception, service: str, url: str, waited_s: float) -> ServiceError:
+    return ServiceTimeoutError(service, url, waited_s)
+
+
+def _rejected(exc: httpx.HTTPStatusError, service: str, _: str, __: float) -> ServiceError:
+    return ServiceRejectedError(service, exc.response.status_code)
+
+
+def _unusable(what: str) -> _Build:
+    return lambda _, service, *__: ServiceReplyError(service, what)
+
+
+_TABLE: Final[tuple[tuple[tuple[type[Exception], ...], _Build], ...]] = (
+    (NOTHING_SENT, _unreachable),
+    ((httpx.TimeoutException,), _timeout),
+    ((httpx.HTTPStatusError,), _rejected),
+    ((httpx.DecodingError,), _unusable("its content encoding is broken")),
+    ((httpx.TooManyRedirects,), _unusable("it redirects without end")),
+    ((httpx.TransportError,), _unusable("the connection broke before it was complete")),
+)
+"""Kinds of httpx errors and what becomes of them; the first row that fits counts."""
+
+
+def _error(
+    exc: httpx.HTTPError | httpx.InvalidURL, service: str, url: str, waited_s: float
+) -> ServiceError:
+    build = next(build for kinds, build in _TABLE if isinstance(exc, kinds))
+    return build(exc, service, shown(url), waited_s)

@@ -1,0 +1,19 @@
+"""How long the client waits; defaults fit the public network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """Seconds that are waited at most."""
+
+    rpc_s: float = 30.0
+    """For one answer of the chain's RPC."""
+
+    look_up_s: float = 15.0
+    """Until a transaction whose sending got no answer counts as unknown to the node."""
+
+    receipt_s: float = 120.0
+    """Until an accepted transaction is mined."""

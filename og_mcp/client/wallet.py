@@ -1,0 +1,186 @@
+"""The key, and the one place where transactions are signed.
+
+Every guard that must not be passed by accident stands here, right before the signature: the
+endpoint's safety (threats.md T5, T30) and the fee caps (T1).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from anyio import Lock, to_thread
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
+
+from og_mcp.errors import ConfigurationError, FeeCapError, Problem, UnsafeEndpointError
+from og_mcp.networks import Network, is_loopback, shown
+from og_mcp.settings import WalletSource
+
+FEE_CAP_VARIABLE: Final = "OG_MAX_FEE_PER_CALL"
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """A legacy transaction before its signature (the network prices gas the legacy way)."""
+
+    chain_id: int
+    nonce: int
+    to: str
+    data: bytes
+    gas_limit: int
+    gas_price: int
+    """Wei for one gas unit."""
+
+    @property
+    def max_fee(self) -> int:
+        """The most that it can cost, wei: no value travels with it."""
+        return self.gas_limit * self.gas_price
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A signed transaction; its hash is known before anything is sent."""
+
+    raw: bytes
+    transaction_hash: str
+    nonce: int
+
+
+@dataclass(frozen=True)
+class FeeGuard:
+    """What one signature may cost and where it may go."""
+
+    network: Network
+    max_fee_per_call: int
+    """Wei; the sum over all signatures of one call."""
+
+    allow_insecure: bool
+
+    def check(self, transaction: Transaction, already_signed: int) -> None:
+        """Refuse a signature that could cost too much or go astray.
+
+        Args:
+            transaction: What is to be signed.
+            already_signed: Wei that earlier signatures of the same call may still cost.
+
+        Raises:
+            FeeCapError: The sum passes the cap.
+            UnsafeEndpointError: The endpoint is not fit for this network's signatures.
+        """
+        check_endpoint(self.network, allow_insecure=self.allow_insecure)
+        fee = transaction.max_fee + already_signed
+        if fee > self.max_fee_per_call:
+            raise FeeCapError(FEE_CAP_VARIABLE, fee, self.max_fee_per_call)
+
+
+def check_endpoint(network: Network, *, allow_insecure: bool) -> None:
+    """Refuse endpoints that a real network's signature must not go to.
+
+    Raises:
+        UnsafeEndpointError: A loopback RPC (T5), or plain HTTP without OG_ALLOW_INSECURE (T30).
+    """
+    if network.local:
+        return
+    origin = shown(network.rpc_url)
+    if is_loopback(network.rpc_url):
+        raise UnsafeEndpointError(
+            f"Network {network.name} does not sign for the loopback RPC {origin}.",
+            "Use OG_NETWORK=local for a local network, or the network's own RPC.",
+        )
+    if urlsplit(network.rpc_url).scheme != "https" and not allow_insecure:
+        raise UnsafeEndpointError(
+            f"The RPC {origin} of network {network.name} is plain HTTP: nobody vouches for it.",
+            "Set OG_ALLOW_INSECURE=1 to sign for it all the same.",
+        )
+
+
+class Wallet:
+    """One key; decrypted when first needed, once.
+
+    Args:
+        source: Where the key comes from; its form is checked by the settings already.
+    """
+
+    def __init__(self, source: WalletSource) -> None:
+        self._source = source
+        self._account: LocalAccount | None = None
+        self._opening = Lock()
+
+    def __repr__(self) -> str:
+        """Name the kind of source, nothing that leads to the key."""
+        return f"<Wallet from {self._source.variable}>"
+
+    async def address(self) -> str:
+        """Return the EIP-55 address.
+
+        Raises:
+            ConfigurationError: The key cannot be read or decrypted.
+        """
+        return str((await self._open()).address)
+
+    async def sign(
+        self, transaction: Transaction, guard: FeeGuard, *, already_signed: int = 0
+    ) -> Signed:
+        """Sign one transaction, after the guard let it pass.
+
+        Raises:
+            FeeCapError: It could cost more than allowed.
+            UnsafeEndpointError: It must not go to this network's RPC.
+            ConfigurationError: The key cannot be read or decrypted.
+        """
+        guard.check(transaction, already_signed)
+        account = await self._open()
+        # Pure-Python secp256k1 takes over 10 ms.
+        signed = await to_thread.run_sync(account.sign_transaction, _fields(transaction))
+        return Signed(bytes(signed.raw_transaction), signed.hash.to_0x_hex(), transaction.nonce)
+
+    async def _open(self) -> LocalAccount:
+        async with self._opening:
+            if self._account is None:
+                # A keystore's scrypt takes seconds on purpose.
+                self._account = await to_thread.run_sync(_load, self._source)
+        return self._account
+
+
+def _fields(transaction: Transaction) -> dict[str, Any]:
+    return {
+        "chainId": transaction.chain_id,
+        "nonce": transaction.nonce,
+        "to": to_checksum_address(transaction.to),
+        "value": 0,
+        "data": transaction.data,
+        "gas": transaction.gas_limit,
+        "gasPrice": transaction.gas_price,
+    }
+
+
+def _load(source: WalletSource) -> LocalAccount:
+    try:
+        account: LocalAccount = Account.from_key(_key_of(source))
+    except (OSError, ValueError, TypeError, KeyError):
+        # Without a cause: the library's message may quote what it could not read.
+        raise ConfigurationError([Problem(source.variable, _UNREADABLE[source.kind])]) from None
+    return account
+
+
+def _key_of(source: WalletSource) -> str | bytes:
+    secret = source.secret.get_secret_value()
+    if source.kind == "key":
+        return secret
+    text = Path(secret).read_text(encoding="utf-8")
+    if source.kind == "key_file":
+        return text.strip()
+    password = source.password.get_secret_value() if source.password else ""
+    return bytes(Account.decrypt(json.loads(text), password))
+
+
+_UNREADABLE: Final = {
+    "key": "it is not a private key: 64 hexadecimal digits in the range of secp256k1",
+    "key_file": "the file cannot be read or holds no private key of 64 hexadecimal digits",
+    "keystore": "the file cannot be read, is no version 3 keystore, or OG_KEYSTORE_PASSWORD is wrong",
+}

@@ -1,0 +1,286 @@
+"""What a test may ask of a running local network: faults, counters, blocks (its `admin_url`).
+
+Bodies and answers are JSON. SERVICE is `rpc`, `base_rpc`, `node_api`, `hub`, `hub_read` or `auth`;
+CHAIN is `rpc` or `base_rpc`. What a fault looks like, and which requests it meets, is told in
+`og_mcp.localnet.faults`.
+
+* `POST /services/SERVICE/faults` a fault: 201 `{"id": n}`. `GET` lists what still waits, `DELETE`
+  forgets all of it and takes latency away.
+* `PUT /services/SERVICE/latency` `{"latency_s": 0.05}`: added to each HTTP request.
+* `GET /services/SERVICE/counters`: `{"http_requests": n, "calls": {name: n}}`; `DELETE` counts
+  from zero.
+* `POST /services/SERVICE/close`: connections are refused, open ones end, its faults are forgotten;
+  `POST /services/SERVICE/open` listens again on the same port.
+* `POST /chains/CHAIN/hold`: transactions wait; `POST /chains/CHAIN/release` mines what waits;
+  `POST /chains/CHAIN/mine` `{"blocks": 1}` mines also while held: `{"block_number": n}`.
+* `POST /chains/CHAIN/fund` `{"address": "0x...", "wei": n}`: a transfer to that address, mined at
+  once unless blocks are held: `{"transaction_hash"}`.
+* `PUT /chains/CHAIN/prices` `{"gas_price": wei, "least_gas_price": wei}`, either or both: what
+  `eth_gasPrice` says, and below which a transaction stays pending. Wei are integers here.
+* `PUT /chains/rpc/answers` with fields of `og_mcp.localnet.precompile.Answers`: where results of
+  an inference appear.
+* `POST /hub/accounts` `{"email", "password", "username", "disabled"}`: one more hub account.
+* `POST /hub/expire_tokens`: every id token ends; refresh tokens stay good.
+* `POST /reset`: all of the above as at the start, except hub accounts and what is on chain.
+
+Errors are `{"detail": text}`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from og_mcp.localnet.chain import Chain
+from og_mcp.localnet.faucet import Faucet
+from og_mcp.localnet.faults import Fault, FaultError
+from og_mcp.localnet.node_errors import NodeError
+from og_mcp.localnet.precompile import Answers
+from og_mcp.localnet.service import Service
+from og_mcp.localnet.serving import LoopbackOnly
+from og_mcp.localnet.signin import Account, Accounts
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The parts that the verbs act on."""
+
+    services: Mapping[str, Service]
+    chains: Mapping[str, Chain]
+    faucets: Mapping[str, Faucet]
+    accounts: Accounts
+
+
+def admin_app(controls: Controls) -> ASGIApp:
+    """Build the admin service; pages in a browser may not call it."""
+    services = _ServiceVerbs(controls.services)
+    chains = _ChainVerbs(controls.chains, controls.faucets)
+
+    async def reset(_request: Request) -> Response:
+        await services.reset()
+        await chains.reset()
+        return _DONE
+
+    app = Starlette(
+        routes=[
+            *services.routes(),
+            *chains.routes(),
+            *_hub_routes(controls.accounts),
+            Route("/reset", reset, methods=["POST"]),
+        ],
+        exception_handlers={HTTPException: _refused, FaultError: _bad_fault},
+    )
+    return LoopbackOnly(_NoBrowser(app))
+
+
+_DONE: Final = Response(status_code=204)
+
+
+class _NoBrowser:
+    """Refuses what carries an Origin header: tests send none, every page does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "origin" in Headers(scope=scope):
+            refusal = JSONResponse({"detail": "Not for pages in a browser"}, 403)
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+class _ServiceVerbs:
+    def __init__(self, services: Mapping[str, Service]) -> None:
+        self._services = services
+
+    def routes(self) -> list[Route]:
+        faults, counters = "/services/{service}/faults", "/services/{service}/counters"
+        return [
+            Route(faults, self.add_fault, methods=["POST"]),
+            Route(faults, self.list_faults, methods=["GET"]),
+            Route(faults, self.clear_faults, methods=["DELETE"]),
+            Route("/services/{service}/latency", self.set_latency, methods=["PUT"]),
+            Route(counters, self.get_counters, methods=["GET"]),
+            Route(counters, self.reset_counters, methods=["DELETE"]),
+            Route("/services/{service}/close", self.close, methods=["POST"]),
+            Route("/services/{service}/open", self.open, methods=["POST"]),
+        ]
+
+    async def reset(self) -> None:
+        for service in self._services.values():
+            service.faults.clear()
+            service.faults.reset_counters()
+            await service.open()
+
+    async def add_fault(self, request: Request) -> Response:
+        fault = Fault.from_json(await _json(request))
+        return JSONResponse({"id": self._service(request).faults.add(fault)}, 201)
+
+    async def list_faults(self, request: Request) -> Response:
+        return JSONResponse(self._service(request).faults.pending())
+
+    async def clear_faults(self, request: Request) -> Response:
+        self._service(request).faults.clear()
+        return _DONE
+
+    async def set_latency(self, request: Request) -> Response:
+        seconds = (await _json(request)).get("latency_s")
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < 0:
+            raise HTTPException(400, "latency_s is a number of seconds")
+        self._service(request).faults.latency_s = float(seconds)
+        return _DONE
+
+    async def get_counters(self, request: Request) -> Response:
+        return JSONResponse(self._service(request).faults.counters())
+
+    async def reset_counters(self, request: Request) -> Response:
+        self._service(request).faults.reset_counters()
+        return _DONE
+
+    async def close(self, request: Request) -> Response:
+        await self._service(request).close()
+        return _DONE
+
+    async def open(self, request: Request) -> Response:
+        await self._service(request).open()
+        return _DONE
+
+    def _service(self, request: Request) -> Service:
+        return _named(self._services, request.path_params["service"])
+
+
+class _ChainVerbs:
+    def __init__(self, chains: Mapping[str, Chain], faucets: Mapping[str, Faucet]) -> None:
+        self._chains = chains
+        self._faucets = faucets
+        self._prices = {name: _prices(chain) for name, chain in chains.items()}
+        self._answers = {name: chain.answers for name, chain in chains.items()}
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/chains/{chain}/hold", self.hold, methods=["POST"]),
+            Route("/chains/{chain}/release", self.release, methods=["POST"]),
+            Route("/chains/{chain}/mine", self.mine, methods=["POST"]),
+            Route("/chains/{chain}/fund", self.fund, methods=["POST"]),
+            Route("/chains/{chain}/prices", self.set_prices, methods=["PUT"]),
+            Route("/chains/{chain}/answers", self.set_answers, methods=["PUT"]),
+        ]
+
+    async def reset(self) -> None:
+        for name, chain in self._chains.items():
+            chain.answers = self._answers[name]
+            for price, wei in self._prices[name].items():
+                setattr(chain, price, wei)
+            await chain.in_order(chain.release_blocks)
+
+    async def hold(self, request: Request) -> Response:
+        chain = self._chain(request)
+        await chain.in_order(chain.hold_blocks)
+        return _DONE
+
+    async def release(self, request: Request) -> Response:
+        chain = self._chain(request)
+        await chain.in_order(chain.release_blocks)
+        return _DONE
+
+    async def mine(self, request: Request) -> Response:
+        chain = self._chain(request)
+        blocks = _whole((await _json(request)).get("blocks", 1), "blocks")
+        return JSONResponse({"block_number": await chain.in_order(chain.mine, blocks)})
+
+    async def fund(self, request: Request) -> Response:
+        chain, body = self._chain(request), await _json(request)
+        faucet = _named(self._faucets, request.path_params["chain"])
+        address, wei = str(body.get("address")), _whole(body.get("wei"), "wei")
+        try:
+            sent = await chain.in_order(faucet.fund, address, wei)
+        except (ValueError, NodeError) as error:
+            raise HTTPException(400, str(error)) from error
+        return JSONResponse({"transaction_hash": sent})
+
+    async def set_prices(self, request: Request) -> Response:
+        chain = self._chain(request)
+        for name, wei in (await _json(request)).items():
+            if name not in _prices(chain):
+                raise HTTPException(400, f"There is no price {name!r}")
+            setattr(chain, name, _whole(wei, name))
+        return _DONE
+
+    async def set_answers(self, request: Request) -> Response:
+        chain = self._chain(request)
+        try:
+            chain.answers = Answers.from_json(await _json(request))
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from error
+        return _DONE
+
+    def _chain(self, request: Request) -> Chain:
+        return _named(self._chains, request.path_params["chain"])
+
+
+def _hub_routes(accounts: Accounts) -> list[Route]:
+    async def add_account(request: Request) -> Response:
+        try:
+            accounts.add(Account(**await _json(request)))
+        except TypeError as error:
+            raise HTTPException(400, str(error)) from error
+        return _DONE
+
+    async def expire_tokens(_request: Request) -> Response:
+        accounts.expire_id_tokens()
+        return _DONE
+
+    return [
+        Route("/hub/accounts", add_account, methods=["POST"]),
+        Route("/hub/expire_tokens", expire_tokens, methods=["POST"]),
+    ]
+
+
+def _prices(chain: Chain) -> dict[str, int]:
+    return {"gas_price": chain.gas_price, "least_gas_price": chain.least_gas_price}
+
+
+def _named(parts: Mapping[str, T], name: str) -> T:
+    if name not in parts:
+        raise HTTPException(404, f"There is no {name!r}, only {', '.join(parts)}")
+    return parts[name]
+
+
+def _whole(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise HTTPException(400, f"{name} is a whole number")
+    return value
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    raw = await request.body()
+    try:
+        body = json.loads(raw) if raw else {}
+    except ValueError as error:
+        raise HTTPException(400, "The body is not JSON") from error
+    if not isinstance(body, dict):
+        raise HTTPException(400, "The body is not a JSON object")
+    return body
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return JSONResponse({"detail": error.detail}, error.status_code)
+
+
+async def _bad_fault(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error)}, 400)

@@ -1,0 +1,69 @@
+"""The command line of the local network."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import click
+
+from og_mcp.localnet import options
+from og_mcp.localnet.lifetime import Lifetime
+from og_mcp.localnet.options import Options
+
+_NEEDED: Final = ("eth", "onnx", "onnxruntime", "python_multipart", "starlette", "uvicorn")
+"""Modules that the extra `local` brings."""
+
+_PORT: Final = click.IntRange(0, 65535)
+_CHAIN_ID: Final = click.IntRange(1, 2**53 - 1)
+
+
+@click.command("localnet")
+@click.option("--port", type=_PORT, default=0, help="Port of the JSON-RPC (a free one).")
+@click.option(
+    "--ready-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write URLs, keys and sample models here as JSON once all of it answers (stdout).",
+)
+@click.option("--chain-id", type=_CHAIN_ID, default=options.CHAIN_ID, show_default=True)
+@click.option("--base-chain-id", type=_CHAIN_ID, default=options.BASE_CHAIN_ID, show_default=True)
+@click.option(
+    "--session-idle",
+    "session_idle_s",
+    type=click.FloatRange(0, min_open=True),
+    default=options.SESSION_IDLE_S,
+    show_default=True,
+    metavar="S",
+    help="Seconds after which an unused gateway session ends.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep model repositories here (nothing is kept).",
+)
+@click.option("--owner-stdin", is_flag=True, help="End when standard input closes.")
+def localnet(*, owner_stdin: bool, **given: object) -> None:
+    """Run the local network alone, for other clients and tests.
+
+    No account, no key, no real money; it binds loopback only. Ctrl-C ends it. The chain is new at
+    every start, with --data-dir too.
+    """
+    lifetime = Lifetime()
+    if owner_stdin:
+        lifetime.end_with_stdin()
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise click.ClickException(
+            f"The local network needs {', '.join(missing)}: pip install 'og-mcp[local]'"
+        )
+    from og_mcp.localnet.network import run  # noqa: PLC0415 - there only with the extra
+    from og_mcp.localnet.service import PortTakenError  # noqa: PLC0415 - as above
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        asyncio.run(run(Options(**given), lifetime))  # type: ignore[arg-type] # click checked them
+    except PortTakenError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,188 @@
+"""Faults that a test asks the local network to show, and what it counts.
+
+A fault waits for a request whose name matches, shows itself `times` times and is gone. The name of
+a JSON-RPC call is its method, also inside a batch; the name of any other request is
+`SERVICE METHOD PATH`, e.g. `hub GET /api/v0/models`. Patterns are those of `fnmatch`: `eth_*`.
+
+As JSON (what the admin service takes and gives) a fault is an object:
+
+```
+{"method": "eth_sendRawTransaction",   which requests; a pattern
+ "action": "error",                    one of the actions below
+ "when": "before",                     before the request is carried out, or "after" it was
+ "times": 1, "skip": 0,                shown so often, after so many matches were let through
+ "delay_s": 0.0}                       waited first, with any action
+```
+
+and, by action:
+
+* `error`: a JSON-RPC error of `code`, `message` and (unless null) `data`. Other services answer
+  with `status` and `{"detail": message}`.
+* `result`: `result` in place of the true one; with `before` the request is not carried out.
+* `status`: the whole HTTP answer has `status` and the text `body`.
+* `drop`: the connection closes without an answer.
+* `hang`: no answer until the client leaves, the faults are cleared, or `limit_s` has passed;
+  then the connection closes.
+* `delay`: nothing but `delay_s`.
+
+Inside a batch, `status`, `drop` and `hang` end the whole HTTP request: what stands before the
+faulty call was carried out, what stands behind it was not.
+
+Verbs for the admin service: `Faults.add(Fault.from_json(body))`, `Faults.pending()`,
+`Faults.clear()`, `Faults.latency_s` (read and write), `Faults.counters()`,
+`Faults.reset_counters()`. The chain's own verbs are in `chain.Chain`: `hold_blocks()`,
+`release_blocks()`, `mine(blocks)`, `gas_price`, `least_gas_price`, `answers`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from fnmatch import fnmatchcase
+from typing import Any, Final, Literal, get_args
+
+import anyio
+
+Action = Literal["error", "result", "status", "drop", "hang", "delay"]
+When = Literal["before", "after"]
+
+LONGEST_HANG_S: Final = 600.0
+
+
+class FaultError(ValueError):
+    """A fault was described in a way that cannot be carried out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One way to go wrong; the fields are told in the module's docstring."""
+
+    method: str
+    action: Action
+    when: When = "before"
+    times: int = 1
+    skip: int = 0
+    delay_s: float = 0.0
+    code: int = -32000
+    message: str = "fault asked for by the admin service"
+    data: Any = None
+    result: Any = None
+    status: int = 500
+    body: str = ""
+    limit_s: float = LONGEST_HANG_S
+
+    @classmethod
+    def from_json(cls, value: object) -> Fault:
+        """Read a fault from its JSON object.
+
+        Raises:
+            FaultError: A field is unknown, missing, or not of its kind.
+        """
+        if not isinstance(value, Mapping):
+            raise FaultError("a fault is a JSON object")
+        kinds = {field.name: _KINDS[str(field.type)] for field in fields(cls)}
+        for name, given in value.items():
+            if name not in kinds:
+                raise FaultError(f"a fault has no field {name!r}; it has {', '.join(kinds)}")
+            if not _is_a(given, kinds[name]):
+                raise FaultError(f"{name} cannot be {given!r}")
+        for name in ("method", "action"):
+            if name not in value:
+                raise FaultError(f"a fault needs {name}")
+        return cls(**value)
+
+    def as_json(self) -> dict[str, Any]:
+        """Write the fault as the object `from_json` reads."""
+        return asdict(self)
+
+    def matches(self, name: str, when: When) -> bool:
+        """Whether this fault is for the request `name` at this moment."""
+        return self.when == when and fnmatchcase(name, self.method)
+
+
+_KINDS: Final[Mapping[str, tuple[object, ...]]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (float, int),
+    "Any": (object,),
+    "Action": get_args(Action),
+    "When": get_args(When),
+}
+
+
+def _is_a(value: object, kinds: tuple[object, ...]) -> bool:
+    if isinstance(value, bool) and object not in kinds:
+        return False
+    if isinstance(value, (int, float)) and value < 0 and object not in kinds:
+        # Only JSON-RPC error codes are negative, and `code` is checked as any other integer.
+        return int in kinds and float not in kinds
+    return any(isinstance(value, k) if isinstance(k, type) else value == k for k in kinds)
+
+
+class Faults:
+    """The faults that are waiting, added latency, and counters; one for each chain or service."""
+
+    latency_s: float = 0.0
+    """Seconds added to every HTTP request, before it is read."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, Fault] = {}
+        self._next_id = 1
+        self._requests = 0
+        self._calls: Counter[str] = Counter()
+        self._released = anyio.Event()
+
+    def add(self, fault: Fault) -> int:
+        """Let a fault wait for its request; returns its id."""
+        number = self._next_id
+        self._next_id += 1
+        self._waiting[number] = fault
+        return number
+
+    def pending(self) -> list[dict[str, Any]]:
+        """List the faults that still wait, oldest first, with their `id`."""
+        return [{"id": number, **fault.as_json()} for number, fault in self._waiting.items()]
+
+    def clear(self) -> None:
+        """Forget all faults, take away latency, and let go of requests that hang."""
+        self._waiting.clear()
+        self.latency_s = 0.0
+        self._released.set()
+        self._released = anyio.Event()
+
+    def take(self, name: str, when: When) -> Fault | None:
+        """Return the oldest fault that is due for this request, and count it as shown once."""
+        for number, fault in self._waiting.items():
+            if not fault.matches(name, when):
+                continue
+            if fault.skip:
+                self._waiting[number] = replace(fault, skip=fault.skip - 1)
+                continue
+            if fault.times > 1:
+                self._waiting[number] = replace(fault, times=fault.times - 1)
+            else:
+                del self._waiting[number]
+            return fault
+        return None
+
+    async def until_released(self) -> None:
+        """Wait until `clear` is called."""
+        await self._released.wait()
+
+    def count_request(self) -> None:
+        """Count one HTTP request."""
+        self._requests += 1
+
+    def count_call(self, name: str) -> None:
+        """Count one call by its name; a batch of three counts three."""
+        self._calls[name] += 1
+
+    def counters(self) -> dict[str, Any]:
+        """Return `{"http_requests": int, "calls": {name: int}}` since the last reset."""
+        return {"http_requests": self._requests, "calls": dict(self._calls)}
+
+    def reset_counters(self) -> None:
+        """Count from zero again."""
+        self._requests = 0
+        self._calls.clear()

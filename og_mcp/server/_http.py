@@ -1,0 +1,107 @@
+"""The HTTP application: streamable HTTP at /mcp and SSE at /sse, behind one guard."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import uvicorn
+from mcp.server import MCPServer
+from mcp.server.sse import SseServerTransport
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from og_mcp.client import Session
+from og_mcp.errors import ConfigurationError, Problem
+from og_mcp.server._guard import Guard, HostRule
+from og_mcp.server._server import build_server, serve_connection
+
+# The guard in front checks Host and Origin of every path, by one rule.
+_GUARDED: Final = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+
+GRACE_S: Final = 2
+"""Seconds that running requests have to end once the server is told to."""
+
+
+def http_app(session: Session, *, sse_only: bool = False) -> ASGIApp:
+    """Make the ASGI application: `/mcp` and `/sse` with its `/messages/`, or `/sse` alone.
+
+    Its lifespan opens the session and closes it. Every request passes the guard: Host and Origin
+    always, the bearer token where settings hold one.
+    """
+    settings, server = session.settings, build_server(session)
+    streamable = server.streamable_http_app(transport_security=_GUARDED)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with server.session_manager.run():
+            yield
+
+    routes = [*_sse_routes(server), *([] if sse_only else streamable.routes)]
+    token = settings.http_token.get_secret_value() if settings.http_token else ""
+    return Guard(Starlette(routes=routes, lifespan=lifespan), HostRule.of(settings.host), token)
+
+
+def _sse_routes(server: MCPServer[Session]) -> list[BaseRoute]:
+    transport = SseServerTransport("/messages/", security_settings=_GUARDED)
+
+    class Endpoint:
+        """An ASGI application: mcp's own endpoint answers a second time when the stream ends."""
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            async with transport.connect_sse(scope, receive, send) as streams:
+                await serve_connection(server, *streams)
+
+    return [
+        Route("/sse", Endpoint(), methods=["GET"]),
+        Mount("/messages/", transport.handle_post_message),
+    ]
+
+
+async def serve_http(session: Session, announce: Callable[[str], None]) -> None:
+    """Serve MCP over HTTP until SIGINT or SIGTERM.
+
+    Args:
+        session: Opened with the server, closed with it; its settings hold host, port and token.
+        announce: Called with the endpoints, in words, once the port is taken.
+
+    Raises:
+        ConfigurationError: Host and port cannot be bound.
+    """
+    settings = session.settings
+    sse_only = settings.transport == "sse"
+    listener = _listen(settings.host, settings.port)
+    config = uvicorn.Config(
+        http_app(session, sse_only=sse_only),
+        log_config=None,
+        access_log=False,  # the path of an SSE message holds its session id
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn sends a signal that it caught once more when it is done; this ends us cleanly.
+        signal.signal(number, lambda *_: None)
+    announce(f"http://{_authority(listener)}{'/sse' if sse_only else '/mcp and /sse'}")
+    await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as exc:
+        reason = (exc.strerror or "unknown").partition(" (")[0]
+        what = f"{host} port {port} cannot be used: {reason}"
+        raise ConfigurationError([Problem("OG_HOST, OG_PORT", what)]) from exc
+
+
+def _authority(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,97 @@
+"""One MCP server on one session, the same for every transport and protocol version."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Final, Literal, cast
+
+import anyio
+from mcp.server import CacheHint, MCPServer, Server
+
+from og_mcp import __version__, tools
+from og_mcp.client import Session
+from og_mcp.server._resources import resources
+
+if TYPE_CHECKING:
+    # Not public in mcp, and needed for nothing but the annotation.
+    from mcp.shared._stream_protocols import ReadStream, WriteStream
+    from mcp.shared.message import SessionMessage
+
+CLOSING_S: Final = 10.0
+"""Seconds that closing the session may take when the server is being cancelled."""
+
+_INSTRUCTIONS: Final = (
+    "Runs AI models on the OpenGradient network and returns results with their proof. "
+    "infer runs an ONNX model on chain and pays gas; get_model and list_files show models, "
+    "content ids and tensor names; status shows network, wallet, caps and what is missing. "
+    "og://network describes the network in use; on the local one it also names sample models."
+)
+
+# The listings change only with the program, and are the same for everyone.
+_LISTING: Final = CacheHint(ttl_ms=300_000, scope="public")
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+Lifespan = Callable[[MCPServer[Session]], AbstractAsyncContextManager[Session]]
+
+
+def build_server(session: Session) -> MCPServer[Session]:
+    """Assemble the MCP server that answers through `session`.
+
+    The server opens the session with its first connection and closes it after the last one; an
+    HTTP application counts as one connection for as long as it runs.
+
+    Args:
+        session: Not opened yet; its settings choose the tools (`toolsets`, `read_only`).
+    """
+    settings = session.settings
+    return MCPServer(
+        "og-mcp",
+        title="OpenGradient",
+        version=__version__,
+        instructions=_INSTRUCTIONS,
+        website_url="https://hub.opengradient.ai",
+        tools=list(tools.select(settings.toolsets, read_only=settings.read_only)),
+        resources=resources(session),
+        lifespan=_shared(session),
+        log_level=cast("LogLevel", settings.log_level),
+        cache_hints={
+            "server/discover": _LISTING,
+            "tools/list": _LISTING,
+            "resources/list": _LISTING,
+            "resources/templates/list": _LISTING,
+            "prompts/list": _LISTING,
+        },
+    )
+
+
+def _shared(session: Session) -> Lifespan:
+    # mcp enters the lifespan once for every SSE connection: only the outermost entry owns.
+    users = 0
+
+    @asynccontextmanager
+    async def lifespan(_: MCPServer[Session]) -> AsyncIterator[Session]:
+        nonlocal users
+        if users == 0:
+            await session.__aenter__()
+        users += 1
+        try:
+            yield session
+        finally:
+            users -= 1
+            if users == 0:
+                with anyio.move_on_after(CLOSING_S, shield=True):
+                    await session.__aexit__(None, None, None)
+
+    return lifespan
+
+
+async def serve_connection(
+    server: MCPServer[Session],
+    reader: ReadStream[SessionMessage | Exception],
+    writer: WriteStream[SessionMessage],
+) -> None:
+    """Serve one connection on its streams, until the client ends it."""
+    # mcp has no public way yet to serve an MCPServer on given streams.
+    lowlevel: Server[Session] = server._lowlevel_server  # noqa: SLF001
+    await lowlevel.run(reader, writer, lowlevel.create_initialization_options())

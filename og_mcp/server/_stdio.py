@@ -1,0 +1,132 @@
+"""The stdio transport: two descriptors, taken away from everyone else in the process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Thread
+from typing import Final, Self, TypeVar, cast
+
+import anyio
+from anyio import AsyncFile, CancelScope
+from anyio.lowlevel import checkpoint
+from mcp.server.stdio import stdio_server
+
+from og_mcp.client import Session
+from og_mcp.server._server import build_server, serve_connection
+
+T = TypeVar("T")
+
+_CHUNK: Final = 1 << 16
+
+
+async def _abandonable(work: Callable[[], T]) -> T:
+    """Run blocking `work` in a thread that neither a cancellation nor the exit waits for.
+
+    anyio's worker threads are joined when the interpreter ends, so a host that keeps its end of
+    stdin open without writing would keep a server alive that was told to stop.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: OSError | None) -> None:
+        if outcome.done():
+            return
+        if error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(cast("T", result))
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except OSError as exc:
+            error = exc
+        # The loop is closed once the call was abandoned.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, result, error)
+
+    Thread(target=run, daemon=True).start()
+    return await outcome
+
+
+class _Lines:
+    """The lines that arrive on a descriptor, decoded."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._tail: list[bytes] = []
+        self._ready: list[bytes] = []
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        while not self._ready and not self._ended:
+            self._take(await _abandonable(lambda: os.read(self._descriptor, _CHUNK)))
+        if not self._ready:
+            raise StopAsyncIteration
+        return self._ready.pop().decode(errors="replace")
+
+    def _take(self, chunk: bytes) -> None:
+        self._ended = not chunk
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*self._tail, lines[0]])
+            self._tail.clear()
+        self._tail.append(rest)
+        self._ready = lines[::-1]
+
+
+class _Writer:
+    """Writes text to a descriptor, whole."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    async def write(self, text: str) -> None:
+        try:
+            await _abandonable(lambda: self._write(text.encode()))
+        except BrokenPipeError:
+            # The host is gone; mcp ends its writer quietly on this one.
+            raise anyio.ClosedResourceError from None
+
+    async def flush(self) -> None:
+        await checkpoint()
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+
+async def serve_stdio(session: Session, stdin: int, stdout: int) -> None:
+    """Serve MCP on two descriptors until the host closes `stdin`, or SIGINT or SIGTERM.
+
+    Args:
+        session: Opened with the connection, closed with it.
+        stdin: Descriptor that requests are read from.
+        stdout: Descriptor that answers are written to; nothing else may write there.
+    """
+    server = build_server(session)
+    reader, writer = cast("AsyncFile[str]", _Lines(stdin)), cast("AsyncFile[str]", _Writer(stdout))
+    async with anyio.create_task_group() as group:
+        group.start_soon(_cancel_on_signal, group.cancel_scope)
+        async with stdio_server(reader, writer) as streams:
+            await serve_connection(server, *streams)
+        group.cancel_scope.cancel()
+
+
+async def _cancel_on_signal(scope: CancelScope) -> None:
+    if sys.platform == "win32":
+        return
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+            return

@@ -1,0 +1,212 @@
+"""Settings: everything the operator decides, read once from environment variables.
+
+The variables are interface.md section 2. All are checked together, those of features that come
+later too; one error tells every problem. No message, repr or traceback shows a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import SecretStr
+
+from og_mcp.errors import ConfigurationError
+from og_mcp.networks import LOCAL, NETWORKS, Network
+from og_mcp.settings._rules import BASE_KEY, KEYS, OVERRIDES, Draft, broken
+from og_mcp.settings._variables import PREFIX, TOOLSETS, VARIABLES, place, read, unknown
+
+__all__ = ["TOOLSETS", "VARIABLES", "Settings", "WalletKind", "WalletSource"]
+
+WalletKind = Literal["key", "key_file", "keystore"]
+
+_KIND_OF: Final[Mapping[str, WalletKind]] = {
+    "OG_PRIVATE_KEY": "key",
+    "OG_PRIVATE_KEY_FILE": "key_file",
+    "OG_KEYSTORE": "keystore",
+}
+
+_FIELD_OF: Final[Mapping[str, str]] = {
+    BASE_KEY: "base_key",
+    "OG_LOCALNET": "localnet_ready_file",
+}
+"""Variables whose field is not their own name in small letters without the prefix."""
+
+_ACCOUNT: Final = ("OG_EMAIL", "OG_PASSWORD", "FIREBASE_API_KEY")
+_COMPOSED: Final = frozenset(
+    {"OG_NETWORK", *KEYS, "OG_KEYSTORE_PASSWORD", BASE_KEY, *_ACCOUNT, *OVERRIDES}
+)
+"""Variables that do not become a field each by themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalletSource:
+    """Where the wallet's key comes from; the key itself is opened when first needed."""
+
+    kind: WalletKind
+    secret: SecretStr
+    """The key for kind `key`, else the path of the file that holds it."""
+
+    password: SecretStr | None = None
+    """What opens a keystore."""
+
+    @property
+    def variable(self) -> str:
+        """The variable that configured it."""
+        return next(name for name, kind in _KIND_OF.items() if kind == self.kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the operator decided. Amounts are in base units (10**18 to a coin)."""
+
+    network_name: str
+    network: Network | None = None
+    """The profile with overrides applied; `None` for `local`: known once that runs."""
+
+    rpc_overridden: bool = False
+    wallet: WalletSource | None = None
+    """`None` without a key, and on `local`, where a configured key is never used."""
+
+    base_key: SecretStr | None = None
+    """The key that pays OPG on Base, where it is another one; `None` on `local`."""
+
+    email: str = field(default="", repr=False)
+    """With `password` and `firebase_api_key` the hub account; none of them on `local`."""
+
+    password: SecretStr | None = None
+    firebase_api_key: SecretStr | None = None
+    localnet_ready_file: Path | None = None
+    allow_insecure: bool = False
+    tee_pcr: tuple[str, ...] = ()
+    rpc_urls: tuple[str, ...] = field(default=(), repr=False)
+    max_per_call: int = 5 * 10**17
+    """Cap on OPG for one call."""
+
+    max_per_day: int = 5 * 10**18
+    """Cap on OPG for 24 hours."""
+
+    max_fee_per_call: int = 10**16
+    """Cap on native-coin fees of one call, wei."""
+
+    max_fee_per_day: int = 5 * 10**16
+    """Cap on native-coin fees of 24 hours, per chain, wei."""
+
+    confirm_above: int = 10**17
+    """OPG above which a person is asked first."""
+
+    upload_roots: tuple[Path, ...] = ()
+    """Folders that files may be read from."""
+
+    data_dir: Path
+    secret_paths: tuple[Path, ...] = ()
+    """What no tool may read: the data folder, key files, keystores, ready files."""
+
+    receipts: str = "full"
+    journal_url: SecretStr | None = None
+    """A database's URL, which may hold its password; `None`: SQLite in the data folder."""
+
+    wait_s: float = 45.0
+    """Seconds that a tool waits before it hands back a running call."""
+
+    images: str = "preview"
+    models: tuple[str, ...] = ()
+    local_llm_url: str = field(default="", repr=False)
+    toolsets: tuple[str, ...] = TOOLSETS
+    read_only: bool = False
+    log_level: str = "INFO"
+    transport: str = "stdio"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    http_token: SecretStr | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether the embedded network is used, which moves no real money."""
+        return self.network_name == LOCAL
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the settings.
+
+        Args:
+            environ: Environment variables; an empty value counts as not set. Names without the
+                prefix `OG_` are left alone, `FIREBASE_API_KEY` excepted.
+
+        Raises:
+            ConfigurationError: Something is wrong; holds every problem there is.
+        """
+        values, problems = read(environ)
+        draft = Draft(values, {*values, *(problem.variable for problem in problems)})
+        problems += [*unknown(environ), *broken(draft)]
+        if problems:
+            raise ConfigurationError(sorted(problems, key=place))
+        return cls(**_fields(draft))
+
+
+def _fields(draft: Draft) -> dict[str, Any]:
+    """Turn checked values into the fields of Settings; what is not set keeps its default."""
+    values = draft.values
+    fields = {_field(name): value for name, value in values.items() if name not in _COMPOSED}
+    fields["network_name"] = draft.network_name
+    if draft.network_name != LOCAL:
+        fields |= _public_fields(draft)
+    elif "OG_UPLOAD_ROOTS" not in values and values.get("OG_TRANSPORT", "stdio") == "stdio":
+        fields["upload_roots"] = _working_folder()
+    if "data_dir" not in fields:
+        fields["data_dir"] = _default_data_dir()
+    files = (values.get(name) for name in ("OG_PRIVATE_KEY_FILE", "OG_KEYSTORE", "OG_LOCALNET"))
+    fields["secret_paths"] = (fields["data_dir"], *filter(None, files))
+    return fields
+
+
+def _field(variable: str) -> str:
+    return _FIELD_OF.get(variable, variable.removeprefix(PREFIX).lower())
+
+
+def _public_fields(draft: Draft) -> dict[str, Any]:
+    """Collect what only a real network is given: its record, keys and account."""
+    values, network = draft.values, _network(draft)
+    given = {_field(name): values[name] for name in (BASE_KEY, *_ACCOUNT) if name in values}
+    overridden = network.rpc_url != NETWORKS[network.name].rpc_url
+    return given | {"network": network, "rpc_overridden": overridden, "wallet": _wallet(values)}
+
+
+def _network(draft: Draft) -> Network:
+    profile = NETWORKS[draft.network_name]
+    given = OVERRIDES.keys() & draft.values
+    changes = {OVERRIDES[name]: draft.values[name] for name in given}
+    network = replace(profile, **changes)
+    if network.chain_id != profile.chain_id:
+        # The public explorer and faucet know nothing of another chain.
+        network = replace(network, explorer_tx_url="", faucet_url="")
+    return network
+
+
+def _wallet(values: Mapping[str, Any]) -> WalletSource | None:
+    for name, kind in _KIND_OF.items():
+        if name in values:
+            value = values[name]
+            secret = value if isinstance(value, SecretStr) else SecretStr(str(value))
+            return WalletSource(
+                kind=kind, secret=secret, password=values.get("OG_KEYSTORE_PASSWORD")
+            )
+    return None
+
+
+def _working_folder() -> tuple[Path, ...]:
+    """Return the working folder, unless that is the home folder or above it (threats.md T26)."""
+    try:
+        here, home = Path.cwd().resolve(), Path.home().resolve()
+    except (OSError, RuntimeError):
+        return ()
+    return () if home.is_relative_to(here) else (here,)
+
+
+def _default_data_dir() -> Path:
+    # Imported here because it is needed only where OG_DATA_DIR is not set.
+    import platformdirs  # noqa: PLC0415 - see the line above
+
+    return platformdirs.user_data_path("og-mcp", appauthor=False)

@@ -1,0 +1,118 @@
+"""The one seam between og_mcp and MCP: how a coroutine becomes a tool."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+from mcp.server.mcpserver import Context, Resolve
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.tools import Tool as MCPTool
+from mcp.types import CallToolResult, TextContent, ToolAnnotations
+from pydantic import ConfigDict, ValidationError
+
+from og_mcp.client import Session
+from og_mcp.errors import OGError
+from og_mcp.tools._refusal import refusal
+from og_mcp.tools._schema import without_titles
+from og_mcp.types import Shape
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Shape)
+
+Call = Context[Session, Any]
+"""Parameter type of a tool that reports progress; absent from its input schema."""
+
+
+def _session_of(call: Call) -> Session:
+    return call.request_context.lifespan_context
+
+
+OG = Annotated[Session, Resolve(_session_of)]
+"""Parameter type of a tool that talks to the network; absent from its input schema."""
+
+
+class Tool(MCPTool):
+    """A tool that refuses what its schema does not allow, in our own words."""
+
+    toolset: str = ""
+    """The group that `--toolsets` switches on."""
+
+    async def run(
+        self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False
+    ) -> Any:  # noqa: ANN401 - the overridden signature
+        """Run the tool; on success a `Shape`, or with `convert_result` what goes on the wire."""
+        try:
+            result = await super().run(arguments, context)
+        except UnexpectedToolError:
+            raise
+        except ToolError as exc:
+            if not isinstance(exc.__cause__, ValidationError):
+                raise
+            # mcp would send pydantic's text, which repeats the whole value and links to its site.
+            words = refusal(self.name, self.parameters, exc.__cause__)
+            raise ToolError(f"Error executing tool {self.name}: {words}") from exc.__cause__
+        return _on_the_wire(result) if convert_result and isinstance(result, Shape) else result
+
+
+def _on_the_wire(result: Shape) -> CallToolResult:
+    # mcp's own text block is indented JSON: one line for every number of a tensor.
+    return CallToolResult(
+        content=[TextContent(type="text", text=result.model_dump_json())],
+        structured_content=result.model_dump(mode="json"),
+    )
+
+
+def _publish(made: Tool) -> None:
+    class Arguments(made.fn_metadata.arg_model):  # type: ignore[misc, name-defined]  # made at run time by mcp
+        model_config = ConfigDict(extra="forbid")
+
+    made.fn_metadata.arg_model = Arguments
+    # Published from the very class that checks, so the two cannot differ.
+    made.parameters = without_titles(Arguments.model_json_schema(by_alias=True))
+    assert made.fn_metadata.output_schema is not None  # noqa: S101 - every tool returns a Shape
+    made.fn_metadata.output_schema = without_titles(made.fn_metadata.output_schema)
+
+
+def tool(  # noqa: PLR0913 - each is told by name, for every tool
+    *,
+    title: str,
+    toolset: str,
+    read_only: bool,
+    destructive: bool,
+    idempotent: bool,
+    open_world: bool,
+) -> Callable[[Callable[P, Awaitable[R]]], Tool]:
+    """Turn a coroutine into the tool of the same name.
+
+    The safety hints have no defaults: a host decides from them whether to ask the user first.
+    """
+
+    def decorate(fn: Callable[P, Awaitable[R]]) -> Tool:
+        @functools.wraps(fn)
+        async def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return await fn(*args, **kwargs)
+            except OGError as exc:
+                # Only our own text may reach the model; mcp masks every other exception.
+                raise ToolError(str(exc)) from exc
+
+        made = Tool.from_function(
+            run,
+            title=title,
+            description=inspect.getdoc(fn),
+            annotations=ToolAnnotations(
+                read_only_hint=read_only,
+                destructive_hint=destructive,
+                idempotent_hint=idempotent,
+                open_world_hint=open_world,
+            ),
+        )
+        assert isinstance(made, Tool)  # noqa: S101 - from_function is annotated with its base
+        made.toolset = toolset
+        _publish(made)
+        return made
+
+    return decorate

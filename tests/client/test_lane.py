@@ -1,0 +1,369 @@
+"""One call is at most one transaction, whatever becomes of the chain's answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from og_mcp.client import Session, Timeouts
+from og_mcp.errors import (
+    ChainError,
+    OGError,
+    ServiceUnreachableError,
+    SimulationRevertedError,
+    TransactionPendingError,
+    TransactionRefusedError,
+)
+from og_mcp.settings import Settings
+from og_mcp.types import InferenceResult, Stage
+from tests.localnet_client import LocalNetwork
+
+SEND = "eth_sendRawTransaction"
+RECEIPT = "eth_getTransactionReceipt"
+LOOK_UP = "eth_getTransactionByHash"
+IMPATIENT = Timeouts(rpc_s=0.5, look_up_s=2.0, receipt_s=2.0)
+PATIENT = Timeouts(rpc_s=10.0, look_up_s=4.0, receipt_s=20.0)
+
+
+@pytest.fixture
+async def og(localnet: LocalNetwork, tmp_path: Path) -> AsyncIterator[Session]:
+    async with Session(settings(localnet, tmp_path), timeouts=PATIENT) as session:
+        yield session
+
+
+def settings(localnet: LocalNetwork, tmp_path: Path, **more: str) -> Settings:
+    return Settings.from_env({**localnet.environ, "OG_DATA_DIR": str(tmp_path), **more})
+
+
+def sample(localnet: LocalNetwork) -> dict[str, Any]:
+    found: dict[str, Any] = localnet.ready["sample_models"][0]
+    return found
+
+
+async def infer(og: Session, localnet: LocalNetwork, **more: int) -> InferenceResult:
+    model = sample(localnet)
+    return await og.infer(model["cid"], model["model_input"], **more)
+
+
+def transactions(localnet: LocalNetwork, state: str = "latest") -> int:
+    """Count the wallet's transactions."""
+    address = localnet.ready["accounts"][0]["address"]
+    return int(localnet.rpc("eth_getTransactionCount", address, state), 16)
+
+
+async def test_a_call_gives_what_the_sample_promises_in_two_requests(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    await infer(og, localnet)
+    localnet.reset_counters()
+    before = transactions(localnet)
+
+    result = await infer(og, localnet)
+
+    requests = localnet.counters()["http_requests"]
+    assert result.model_output == sample(localnet)["model_output"]
+    assert result.source == "event"
+    assert result.is_simulation_result
+    assert transactions(localnet) == before + 1
+    # One of the two counts above is the test's own question.
+    assert requests == 2 + 1
+
+
+async def test_the_first_call_of_a_session_takes_two_requests_too(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    localnet.reset_counters()
+
+    await infer(og, localnet)
+
+    assert localnet.counters()["http_requests"] == 2
+
+
+async def test_64_concurrent_calls_of_one_wallet_all_answer_and_none_is_sent_twice(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    before = transactions(localnet)
+    results: list[InferenceResult] = []
+
+    async def one() -> None:
+        results.append(await infer(og, localnet))
+
+    localnet.reset_counters()
+    async with anyio.create_task_group() as group:
+        for _ in range(64):
+            group.start_soon(one)
+
+    assert len({result.transaction_hash for result in results}) == 64
+    assert all(result.model_output == sample(localnet)["model_output"] for result in results)
+    assert localnet.counters()["calls"][SEND] == 64
+    assert transactions(localnet) == before + 64
+
+
+Fault = Callable[[LocalNetwork], None]
+
+ENDS_IN_A_RESULT: dict[str, Fault] = {
+    "the estimate's connection drops once": lambda net: net.fault("eth_estimateGas", "drop"),
+    "the answer to the sending is lost": lambda net: net.fault(SEND, "drop", when="after"),
+    "the sending is executed and answered with an error": lambda net: net.fault(
+        SEND, "error", when="after", message="internal error"
+    ),
+    "the sending is executed and answered nonce too low": lambda net: net.fault(
+        SEND, "error", when="after", message="nonce too low"
+    ),
+    "the sending is executed and answered already known": lambda net: net.fault(
+        SEND, "error", when="after", message="already known"
+    ),
+    "the sending is executed and answered 502": lambda net: net.fault(
+        SEND, "status", when="after", status=502
+    ),
+    "the sending is refused for its nonce once": lambda net: net.fault(
+        SEND, "error", message="nonce too low"
+    ),
+    "the receipt's answer is lost": lambda net: net.fault(RECEIPT, "drop", when="after"),
+    "the receipt is an error once": lambda net: net.fault(RECEIPT, "error"),
+    "the receipt is late": lambda net: net.fault(RECEIPT, "result", result=None, times=3),
+}
+
+
+@pytest.mark.parametrize("name", ENDS_IN_A_RESULT)
+async def test_a_call_survives_when(name: str, og: Session, localnet: LocalNetwork) -> None:
+    await infer(og, localnet)
+    before = transactions(localnet)
+    ENDS_IN_A_RESULT[name](localnet)
+
+    result = await infer(og, localnet)
+
+    assert localnet.pending_faults() == []
+    assert result.model_output == sample(localnet)["model_output"]
+    assert transactions(localnet) == before + 1
+
+
+ENDS_IN_AN_ERROR: dict[str, tuple[Fault, Stage]] = {
+    "the estimate is an error": (
+        lambda net: net.fault("eth_estimateGas", "error", message="try later", times=9),
+        Stage.NOT_SENT,
+    ),
+    "the estimate is answered 503": (
+        lambda net: net.fault("eth_estimateGas", "status", status=503, times=9),
+        Stage.NOT_SENT,
+    ),
+    "the node says that funds are missing": (
+        lambda net: net.fault(SEND, "error", message="insufficient funds for gas * price + value"),
+        Stage.NOT_SENT,
+    ),
+    "the node says that the gas is too much": (
+        lambda net: net.fault(SEND, "error", message="exceeds block gas limit"),
+        Stage.NOT_SENT,
+    ),
+    "the sending is swallowed": (lambda net: net.fault(SEND, "drop"), Stage.SENT_UNKNOWN),
+    "the sending is answered with an unknown error": (
+        lambda net: net.fault(SEND, "error", message="something else"),
+        Stage.SENT_UNKNOWN,
+    ),
+    "the sending is answered 504": (
+        lambda net: net.fault(SEND, "status", status=504),
+        Stage.SENT_UNKNOWN,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDS_IN_AN_ERROR)
+async def test_an_error_says_whether_the_transaction_may_still_be_mined_when(
+    name: str, og: Session, localnet: LocalNetwork
+) -> None:
+    fault, stage = ENDS_IN_AN_ERROR[name]
+    await infer(og, localnet)
+    before = transactions(localnet)
+    fault(localnet)
+
+    with pytest.raises(OGError) as caught:
+        await infer(og, localnet, max_retries=0)
+
+    assert caught.value.stage is stage
+    assert ("may still be" in str(caught.value)) == (stage is Stage.SENT_UNKNOWN)
+    assert transactions(localnet) == before
+    localnet.reset()
+    assert (await infer(og, localnet)).status == "done"
+    assert transactions(localnet) == before + 1
+
+
+async def test_a_node_that_never_answers_the_sending_leaves_the_call_in_doubt(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    async with Session(settings(localnet, tmp_path), timeouts=IMPATIENT) as og:
+        await infer(og, localnet)
+        before = transactions(localnet)
+        localnet.fault(SEND, "hang")
+
+        with pytest.raises(TransactionPendingError, match="may still be"):
+            await infer(og, localnet)
+
+        assert transactions(localnet) == before
+
+
+async def test_a_node_that_executes_and_never_answers_is_asked_by_hash(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    async with Session(settings(localnet, tmp_path), timeouts=IMPATIENT) as og:
+        await infer(og, localnet)
+        before = transactions(localnet)
+        localnet.fault(SEND, "hang", when="after")
+
+        result = await infer(og, localnet)
+
+        assert result.model_output == sample(localnet)["model_output"]
+        assert transactions(localnet) == before + 1
+
+
+async def test_a_repeated_call_after_a_doubt_is_still_one_transaction_on_chain(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    await infer(og, localnet)
+    before = transactions(localnet)
+    localnet.fault(SEND, "drop", when="after")
+    localnet.fault(LOOK_UP, "result", result=None, times=9)
+
+    with pytest.raises(TransactionPendingError) as doubt:
+        await infer(og, localnet)
+    localnet.reset()
+    again = await infer(og, localnet)
+
+    # The first was mined after all: the chain's own count moved the second to the next nonce.
+    assert again.transaction_hash != doubt.value.transaction_hash
+    assert transactions(localnet) == before + 2
+
+
+async def test_a_repeated_call_whose_first_never_arrived_takes_the_same_nonce(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    await infer(og, localnet)
+    before = transactions(localnet)
+    localnet.fault(SEND, "drop")
+
+    with pytest.raises(TransactionPendingError) as doubt:
+        await infer(og, localnet)
+    again = await infer(og, localnet)
+
+    # One nonce, one transaction: the first can never be mined any more.
+    mined = localnet.rpc(LOOK_UP, again.transaction_hash)
+    assert int(mined["nonce"], 16) == before
+    assert localnet.rpc(LOOK_UP, doubt.value.transaction_hash) is None
+    assert transactions(localnet) == before + 1
+
+
+async def test_a_transaction_in_a_held_block_is_pending_and_the_next_call_does_not_replace_it(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    waits = Timeouts(rpc_s=10.0, look_up_s=2.0, receipt_s=0.5)
+    async with Session(settings(localnet, tmp_path), timeouts=waits) as og:
+        await infer(og, localnet)
+        before = transactions(localnet)
+        localnet.hold_blocks()
+
+        for _ in range(2):
+            with pytest.raises(TransactionPendingError):
+                await infer(og, localnet)
+        localnet.release_blocks()
+
+        assert transactions(localnet) == before + 2
+
+
+async def test_an_unreachable_rpc_is_named_and_nothing_is_signed(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    await infer(og, localnet)
+    before = transactions(localnet)
+    localnet.close_service("rpc")
+
+    with pytest.raises(ServiceUnreachableError, match=r"local RPC at http://127\.0\.0\.1"):
+        await infer(og, localnet, max_retries=1)
+    localnet.open_service("rpc")
+
+    assert transactions(localnet) == before
+    assert (await infer(og, localnet)).status == "done"
+
+
+async def test_an_rpc_that_comes_back_in_time_is_waited_for(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    localnet.close_service("rpc")
+    results: list[InferenceResult] = []
+
+    async def call() -> None:
+        results.append(await infer(og, localnet))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
+        localnet.open_service("rpc")
+
+    assert results[0].status == "done"
+
+
+async def test_another_program_on_the_same_wallet_costs_a_retry_not_a_failure(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    config = settings(localnet, tmp_path)
+    async with Session(config) as ours, Session(config) as theirs:
+        before = transactions(localnet)
+        for og in (ours, theirs, ours, theirs):
+            await infer(og, localnet)
+
+        assert transactions(localnet) == before + 4
+
+
+async def test_retries_end_with_the_nodes_own_words(og: Session, localnet: LocalNetwork) -> None:
+    await infer(og, localnet)
+    localnet.fault(SEND, "error", message="nonce too low: next nonce 7", times=9)
+
+    with pytest.raises(TransactionRefusedError, match="next nonce 7"):
+        await infer(og, localnet, max_retries=1)
+
+
+async def test_a_revert_costs_nothing_and_quotes_the_contract(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    before = transactions(localnet)
+
+    with pytest.raises(SimulationRevertedError, match="no_such_tensor"):
+        await og.infer(sample(localnet)["cid"], {"no_such_tensor": [1.0]})
+
+    assert transactions(localnet) == before
+
+
+async def test_an_unknown_cid_costs_nothing_and_is_named(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    before = transactions(localnet)
+
+    with pytest.raises(ChainError, match="QmNoSuchModel"):
+        await og.infer("QmNoSuchModel", {"x": [1.0]})
+
+    assert transactions(localnet) == before
+
+
+async def test_a_receipt_of_another_transaction_is_not_believed(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    first = await infer(og, localnet)
+    other = localnet.rpc(RECEIPT, first.transaction_hash)
+    localnet.fault(RECEIPT, "result", result=other)
+
+    second = await infer(og, localnet)
+
+    assert localnet.pending_faults() == []
+    assert second.transaction_hash != first.transaction_hash
+
+
+async def test_a_batch_that_the_node_refuses_is_asked_one_by_one(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    localnet.fault("eth_estimateGas", "status", status=405)
+
+    result = await infer(og, localnet)
+
+    assert result.model_output == sample(localnet)["model_output"]

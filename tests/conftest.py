@@ -1,0 +1,34 @@
+"""Fixtures that any test may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.localnet_client import LocalNetwork, running
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def _one_localnet() -> Iterator[LocalNetwork]:
+    with running() as network:
+        yield network
+
+
+@pytest.fixture
+def localnet(_one_localnet: LocalNetwork) -> Iterator[LocalNetwork]:
+    """One local network for the whole run; faults of a test are gone after it."""
+    yield _one_localnet
+    _one_localnet.reset()
+
+
+@pytest.fixture
+def fresh_localnet() -> Iterator[LocalNetwork]:
+    """A local network of one's own, started for this test."""
+    with running() as network:
+        yield network

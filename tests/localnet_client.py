@@ -1,0 +1,194 @@
+"""A running local network as tests see it: its ready file and its admin verbs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import httpx
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+START_S: Final = 60.0
+
+
+class LocalNetwork:
+    """Plain verbs, so that sync and async tests can use them; what they do is told in
+    `og_mcp.localnet.admin`.
+    """
+
+    def __init__(self, ready_file: Path, process: subprocess.Popen[bytes]) -> None:
+        self.ready_file = ready_file
+        self.ready: dict[str, Any] = json.loads(ready_file.read_text(encoding="utf-8"))
+        self.process = process
+        self._admin = httpx.Client(base_url=self.ready["admin_url"], trust_env=False, timeout=30)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What points `og-mcp` at this network."""
+        return {"OG_NETWORK": "local", "OG_LOCALNET": str(self.ready_file)}
+
+    def fault(self, method: str, action: str, *, service: str = "rpc", **fields: object) -> None:
+        """Ask for a fault: `fault("eth_sendRawTransaction", "error", message="nonce too low")`."""
+        self._ask(
+            "POST", f"/services/{service}/faults", {"method": method, "action": action, **fields}
+        )
+
+    def pending_faults(self, service: str = "rpc") -> list[dict[str, Any]]:
+        """List the faults that were not shown yet."""
+        faults: list[dict[str, Any]] = self._ask("GET", f"/services/{service}/faults")
+        return faults
+
+    def latency(self, seconds: float, *, service: str = "rpc") -> None:
+        """Add a delay to each HTTP request."""
+        self._ask("PUT", f"/services/{service}/latency", {"latency_s": seconds})
+
+    def counters(self, service: str = "rpc") -> dict[str, Any]:
+        """Return `{"http_requests": n, "calls": {name: n}}`."""
+        counters: dict[str, Any] = self._ask("GET", f"/services/{service}/counters")
+        return counters
+
+    def reset_counters(self, service: str = "rpc") -> None:
+        """Count from zero."""
+        self._ask("DELETE", f"/services/{service}/counters")
+
+    def close_service(self, service: str) -> None:
+        """Refuse connections."""
+        self._ask("POST", f"/services/{service}/close")
+
+    def open_service(self, service: str) -> None:
+        """Take connections again."""
+        self._ask("POST", f"/services/{service}/open")
+
+    def hold_blocks(self, chain: str = "rpc") -> None:
+        """Let transactions wait."""
+        self._ask("POST", f"/chains/{chain}/hold")
+
+    def release_blocks(self, chain: str = "rpc") -> None:
+        """Mine what waits, and mine at once again."""
+        self._ask("POST", f"/chains/{chain}/release")
+
+    def mine(self, blocks: int = 1, *, chain: str = "rpc") -> int:
+        """Mine blocks; returns the new head's number."""
+        number: int = self._ask("POST", f"/chains/{chain}/mine", {"blocks": blocks})["block_number"]
+        return number
+
+    def prices(self, chain: str = "rpc", **wei: int) -> None:
+        """Set `gas_price`, `least_gas_price`."""
+        self._ask("PUT", f"/chains/{chain}/prices", wei)
+
+    def answers(self, **fields: object) -> None:
+        """Choose where results of an inference appear."""
+        self._ask("PUT", "/chains/rpc/answers", fields)
+
+    def add_account(
+        self, username: str, *, email: str, password: str, disabled: bool = False
+    ) -> None:
+        """Add a hub account."""
+        fields = {"username": username, "email": email, "password": password, "disabled": disabled}
+        self._ask("POST", "/hub/accounts", fields)
+
+    def fund(self, address: str, wei: int = 10**18, *, chain: str = "rpc") -> None:
+        """Give an address native coins; mined at once unless blocks are held."""
+        self._ask("POST", f"/chains/{chain}/fund", {"address": address, "wei": wei})
+
+    def new_wallet(self, wei: int = 10**18) -> LocalAccount:
+        """Make a wallet with native coins and nonce 0."""
+        wallet: LocalAccount = Account.create()
+        self.fund(wallet.address, wei)
+        return wallet
+
+    def expire_tokens(self) -> None:
+        """End every id token of the hub."""
+        self._ask("POST", "/hub/expire_tokens")
+
+    def reset(self) -> None:
+        """Take every fault away."""
+        self._ask("POST", "/reset")
+
+    def sign_in(self) -> str:
+        """Sign in with the seeded account and return the id token."""
+        login = self.ready["hub_login"]
+        answer = httpx.post(
+            self.ready["auth_url"],
+            params={"key": login["firebase_api_key"]},
+            json={"email": login["email"], "password": login["password"]},
+            trust_env=False,
+        )
+        token: str = answer.raise_for_status().json()["idToken"]
+        return token
+
+    def rpc(self, method: str, *params: object, url: str = "") -> Any:  # noqa: ANN401 - JSON
+        """Make one JSON-RPC call and return its result."""
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        answer = httpx.post(url or self.ready["rpc_url"], json=body, trust_env=False, timeout=30)
+        reply = answer.json()
+        if "error" in reply:
+            raise AssertionError(reply["error"])
+        return reply["result"]
+
+    def close(self) -> None:
+        """Close the admin connection."""
+        self._admin.close()
+
+    def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 - JSON
+        answer = self._admin.request(method, path, json=body)
+        if answer.is_error:
+            raise AssertionError(f"{method} {path}: {answer.status_code} {answer.text}")
+        return answer.json() if answer.content else None
+
+
+def start(
+    folder: Path, *options: str, environ: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start the process; its ready file will be `folder/ready.json`."""
+    command = [sys.executable, "-m", "og_mcp.localnet", "--owner-stdin", *options]
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [*command, "--ready-file", str(folder / "ready.json")],
+        stdin=subprocess.PIPE,
+        env=None if environ is None else dict(environ),
+    )
+
+
+def wait_until_ready(ready_file: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait for the ready file, at most a minute."""
+    deadline = time.monotonic() + START_S
+    while not ready_file.exists():
+        if process.poll() is not None:
+            raise AssertionError(f"the local network ended with {process.returncode}")
+        if time.monotonic() > deadline:
+            raise AssertionError("the local network does not get ready")
+        time.sleep(0.02)
+
+
+def stop(process: subprocess.Popen[bytes]) -> int:
+    """Close its standard input and wait for its end; returns the exit code."""
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        return process.wait(timeout=15)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def running(*options: str, environ: Mapping[str, str] | None = None) -> Iterator[LocalNetwork]:
+    """Run a local network for as long as the context is open."""
+    with TemporaryDirectory(prefix="og-mcp-test-") as name:
+        process = start(Path(name), *options, environ=environ)
+        try:
+            ready_file = Path(name, "ready.json")
+            wait_until_ready(ready_file, process)
+            network = LocalNetwork(ready_file, process)
+            yield network
+            network.close()
+        finally:
+            stop(process)

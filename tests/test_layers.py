@@ -1,0 +1,63 @@
+"""Each layer imports only the layers below it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import og_mcp
+
+ROOT = Path(og_mcp.__file__).parent
+
+BELOW = {
+    "errors": {"types"},
+    "types": set(),
+    "networks": {"types"},
+    "settings": {"errors", "networks", "types"},
+    "client": {"errors", "networks", "settings", "types"},
+    "journal": {"errors", "settings", "types"},
+    "localnet": {"networks", "types"},
+    "tools": {"client", "errors", "journal", "types"},
+    "server": {"client", "errors", "journal", "localnet", "settings", "tools", "types"},
+    "cli": {
+        *("client", "errors", "journal", "localnet", "networks"),
+        *("server", "settings", "tools", "types"),
+    },
+}
+"""Layer -> the layers that it may import, beside itself."""
+
+
+def layers_imported_by(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    layers = {name.split(".")[1] for name in names if name.startswith("og_mcp.")}
+    return layers & BELOW.keys()
+
+
+def files_of(layer: str) -> list[Path]:
+    return [path for path in (ROOT / f"{layer}.py", *(ROOT / layer).rglob("*.py")) if path.exists()]
+
+
+@pytest.mark.parametrize("layer", BELOW)
+def test_no_layer_imports_a_layer_above_it(layer: str) -> None:
+    for path in files_of(layer):
+        assert layers_imported_by(path) <= BELOW[layer] | {layer}, path
+
+
+def test_every_module_belongs_to_a_layer() -> None:
+    modules = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
+
+    assert modules - {"__init__", "__main__", "__pycache__"} <= BELOW.keys()
+
+
+def test_a_tool_knows_neither_settings_nor_the_chain_nor_http() -> None:
+    for path in files_of("tools"):
+        text = path.read_text(encoding="utf-8")
+
+        assert not any(f"import {name}" in text for name in ("web3", "httpx", "eth_account")), path

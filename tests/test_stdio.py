@@ -1,0 +1,243 @@
+"""The stdio server as a process: what is on the wire, how fast it starts, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from mcp import Client
+
+from tests.localnet_client import LocalNetwork
+from tests.server_process import END_S, clean, command, ending, over_stdio, run, start
+
+LOCAL = {"OG_NETWORK": "local"}
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+LIST_TOOLS = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+READ_NETWORK = {
+    "jsonrpc": "2.0",
+    "id": 3,
+    "method": "resources/read",
+    "params": {"uri": "og://network"},
+}
+
+NOISY = """
+import atexit, os, sys, warnings
+class Noise:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("mcp.server", "og_mcp.tools"):
+            print("printed at import")
+            os.write(1, b"written to the descriptor at import")
+            warnings.warn("warned at import")
+sys.meta_path.insert(0, Noise())
+atexit.register(print, "printed at exit")
+"""
+"""A sitecustomize that behaves as a talkative library does."""
+
+HEAVY = (
+    *("web3", "numpy", "eth_account", "eth_abi", "onnxruntime", "onnx", "sqlalchemy"),
+    *("eth_tester", "eth", "httpx", "stamina"),
+)
+
+ASK_WHAT_IS_LOADED = """
+import sys, threading
+def tell():
+    heavy = {names}
+    print("LOADED", *[name for name in heavy if name in sys.modules], file=sys.stderr, flush=True)
+import atexit
+atexit.register(tell)
+"""
+
+
+def exchange(process: subprocess.Popen[str], message: dict[str, Any]) -> dict[str, Any]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(message) + "\n")
+    answer: dict[str, Any] = json.loads(process.stdout.readline())
+    return answer
+
+
+def is_open(url: str) -> bool:
+    parts = urlsplit(url)
+    with socket.socket() as probe:
+        return probe.connect_ex((parts.hostname or "", parts.port or 0)) == 0
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28", "auto"])
+async def test_a_model_runs_over_stdio(localnet: LocalNetwork, mode: str) -> None:
+    sample = localnet.ready["sample_models"][0]
+    arguments = {"model_cid": sample["cid"], "model_input": sample["model_input"]}
+    async with Client(over_stdio(localnet.environ), mode=mode) as mcp:
+        result = await mcp.call_tool("infer", arguments)
+
+    assert not result.is_error, result.content
+    assert result.structured_content is not None
+    assert result.structured_content["model_output"] == sample["model_output"]
+
+
+def test_stdout_carries_the_protocol_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NOISY, encoding="utf-8")
+    environ = {**LOCAL, "PYTHONPATH": str(tmp_path), "OG_LOG_LEVEL": "DEBUG"}
+    with ending(start(environ, "serve")) as process:
+        first = exchange(process, INITIALIZE)
+        second = exchange(process, LIST_TOOLS)
+        assert process.stdin is not None
+        process.stdin.write("this is not JSON\n")
+        rest, log = process.communicate(timeout=END_S)
+
+    assert (first["id"], second["id"]) == (1, 2)
+    assert all(json.loads(line)["jsonrpc"] == "2.0" for line in rest.splitlines())
+    assert log.count("printed at import") == 2
+    assert "written to the descriptor at import" in log
+    assert "warned at import" in log
+    assert "printed at exit" in log
+
+
+def test_a_configuration_that_cannot_be_used_ends_with_two_and_a_silent_stdout() -> None:
+    done = run("serve", environ={"OG_MAX_PER_CAL": "1", "OG_PORT": "many"})
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "OG_MAX_PER_CAL" in done.stderr
+    assert "OG_MAX_PER_CALL" in done.stderr
+    assert "OG_PORT" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_stdin_is_told() -> None:
+    done = subprocess.run(  # noqa: S603 - our own program
+        ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command("serve")],
+        env=clean(LOCAL),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "stdin or stdout is closed" in done.stderr
+
+
+def test_the_end_of_stdin_ends_the_server() -> None:
+    done = run(environ=LOCAL)
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_and_its_local_network(number: signal.Signals) -> None:
+    with ending(start(LOCAL, "serve")) as process:
+        exchange(process, INITIALIZE)
+        info = exchange(process, READ_NETWORK)["result"]["contents"][0]["text"]
+        rpc_url = json.loads(info)["rpc_url"]
+        assert is_open(rpc_url)
+
+        # stdin stays open: a host that asks a server to end need not close it first.
+        process.send_signal(number)
+        assert process.wait(END_S) == 0
+        assert process.stderr is not None
+        log = process.stderr.read()
+
+    assert not is_open(rpc_url)
+    assert "Traceback" not in log
+
+
+def test_a_host_that_is_gone_ends_the_server_and_its_local_network() -> None:
+    with ending(start(LOCAL)) as process:
+        exchange(process, INITIALIZE)
+        info = exchange(process, READ_NETWORK)["result"]["contents"][0]["text"]
+        rpc_url = json.loads(info)["rpc_url"]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdin.write(json.dumps(LIST_TOOLS) + "\n")
+        process.stdin.close()
+
+        assert process.wait(END_S) == 0
+
+    assert not is_open(rpc_url)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        INITIALIZE,
+        {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "server/discover",
+            "params": {
+                "_meta": {
+                    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                    "io.modelcontextprotocol/clientCapabilities": {},
+                }
+            },
+        },
+    ],
+    ids=lambda message: str(message["method"]),
+)
+def test_the_first_answer_comes_before_anything_heavy_is_imported(
+    tmp_path: Path, first: dict[str, Any]
+) -> None:
+    probe = ASK_WHAT_IS_LOADED.format(names=HEAVY)
+    (tmp_path / "sitecustomize.py").write_text(probe, encoding="utf-8")
+    with ending(start({**LOCAL, "PYTHONPATH": str(tmp_path)}, "serve")) as process:
+        answer = exchange(process, first)
+        _, log = process.communicate(timeout=END_S)
+
+    assert "result" in answer
+    assert "LOADED\n" in log
+
+
+def test_help_and_version_are_told_without_the_server() -> None:
+    helped = run("--help", environ={"PYTHONPROFILEIMPORTTIME": "1"})
+    told = run("--version", environ={})
+
+    assert "localnet" in helped.stdout
+    assert not {"mcp", "pydantic", "anyio"} & {
+        line.rsplit("|", 1)[-1].strip() for line in helped.stderr.splitlines()
+    }
+    assert told.stdout.startswith("og-mcp, version ")
+
+
+def test_an_unknown_command_is_refused() -> None:
+    done = run("srve", environ={})
+
+    assert done.returncode == 2
+    assert "srve" in done.stderr
+
+
+def test_one_message_may_be_larger_than_a_pipe() -> None:
+    message = {
+        "jsonrpc": "2.0",
+        "id": 4,
+        "method": "tools/call",
+        "params": {
+            "name": "status",
+            "arguments": {"filler": "é" * (3 * os.sysconf("SC_PAGE_SIZE") << 6)},
+        },
+    }
+    with ending(start(LOCAL)) as process:
+        exchange(process, INITIALIZE)
+        answer = exchange(process, message)
+
+    assert answer["result"]["isError"] is True
