@@ -66,7 +66,6 @@ def test_a_ready_file_becomes_the_local_network() -> None:
         "http://localhost.example.com",
         "http://[::ffff:10.0.0.1]:8545",
         "http://[",
-        "",
     ],
 )
 def test_t5_a_ready_file_that_leads_to_another_machine_is_refused(name: str, url: str) -> None:

@@ -63,7 +63,10 @@ class Trial:
 
     def table(self) -> Table:
         """Sum the steps up."""
-        table = Table("", "step", "result", title="og-mcp try", title_justify="left")
+        table = Table(title="og-mcp try", title_justify="left")
+        table.add_column("")
+        table.add_column("step", overflow="fold")
+        table.add_column("result", overflow="fold", ratio=1)
         for step in self.steps:
             table.add_row(step.mark, step.name, escape(step.result))
         return table

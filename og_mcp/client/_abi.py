@@ -138,7 +138,7 @@ class _Reader:
             malformed(f"{size} bytes are said to be at {start} of {len(self._data)}")
         self._unread -= size
         if self._unread < 0:
-            malformed("parts overlap")
+            malformed("more is to be read than there is")
         return start
 
     def word(self, start: int) -> int:
@@ -153,7 +153,7 @@ class _Reader:
         """Return the length of the array at `start`, whose items take so many bytes at least."""
         length = self.word(start)
         if length * item_bytes > self._unread:
-            malformed(f"an array is said to hold {quote(length)} items")
+            malformed(f"an array of {quote(length)} items is more than is left to read")
         return length
 
     def members(self, start: int) -> Iterator[int]:

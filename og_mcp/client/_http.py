@@ -47,6 +47,7 @@ LOOPBACK_PATTERNS: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 
 MAX_JSON_BYTES: Final = 8 * 2**20
 FETCH_LIMIT_S: Final = 60.0
+BROKEN_OFF: Final = "the connection broke before it was complete"
 
 NOTHING_SENT: Final = (
     httpx.ConnectError,
@@ -181,7 +182,7 @@ _TABLE: Final[tuple[tuple[tuple[type[Exception], ...], _Build], ...]] = (
     ((httpx.HTTPStatusError,), _rejected),
     ((httpx.DecodingError,), _unusable("its content encoding is broken")),
     ((httpx.TooManyRedirects,), _unusable("it redirects without end")),
-    ((httpx.TransportError,), _unusable("the connection broke before it was complete")),
+    ((httpx.TransportError,), _unusable(BROKEN_OFF)),
 )
 """Kinds of httpx errors and what becomes of them; the first row that fits counts."""
 

@@ -99,6 +99,7 @@ class Lane:
             The receipt of a transaction that succeeded.
 
         Raises:
+            UnsafeEndpointError: The RPC is not fit for this network's signatures.
             SimulationRevertedError: The contract refuses the call; nothing was sent.
             InsufficientFundsError: The balance is below `gas_limit * gas_price`; nothing was sent.
             FeeCapError: That product is above the cap; nothing was signed.
@@ -107,6 +108,7 @@ class Lane:
             TransactionPendingError: Not known to be mined; it may still be.
             ServiceError: The node cannot be used; nothing was sent.
         """
+        self._guard.check_endpoint()
         sender = await self._wallet.address()
         offer = await self._quote(sender, to, data, max_retries)
         signed, receipt = await self._broadcast_once(to, data, offer, sender, max_retries)

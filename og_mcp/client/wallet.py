@@ -61,6 +61,14 @@ class FeeGuard:
 
     allow_insecure: bool
 
+    def check_endpoint(self) -> None:
+        """Refuse an endpoint that is not fit for this network's signatures.
+
+        Raises:
+            UnsafeEndpointError: A loopback RPC (T5), or plain HTTP without OG_ALLOW_INSECURE (T30).
+        """
+        check_endpoint(self.network, allow_insecure=self.allow_insecure)
+
     def check(self, transaction: Transaction, already_signed: int) -> None:
         """Refuse a signature that could cost too much or go astray.
 
@@ -72,7 +80,7 @@ class FeeGuard:
             FeeCapError: The sum passes the cap.
             UnsafeEndpointError: The endpoint is not fit for this network's signatures.
         """
-        check_endpoint(self.network, allow_insecure=self.allow_insecure)
+        self.check_endpoint()
         fee = transaction.max_fee + already_signed
         if fee > self.max_fee_per_call:
             raise FeeCapError(FEE_CAP_VARIABLE, fee, self.max_fee_per_call)

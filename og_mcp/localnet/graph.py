@@ -23,9 +23,13 @@ _INPUT: Final = onnx.GraphProto.DESCRIPTOR.fields_by_name["input"].number
 _OUTPUT: Final = onnx.GraphProto.DESCRIPTOR.fields_by_name["output"].number
 
 _VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES = 0, 1, 2, 5
+_KINDS: Final = {_VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES}
 _LONGEST_VARINT: Final = 10
 _LARGEST_DESCRIPTION: Final = 2**20
 """Bytes of one input's, output's or weight name's description."""
+
+_MOST_FIELDS: Final = 10**6
+"""Nodes, weights and the like of one graph; what has more is not described."""
 
 
 class _Field(NamedTuple):
@@ -66,10 +70,14 @@ def _names(file: BinaryIO, weight: _Field) -> Iterator[_Field]:
 
 def _fields(file: BinaryIO, at: int, end: int) -> Iterator[_Field]:
     """Find the fields that have a size of their own; the others are stepped over."""
-    while at < end:
+    for _ in range(_MOST_FIELDS):
+        if at >= end:
+            return
         file.seek(at)
         tag = _varint(file)
-        kind = tag & 7
+        number, kind = tag >> 3, tag & 7
+        if kind not in _KINDS or number == 0:
+            raise DecodeError("not a field")
         if kind == _VARINT:
             _varint(file)
             at = file.tell()
@@ -81,9 +89,8 @@ def _fields(file: BinaryIO, at: int, end: int) -> Iterator[_Field]:
             at = start + size
             if at > end:
                 raise DecodeError("a field is longer than what holds it")
-            yield _Field(tag >> 3, start, at)
-        else:
-            raise DecodeError("an unknown wire type")
+            yield _Field(number, start, at)
+    raise DecodeError("too many fields")
 
 
 def _varint(file: BinaryIO) -> int:

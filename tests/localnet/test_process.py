@@ -153,9 +153,10 @@ def test_an_almost_empty_environment_is_enough_and_the_home_stays_empty(tmp_path
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_and_nothing_stays(tmp_path: Path, number: int) -> None:
     process, scratch = _started(tmp_path)
-    process.send_signal(number)
+    with process:
+        process.send_signal(number)
 
-    assert process.wait(timeout=15) == 0
+        assert process.wait(timeout=15) == 0
     assert list(scratch.iterdir()) == []
     assert not (tmp_path / "ready.json").exists()
 

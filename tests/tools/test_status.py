@@ -1,0 +1,38 @@
+"""Tool status."""
+
+from __future__ import annotations
+
+from mcp import Client
+
+from og_mcp.client import Session
+from og_mcp.server import build_server
+from tests.localnet_client import LocalNetwork
+from tests.tools.calls import answer
+
+
+async def test_a_funded_wallet_is_ready(mcp: Client, localnet: LocalNetwork) -> None:
+    result = await answer(mcp, "status")
+
+    assert (result["network"], result["ready"], result["problems"]) == ("local", True, [])
+    assert result["chain_id"] == localnet.ready["chain_id"]
+    assert result["address"] == localnet.ready["accounts"][0]["address"]
+    assert result["balances"]
+
+
+async def test_without_a_wallet_it_says_what_to_set() -> None:
+    async with Client(build_server(Session.from_env({"OG_NETWORK": "opengradient"}))) as mcp:
+        result = await answer(mcp, "status")
+
+    assert (result["address"], result["ready"]) == ("", False)
+    assert "OG_PRIVATE_KEY" in result["problems"][0]["fix"]
+
+
+async def test_a_chain_that_is_gone_is_a_problem_and_no_error(
+    mcp: Client, localnet: LocalNetwork
+) -> None:
+    localnet.close_service("rpc")
+
+    result = await answer(mcp, "status")
+
+    assert result["ready"] is False
+    assert "cannot be reached" in result["problems"][0]["what"]
