@@ -6,14 +6,17 @@
     * InputError
         * TensorError
         * FileRefusedError
+        * IdempotencyKeyReusedError
     * NotFoundError
         * ModelNotFoundError
         * AmbiguousModelError
+        * CallNotFoundError
     * ChainError
         * WrongChainError
         * UnsafeEndpointError
         * InsufficientFundsError
         * FeeCapError
+        * BudgetExceededError
         * SimulationRevertedError
         * TransactionRefusedError
         * TransactionPendingError
@@ -24,6 +27,10 @@
         * ServiceTimeoutError
         * ServiceRejectedError
         * ServiceReplyError
+        * JournalError
+            * LaneLostError
+            * CallStateError
+            * SealBrokenError
     * LocalnetError
 
 A message is one sentence with the value that is wrong; `hint` is one sentence with what to do.
@@ -135,6 +142,19 @@ class FileRefusedError(InputError):
         super().__init__(f"The file {quote(path)} was not read: {reason}.", hint)
 
 
+class IdempotencyKeyReusedError(InputError):
+    """The idempotency key belongs to a call with another request."""
+
+    hint = "Use a new idempotency_key for a new request; repeat the same request to get its call."
+
+    def __init__(self, idempotency_key: str, call_id: str) -> None:
+        super().__init__(
+            f"The idempotency_key {quote(idempotency_key)} was used for another request, "
+            f"call {call_id}."
+        )
+        self.idempotency_key, self.call_id = idempotency_key, call_id
+
+
 class NotFoundError(OGError):
     """The network holds nothing under the given name."""
 
@@ -155,6 +175,16 @@ class AmbiguousModelError(NotFoundError):
         names = ", ".join(quote(author) for author in authors[:10])
         super().__init__(f"{len(authors)} authors have a model {quote(model_name)}: {names}.")
         self.hint = "Call get_model with author set to one of them."
+
+
+class CallNotFoundError(NotFoundError):
+    """The journal has no such call, or it is another principal's (threats.md T21)."""
+
+    hint = "list_calls shows the calls there are."
+
+    def __init__(self, call_id: str) -> None:
+        super().__init__(f"There is no call {quote(call_id)}.")
+        self.call_id = call_id
 
 
 class ChainError(OGError):
@@ -202,6 +232,26 @@ class FeeCapError(ChainError):
         )
         self.fee, self.cap = fee, cap
         self.hint = f"Only the operator can raise {variable}; a smaller input costs less."
+
+
+class BudgetExceededError(ChainError):
+    """The call would pass what may be spent in 24 hours; amounts in wei or OPG base units."""
+
+    def __init__(self, variable: str, *, cap: int, spent: int, open_: int, asked: int) -> None:
+        super().__init__(
+            f"The call may cost {coins(asked)} coins ({asked} wei); {coins(spent)} ({spent} wei) "
+            f"were spent in the last 24 hours and {coins(open_)} ({open_} wei) are signed and still "
+            f"open, so that the cap of {coins(cap)} ({cap} wei) that {variable} sets would be "
+            "passed; nothing was signed."
+        )
+        self.variable, self.cap, self.spent, self.open, self.asked = (
+            variable,
+            cap,
+            spent,
+            open_,
+            asked,
+        )
+        self.hint = f"Repeat the call later; only the operator can raise {variable}."
 
 
 class SimulationRevertedError(ChainError):
@@ -299,6 +349,46 @@ class ServiceReplyError(ServiceError):
 
     def __init__(self, service: str, what: str) -> None:
         super().__init__(f"The {service} gave an answer that cannot be used: {what}.")
+
+
+class JournalError(ServiceError):
+    """The journal of calls cannot be used; without it nothing is sent."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class LaneLostError(JournalError):
+    """Another process took the wallet's lane, since this one's lock was lost."""
+
+    def __init__(self, account: str) -> None:
+        super().__init__(
+            f"The lock on the lane of {account} was lost; this signature was not recorded.",
+            "Nothing was sent; repeat the call.",
+        )
+
+
+class CallStateError(JournalError):
+    """A call is not in a state that allows the step; the step was not recorded."""
+
+    def __init__(self, call_id: str, step: str, why: str) -> None:
+        super().__init__(
+            f"Call {call_id} cannot {step}: {why}.",
+            "get_call shows how far it has come; look up its transactions before repeating it.",
+        )
+        self.call_id, self.step = call_id, step
+
+
+class SealBrokenError(JournalError):
+    """A sealed record was not written by this installation (threats.md T25)."""
+
+    def __init__(self, purpose: str) -> None:
+        super().__init__(
+            f"The record of {purpose} in the journal does not carry this installation's seal.",
+            "Check who can write to the journal's database, and that journal.key in OG_DATA_DIR "
+            "is the one that sealed it.",
+        )
 
 
 class LocalnetError(OGError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Final, Literal
 
@@ -154,3 +156,183 @@ class NetworkInfo(Shape):
     authenticated: bool = Field(description="False where answers come over plain HTTP.")
     local: bool
     sample_models: list[dict[str, Any]] = Field(default=[])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """A wallet on one chain of one network: what lanes and budgets are kept for."""
+
+    network: str
+    """Key of the network: its name; of a local one, name and genesis hash (`local:0x...`)."""
+
+    chain_id: int
+    address: str
+
+    @property
+    def key(self) -> str:
+        """The account in one text; addresses differ in nothing but their checksum's letters."""
+        return f"{self.network}/{self.chain_id}/{self.address.lower()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeeCaps:
+    """What may be spent on native-coin fees, wei."""
+
+    per_call: int
+    per_day: int
+    """For the last 24 hours, of one account."""
+
+    chain_spent: int = 0
+    """What the chain itself shows as spent in that time; counts where the journal has less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallRequest:
+    """A call to be journalled before anything of it is sent."""
+
+    tool: str
+    principal: str
+    network: str
+    """Name of the network, as results show it."""
+
+    request_hash: str
+    """SHA-256 of the canonical JSON of tool and arguments, hex."""
+
+    request: str = ""
+    """That JSON; not kept with OG_RECEIPTS=hashes."""
+
+    idempotency_key: str = ""
+    max_opg: int = 0
+    """The most OPG that the call may cost, base units."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What the journal knows of one call. Amounts are in base units (wei)."""
+
+    id: str
+    tool: str
+    principal: str
+    network: str
+    request_hash: str
+    idempotency_key: str
+    stage: Stage
+    status: CallStatus
+    waiting_approval: bool
+    """Failed because a person has not agreed yet; opening the same request tries again."""
+
+    orphaned: bool
+    """Running, and the process that ran it is gone: reconcile it, do not wait for it."""
+
+    error: str
+    account: Account | None
+    """Who pays; `None` before a nonce is reserved."""
+
+    nonce: int | None
+    transaction_hashes: tuple[str, ...]
+    """Every hash that was signed for the call, the newest last."""
+
+    max_fee_wei: int
+    fee_wei: int
+    max_opg: int
+    amount_opg: int
+    result_hash: str
+    """SHA-256 of the result's JSON, hex; empty without one."""
+
+    created_at: datetime
+    updated_at: datetime
+    delivered_at: datetime | None
+    owner: str
+    """Id of the process that runs it."""
+
+    request: str = ""
+    """JSON. Like `result` and `receipt`: empty in lists and where it is not kept."""
+
+    result: str = ""
+    receipt: str = ""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A call to run, or one that is running or has run already."""
+
+    call: Call
+    joined: bool
+    """False for exactly one caller, who runs the call; the others wait for it or take its end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenNonce:
+    """A nonce that is signed and not known to be mined."""
+
+    call_id: str
+    nonce: int
+    transaction_hashes: tuple[str, ...]
+    """Every transaction signed for it, the newest last."""
+
+    max_fee_wei: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedTransaction:
+    """A transaction that was signed for a call."""
+
+    transaction_hash: str
+    raw_transaction: str
+    """0x-hex; empty once settled, where OG_RECEIPTS=hashes keeps no requests."""
+
+    nonce: int
+    max_fee_wei: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Native-coin fees of one account against the cap of 24 hours, wei."""
+
+    cap: int
+    spent: int
+    open: int
+    """Reserved or signed, and not settled."""
+
+    left: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What calls on one account have cost since the journal began, wei."""
+
+    network: str
+    """Key of the network, as in `Account`."""
+
+    chain_id: int
+    address: str
+    fees_wei: int
+    open_wei: int
+    """Reserved or signed, and not settled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """A call that a person has to agree to, and whether one has."""
+
+    call_id: str
+    request_hash: str
+    cap_wei: int
+    """The most it may cost in the native coin."""
+
+    cap_opg: int
+    """The most it may cost in OPG, base units."""
+
+    expires_at: datetime | None
+    """`None` until it is approved."""
+
+    taken: bool
+    """Whether the approval was used; it is good for one try."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What pruning took away."""
+
+    calls: int
+    files: int

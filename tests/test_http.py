@@ -79,10 +79,13 @@ async def test_a_model_runs_over_both_endpoints_of_one_server_in_both_eras(
             await infer_over(localnet, address, "/sse", mode)
 
 
-async def test_the_sse_transport_offers_sse_alone(localnet: LocalNetwork) -> None:
-    with over_http(localnet.environ, "sse") as address:
-        await infer_over(localnet, address, "/sse", "legacy")
+async def test_the_sse_transport_offers_sse_alone() -> None:
+    with over_http(LOCAL, "sse") as address:
         assert status_of("POST", f"{address}/mcp")[0] == 404
+        # The end of one connection must not end the session of the next.
+        for _ in range(2):
+            async with connected(address, "/sse", "legacy") as mcp:
+                assert (await mcp.list_tools()).tools
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
@@ -201,10 +204,9 @@ def test_on_every_address_names_stay_a_closed_list() -> None:
         )
 
 
-def test_a_port_in_use_is_told() -> None:
-    with over_http(LOCAL) as address:
-        port = address.rsplit(":", 1)[1]
-        done = run("serve", "--transport", "http", "--port", port, environ=LOCAL)
+def test_a_port_in_use_is_told(unopened: str) -> None:
+    port = unopened.rsplit(":", 1)[1]
+    done = run("serve", "--transport", "http", "--port", port, environ=LOCAL)
 
     assert done.returncode == 2
     assert f"127.0.0.1 port {port} cannot be used" in done.stderr

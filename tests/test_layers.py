@@ -14,15 +14,16 @@ ROOT = Path(og_mcp.__file__).parent
 BELOW = {
     "errors": {"types"},
     "types": set(),
+    "calls": {"types"},
     "networks": {"types"},
     "settings": {"errors", "networks", "types"},
-    "client": {"errors", "networks", "settings", "types"},
-    "journal": {"errors", "settings", "types"},
+    "client": {"calls", "errors", "networks", "settings", "types"},
+    "journal": {"calls", "errors", "settings", "types"},
     "localnet": {"networks", "types"},
-    "tools": {"client", "errors", "journal", "types"},
-    "server": {"client", "errors", "journal", "localnet", "settings", "tools", "types"},
+    "tools": {"calls", "client", "errors", "journal", "types"},
+    "server": {"calls", "client", "errors", "journal", "localnet", "settings", "tools", "types"},
     "cli": {
-        *("client", "errors", "journal", "localnet", "networks"),
+        *("calls", "client", "errors", "journal", "localnet", "networks"),
         *("server", "settings", "tools", "types"),
     },
 }

@@ -263,9 +263,10 @@ async def test_a_call_that_is_given_up_ends_its_progress() -> None:
             await ended.wait()
 
 
-async def test_the_session_is_closed_with_the_last_connection(localnet: LocalNetwork) -> None:
-    session = Session.from_env(localnet.environ)
-    server = build_server(session)
+async def test_the_end_of_one_connection_leaves_the_session_to_the_others(
+    localnet: LocalNetwork,
+) -> None:
+    server = build_server(Session.from_env(localnet.environ))
     async with Client(server) as first:
         async with Client(server) as second:
             assert not (await second.call_tool("status", {})).is_error

@@ -77,7 +77,7 @@ def _word(value: int) -> list[Part]:
 
 def _string(text: str) -> list[Part]:
     encoded = text.encode()
-    return [*_word(len(encoded)), encoded, bytes(-len(encoded) % WORD)]
+    return [len(encoded).to_bytes(WORD, "big") + encoded + bytes(-len(encoded) % WORD)]
 
 
 def _tuple(members: Sequence[list[Part]], *, static: Sequence[int] = ()) -> list[Part]:

@@ -6,6 +6,7 @@ Money depends on one distinction: `ServiceUnreachableError` means that nothing w
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -70,6 +71,8 @@ def open_http(*, local: bool = False) -> httpx.AsyncClient:
         local: Only this machine is spoken to, so nothing is taken from the environment: neither
             proxies nor certificate settings. Otherwise loopback hosts alone go past the proxies.
     """
+    # httpx logs each request's whole URL, and a path may hold the API key of an RPC.
+    logging.getLogger("httpx").addFilter(_show_origins_only)
     return httpx.AsyncClient(
         timeout=TIMEOUT,
         limits=LIMITS,
@@ -78,6 +81,14 @@ def open_http(*, local: bool = False) -> httpx.AsyncClient:
         trust_env=not local,
         mounts=dict.fromkeys(LOOPBACK_PATTERNS),
     )
+
+
+def _show_origins_only(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            shown(str(value)) if isinstance(value, httpx.URL) else value for value in record.args
+        )
+    return True
 
 
 @contextmanager

@@ -141,10 +141,7 @@ def _parse(name: str, value: object, open_file: OpenFile | None) -> NumberTensor
 def _to_lists(name: str, array: npt.NDArray[Any]) -> object:
     """Return texts or Python objects as nested lists, of the array's shape."""
     check_total(name, array.size)
-    try:
-        return array.tolist()
-    except ValueError as exc:
-        raise TensorError(name, "holds text that is not Unicode") from exc
+    return array.tolist()
 
 
 def _parse_array(name: str, array: npt.NDArray[Any]) -> NumberTensor:

@@ -45,7 +45,7 @@ def records(document: object, *names: str) -> list[Mapping[str, Any]]:
         document = next((document[name] for name in names if name in document), None)
     if not isinstance(document, list):
         raise ServiceReplyError(MODEL_HUB, f"it holds no list of {names[0]}")
-    return [item for item in document[:MAX_RECORDS] if isinstance(item, Mapping)]
+    return _objects(document)
 
 
 def record(document: object) -> Mapping[str, Any]:
@@ -96,15 +96,13 @@ def files_of(items: Iterable[Mapping[str, Any]]) -> list[ModelFile]:
 
 def versions_of(model: Mapping[str, Any]) -> list[ModelVersion]:
     """Read the versions inside a model's record, as far as it tells them."""
-    listed = model.get("versions")
-    items = [item for item in listed if isinstance(item, Mapping)] if _is_list(listed) else []
     return [
         ModelVersion(
             version=version_of(item),
             notes=_text(item, _NOTES, MAX_TEXT),
-            files=files_of(records(item, "files")) if _is_list(item.get("files")) else [],
+            files=files_of(_objects(item.get("files"))),
         )
-        for item in items[:MAX_RECORDS]
+        for item in _objects(model.get("versions"))
         if version_of(item)
     ]
 
@@ -133,6 +131,12 @@ def zeros(inputs: Iterable[TensorSpec]) -> dict[str, Any]:
 
 
 _ZERO: Final = {"string": "", "float": 0.0, "double": 0.0, "float16": 0.0, "bfloat16": 0.0}
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    """Take the objects of a list; anything else holds none."""
+    items = value[:MAX_RECORDS] if isinstance(value, list) else []
+    return [item for item in items if isinstance(item, Mapping)]
 
 
 def _text(item: Mapping[str, Any], names: Iterable[str], longest: int) -> str:
@@ -175,7 +179,3 @@ def _shape(dimensions: list[Any]) -> list[int]:
         size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else -1
         for size in dimensions
     ]
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list)

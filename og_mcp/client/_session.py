@@ -10,10 +10,11 @@ import importlib
 import os
 import re
 import secrets
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from anyio import Lock, to_thread
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_RETRIES: Final = 20
+RECURSION_LIMIT: Final = 1000
+"""Python's own default."""
+
 MODEL_CID: Final = re.compile(r"[!-~]{1,256}")
 """A content id is printable ASCII without spaces; what it names only the network knows."""
 
@@ -331,7 +335,18 @@ class _Part(Generic[T]):
 
 async def _load(module: str) -> Any:  # noqa: ANN401 - a module
     """Import a module of the client off the event loop: web3 and numpy take about a second."""
-    return await to_thread.run_sync(importlib.import_module, f"og_mcp.client.{module}")
+    return await to_thread.run_sync(_import, f"og_mcp.client.{module}")
+
+
+def _import(name: str) -> ModuleType:
+    """Import, and take back what py_ecc, which web3 loads, does to the whole process.
+
+    It raises the recursion limit to 100,000: nested JSON from outside would then end the
+    interpreter where it should raise RecursionError.
+    """
+    module = importlib.import_module(name)
+    sys.setrecursionlimit(min(sys.getrecursionlimit(), RECURSION_LIMIT))
+    return module
 
 
 def _mode(value: InferenceMode | str) -> InferenceMode:

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import PurePath
@@ -87,8 +88,18 @@ def _read_npy(tensor: str, data: bytes) -> npt.NDArray[Any]:
     check_total(tensor, count)
     if dtype.itemsize == 0 or count < 0:
         raise ValueError("no values")
+    if dtype.kind == "U":
+        _check_text(data, dtype, count, file.tell())
     flat = np.frombuffer(data, dtype, count, file.tell())
     return flat.reshape(shape, order="F" if by_columns else "C")
+
+
+def _check_text(data: bytes, dtype: np.dtype[Any], count: int, start: int) -> None:
+    """Refuse what is no code point: numpy cannot turn it into text."""
+    code = np.dtype(np.uint32).newbyteorder(dtype.byteorder)
+    codes = np.frombuffer(data, code, count * (dtype.itemsize // code.itemsize), start)
+    if (codes > sys.maxunicode).any():
+        raise ValueError("no code point")
 
 
 def _read_json(tensor: str, data: bytes) -> object:

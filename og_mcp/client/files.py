@@ -38,7 +38,7 @@ KEY_NAMES: Final = (
 )
 """Names, in small letters, of files and folders that usually hold keys."""
 
-_WITHOUT_LINKS: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
+BY_DESCRIPTOR: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 """Whether a path can be walked without a gap between looking and opening (not on Windows)."""
 
 _FOLDER_FLAGS: Final = (
@@ -69,19 +69,27 @@ class FileRoots:
             itself lie behind a link, as the operator wrote it.
         forbidden: Files and folders that are never read, wherever they are: the data folder, key
             files, keystores. Compared by device and inode, so other names of them do not help.
+        by_descriptor: Open each part of a path relative to the folder before it. Without it (on
+            Windows, which cannot) each part is checked for links before the opening, and what was
+            opened is compared with what was checked: a link that is swapped in and out between
+            the two is found by that, one in a folder above the file may not be.
     """
 
-    def __init__(self, roots: Iterable[Path], forbidden: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        roots: Iterable[Path],
+        forbidden: Iterable[Path] = (),
+        *,
+        by_descriptor: bool = BY_DESCRIPTOR,
+    ) -> None:
         self._roots = tuple(roots)
         self._forbidden = tuple(forbidden)
+        self._walk = _walk if by_descriptor else _walk_checked
 
     def open(self, path: str, *, max_bytes: int) -> BinaryIO:
         """Open a regular file for reading; the caller closes it.
 
-        Blocks, so it belongs in a thread. On platforms that cannot open relative to a folder
-        (Windows) each part of the path is checked for links before the opening and the opened
-        file is compared with it afterwards; a link that is swapped in and out in between is
-        found by that comparison, one in a folder above it may not be.
+        Blocks, so it belongs in a thread.
 
         Args:
             path: Absolute, or relative to the root where there is exactly one.
@@ -96,8 +104,7 @@ class FileRoots:
         forbidden = _identities(self._forbidden)
         try:
             self._check_above(path, root, forbidden)
-            walk = _walk if _WITHOUT_LINKS else _walk_checked
-            descriptor = walk(root, parts, forbidden)
+            descriptor = self._walk(root, parts, forbidden)
         except OSError as exc:
             raise self._refusal(path, _REASONS.get(exc.errno or 0, "it cannot be opened")) from exc
         except _StoppedError as exc:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from eth.abc import SignedTransactionAPI
-from eth.exceptions import UnrecognizedTransactionType
-from eth.vm.forks.cancun.constants import BLOB_TX_TYPE
+from eth.vm.forks.shanghai.constants import MAX_INITCODE_SIZE
 from eth_keys.exceptions import BadSignature
 from eth_typing import Address
 from eth_utils.exceptions import ValidationError
@@ -16,6 +15,11 @@ from rlp.exceptions import RLPException  # type: ignore[import-untyped] # rlp ha
 from og_mcp.localnet.evm import BASE_FEE, Ledger
 from og_mcp.localnet.node_errors import NodeError
 from og_mcp.localnet.pool import Pending
+
+TYPES: Final = frozenset({1, 2})
+"""Envelope types with access lists and with a fee market; legacy transactions have none."""
+
+FIRST_LEGACY_BYTE: Final = 0x80
 
 HALF_CURVE_ORDER: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 """A signature with a greater `s` could be turned into another of the same key (EIP-2)."""
@@ -27,14 +31,12 @@ def read(ledger: Ledger, raw: bytes) -> Pending:
     Raises:
         NodeError: The bytes are no transaction, or no key signed it.
     """
+    if raw and raw[0] < FIRST_LEGACY_BYTE and raw[0] not in TYPES:
+        raise NodeError("transaction type not supported")
     try:
         transaction = ledger.decode(raw)
-    except (UnrecognizedTransactionType, NotImplementedError) as exc:
-        raise NodeError("transaction type not supported") from exc
-    except (RLPException, ValidationError, ValueError, IndexError) as exc:
+    except (RLPException, ValidationError) as exc:
         raise NodeError(f"rlp: {exc}") from exc
-    if getattr(transaction, "type_id", None) == BLOB_TX_TYPE:
-        raise NodeError("transaction type not supported")
     return Pending(transaction, _sender(transaction))
 
 
@@ -79,6 +81,7 @@ def check(pending: Pending, standing: Standing) -> None:
     if transaction.nonce < standing.nonce:
         raise NodeError(f"nonce too low: next nonce {standing.nonce}, tx nonce {transaction.nonce}")
     _check_funds(pending, standing)
+    check_creation(transaction.to, transaction.data)
     if transaction.gas < transaction.intrinsic_gas:
         raise intrinsic_gas_too_low(transaction.gas, transaction.intrinsic_gas)
 
@@ -110,6 +113,18 @@ def _check_funds(pending: Pending, standing: Standing) -> None:
         raise NodeError(
             f"{words}: balance {balance}, queued cost {queued_cost}, tx cost {pending.cost}, "
             f"overshot {overshot}"
+        )
+
+
+def check_creation(to: bytes, code: bytes) -> None:
+    """Refuse code that is too long to create a contract (EIP-3860).
+
+    Raises:
+        NodeError: It is.
+    """
+    if not to and len(code) > MAX_INITCODE_SIZE:
+        raise NodeError(
+            f"max initcode size exceeded: code size {len(code)}, limit {MAX_INITCODE_SIZE}"
         )
 
 

@@ -138,18 +138,15 @@ class Chain:
         return self.records.head.number
 
     def _mine_ready(self) -> None:
-        # A block may leave no room for all, or make a refused transaction's lane ready again.
+        # A block may leave no room for all.
         while not self.held and (ready := list(self._ready())):
             self._mine(ready)
 
     def _mine(self, ready: list[Pending]) -> None:
         mined = self._ledger.mine([pending.transaction for pending in ready])
         self.records.add(mined)
-        done = {bytes(each.transaction.hash) for each in mined.executed}
-        done |= {bytes(transaction.hash) for transaction in mined.refused}
         for pending in ready:
-            if pending.hash in done:
-                self._pool.remove(pending)
+            self._pool.remove(pending)
 
     def _ready(self) -> Iterator[Pending]:
         header = self._ledger.next_header()
@@ -238,9 +235,11 @@ class Chain:
             NodeError: It reverts, fails, or `call.gas` is not enough.
         """
         computation = self._run(call, at)
-        return gas_needed(self._ledger.intrinsic_gas(call), computation)
+        # With all of `call.gas` it just ran through.
+        return min(gas_needed(self._ledger.intrinsic_gas(call), computation), call.gas)
 
     def _run(self, call: Call, at: BlockHeaderAPI | None) -> ComputationAPI:
+        admission.check_creation(call.to, call.data)
         intrinsic = self._ledger.intrinsic_gas(call)
         if intrinsic > call.gas:
             raise admission.intrinsic_gas_too_low(call.gas, intrinsic)

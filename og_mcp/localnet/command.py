@@ -37,7 +37,7 @@ _CHAIN_ID: Final = click.IntRange(1, 2**53 - 1)
     default=options.SESSION_IDLE_S,
     show_default=True,
     metavar="S",
-    help="Seconds after which an unused gateway session ends.",
+    help="Seconds after which an unused gateway session ends (there is no gateway yet).",
 )
 @click.option(
     "--data-dir",
@@ -59,11 +59,23 @@ def localnet(*, owner_stdin: bool, **given: object) -> None:
         raise click.ClickException(
             f"The local network needs {', '.join(missing)}: pip install 'og-mcp[local]'"
         )
+    chosen = Options(**given)  # type: ignore[arg-type] # click checked them
+    _check_folders(chosen)
     from og_mcp.localnet.network import run  # noqa: PLC0415 - there only with the extra
     from og_mcp.localnet.service import PortTakenError  # noqa: PLC0415 - as above
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        asyncio.run(run(Options(**given), lifetime))  # type: ignore[arg-type] # click checked them
+        asyncio.run(run(chosen, lifetime))
     except PortTakenError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _check_folders(chosen: Options) -> None:
+    if chosen.ready_file is not None and not chosen.ready_file.parent.is_dir():
+        raise click.ClickException(f"--ready-file: there is no folder {chosen.ready_file.parent}")
+    if chosen.data_dir is not None:
+        try:
+            chosen.data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.ClickException(f"--data-dir: {error}") from error

@@ -37,7 +37,6 @@ from eth.vm.forks.cancun.computation import CancunComputation
 from eth.vm.forks.cancun.state import CancunState, CancunTransactionExecutor
 from eth.vm.spoof import SpoofTransaction
 from eth_typing import Address
-from eth_utils.exceptions import ValidationError
 
 from og_mcp.localnet.genesis import GenesisAccount
 
@@ -78,8 +77,6 @@ class Mined:
 
     header: BlockHeaderAPI
     executed: tuple[Executed, ...]
-    refused: tuple[SignedTransactionAPI, ...]
-    """Transactions that can no longer be carried out, e.g. for want of funds."""
 
 
 class _Executor(CancunTransactionExecutor):
@@ -147,21 +144,16 @@ class Ledger:
             return state.costless_execute_transaction(cast(SignedTransactionAPI, spoofed))
 
     def mine(self, transactions: Sequence[SignedTransactionAPI]) -> Mined:
-        """Add a block of these transactions, leaving out those that cannot be carried out."""
+        """Add a block of transactions, each of which its sender can pay and is due to send."""
         header = self.next_header()
         vm = self._chain.get_vm(header)
         executed: list[Executed] = []
-        refused: list[SignedTransactionAPI] = []
         for transaction in transactions:
-            try:
-                receipt, computation = vm.apply_transaction(header, transaction)
-            except ValidationError:
-                refused.append(transaction)
-                continue
+            receipt, computation = vm.apply_transaction(header, transaction)
             header = vm.add_receipt_to_header(header, receipt)
             executed.append(Executed(transaction, receipt, computation))
         self.head = self._seal(vm, header, executed)
-        return Mined(self.head, tuple(executed), tuple(refused))
+        return Mined(self.head, tuple(executed))
 
     def _seal(
         self, vm: VirtualMachineAPI, header: BlockHeaderAPI, executed: Sequence[Executed]

@@ -211,6 +211,8 @@ def _told(ready: Mapping[str, Any], file: Path | None) -> Iterator[None]:
         yield
         return
     write_whole(file, text)
+    if sys.stderr.isatty():
+        sys.stderr.write(f"The local network runs; {file} tells where. Ctrl-C ends it.\n")
     try:
         yield
     finally:

@@ -27,7 +27,7 @@ class Options:
     base_chain_id: int = BASE_CHAIN_ID
 
     session_idle_s: float = SESSION_IDLE_S
-    """Seconds after which a gateway session without requests ends."""
+    """Seconds after which a gateway session without requests ends; there is no gateway yet."""
 
     data_dir: Path | None = None
     """Where models stay after the end; None: nothing stays."""

@@ -6,11 +6,11 @@ transaction is there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
 import anyio
+from pydantic_core import from_json
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -86,8 +86,10 @@ class _Node:
 
     async def _answer(self, body: bytes) -> JSON | list[JSON] | None:
         try:
-            asked = json.loads(body)
-        except (ValueError, RecursionError):
+            # Not `json`: an import under py-evm lifts the recursion limit to where its reader of
+            # deeply nested text overflows the stack.
+            asked = from_json(body)
+        except ValueError:
             return _failure(None, NodeError("parse error", PARSE_ERROR))
         if not isinstance(asked, list):
             return await self._single(asked)

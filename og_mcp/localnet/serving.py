@@ -160,5 +160,5 @@ async def _drop(scope: Scope, receive: Receive) -> None:
     connection = scope.get("state", {}).get(CONNECTION)
     if connection is None:
         raise ConnectionDroppedError
-    connection.abort()
+    connection.close()
     await _until_gone(receive)

@@ -156,7 +156,7 @@ class Incoming:
 class Store:
     """Repositories in one folder: `files/` by content id and `index.json`.
 
-    What stood in the folder before is there again.
+    What stood in the folder before is there again; one process at a time may use it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -165,6 +165,8 @@ class Store:
         self._index = folder / "index.json"
         for part in (self._files, self._incoming):
             part.mkdir(parents=True, exist_ok=True)
+        for unfinished in self._incoming.iterdir():
+            unfinished.unlink()
         self.models: list[ModelRecord] = self._load()
         """All repositories, oldest first."""
 

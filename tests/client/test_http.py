@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -179,6 +180,18 @@ async def test_json_is_fetched_with_our_name_in_the_request(
     assert document == {"a": [1, "é"]}
     assert served.received[0].startswith(b"GET /?q=a+b HTTP/1.1\r\n")
     assert f"user-agent: og-mcp/{__version__}".encode() in served.received[0].lower()
+
+
+async def test_a_log_of_requests_shows_no_more_than_the_origin(
+    http: httpx.AsyncClient, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = await server.answer(reply(b"{}"))
+    caplog.set_level(logging.DEBUG)
+
+    await fetch_json(http, "hub", f"{served.url}/v1/secret", params={"key": "secret"})
+
+    assert f'HTTP Request: GET {served.url} "HTTP/1.1 200 OK"' in caplog.text
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"[" * 100_000, b'{"a":' * 50_000])

@@ -12,7 +12,7 @@ SERVICES = ["rpc", "base_rpc", "node_api", "hub", "hub_read", "auth"]
 
 
 def _admin(localnet: LocalNetwork, method: str, path: str, body: object = None) -> httpx.Response:
-    return httpx.request(method, localnet.ready["admin_url"] + path, json=body, trust_env=False)
+    return localnet.http.request(method, localnet.ready["admin_url"] + path, json=body)
 
 
 def _transfer(localnet: LocalNetwork, wallet: LocalAccount, gas_price: int) -> str:
@@ -44,8 +44,8 @@ def test_faults_of_the_hub_are_named_by_service_method_and_path(localnet: LocalN
     localnet.fault("hub_read GET /api/*", "status", service="hub_read", status=503, body="later")
     url = localnet.ready["hub_read_url"] + "/api/v0/models/"
 
-    assert httpx.get(url, trust_env=False).status_code == 503
-    assert httpx.get(url, trust_env=False).status_code == 200
+    assert localnet.http.get(url).status_code == 503
+    assert localnet.http.get(url).status_code == 200
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -55,16 +55,16 @@ def test_a_closed_service_refuses_connections_until_it_is_opened(
     url = localnet.ready[f"{service}_url"]
     localnet.close_service(service)
     with pytest.raises(httpx.ConnectError):
-        httpx.get(url, trust_env=False)
+        localnet.http.get(url)
     localnet.open_service(service)
 
-    assert httpx.get(url, trust_env=False).status_code < 500
+    assert localnet.http.get(url).status_code < 500
 
 
 def test_requests_and_calls_are_counted(localnet: LocalNetwork) -> None:
     localnet.reset_counters()
     batch = [{"jsonrpc": "2.0", "id": i, "method": "eth_chainId", "params": []} for i in range(3)]
-    httpx.post(localnet.ready["rpc_url"], json=batch, trust_env=False)
+    localnet.http.post(localnet.ready["rpc_url"], json=batch)
 
     assert localnet.counters() == {"http_requests": 1, "calls": {"eth_chainId": 3}}
 
@@ -122,7 +122,7 @@ def test_reset_takes_everything_back(localnet: LocalNetwork) -> None:
     assert localnet.pending_faults() == []
     assert int(localnet.rpc("eth_gasPrice"), 16) > 1
     assert localnet.sign_in()
-    assert httpx.get(localnet.ready["hub_url"], trust_env=False).status_code == 404
+    assert localnet.http.get(localnet.ready["hub_url"]).status_code == 404
     sent = _transfer(localnet, localnet.new_wallet(), 10**9)
     assert localnet.rpc("eth_getTransactionReceipt", sent)["status"] == "0x1"
 
@@ -154,10 +154,9 @@ def test_a_mistake_is_told(
 
 
 def test_a_page_in_a_browser_may_not_ask(localnet: LocalNetwork) -> None:
-    answer = httpx.post(
+    answer = localnet.http.post(
         localnet.ready["admin_url"] + "/reset",
         headers={"Origin": "http://localhost:3000"},
-        trust_env=False,
     )
 
     assert answer.status_code == 403

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from og_mcp.localnet.samples import build
-from tests.localnet_client import LocalNetwork
+from tests.localnet_client import LocalNetwork, http_client
 
 MODELS = "/api/v0/models/"
 
@@ -21,14 +21,14 @@ MODELS = "/api/v0/models/"
 @pytest.fixture
 def hub(localnet: LocalNetwork) -> Iterator[httpx.Client]:
     """The hub, signed in with the seeded account."""
-    with _client(localnet.ready["hub_url"], localnet.sign_in()) as client:
+    with http_client(localnet.ready["hub_url"], token=localnet.sign_in()) as client:
         yield client
 
 
 @pytest.fixture
 def public(localnet: LocalNetwork) -> Iterator[httpx.Client]:
     """The hub's side for everybody."""
-    with _client(localnet.ready["hub_read_url"]) as client:
+    with http_client(localnet.ready["hub_read_url"]) as client:
         yield client
 
 
@@ -37,13 +37,10 @@ def other_author(localnet: LocalNetwork) -> Iterator[httpx.Client]:
     """The hub, signed in with another account."""
     name = _new_name("author")
     localnet.add_account(name, email=f"{name}@example.org", password="a secret")
-    with _client(localnet.ready["hub_url"], _sign_in(localnet, f"{name}@example.org")) as client:
+    with http_client(
+        localnet.ready["hub_url"], token=_sign_in(localnet, f"{name}@example.org")
+    ) as client:
         yield client
-
-
-def _client(url: str, token: str = "") -> httpx.Client:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.Client(base_url=url, headers=headers, trust_env=False)
 
 
 def _sign_in(localnet: LocalNetwork, email: str, password: str = "a secret") -> str:  # noqa: S107 - of this test
@@ -54,7 +51,7 @@ def _sign_in(localnet: LocalNetwork, email: str, password: str = "a secret") -> 
 def _ask_for_tokens(localnet: LocalNetwork, body: object, key: str | None = None) -> httpx.Response:
     if key is None:
         key = localnet.ready["hub_login"]["firebase_api_key"]
-    return httpx.post(localnet.ready["auth_url"], params={"key": key}, json=body, trust_env=False)
+    return localnet.http.post(localnet.ready["auth_url"], params={"key": key}, json=body)
 
 
 def _new_name(kind: str = "model") -> str:
@@ -165,9 +162,7 @@ def test_without_a_good_token_the_answer_is_401(
         ("POST", f"{MODELS}candle-volatility/versions/0.01/files"),
         ("GET", f"{MODELS}candle-volatility/versions/0.01/files"),
     ):
-        answer = httpx.request(
-            method, localnet.ready["hub_url"] + path, headers=header, trust_env=False
-        )
+        answer = localnet.http.request(method, localnet.ready["hub_url"] + path, headers=header)
 
         assert answer.status_code == 401
         assert isinstance(answer.json()["detail"], str)
@@ -348,16 +343,15 @@ def test_an_unknown_refresh_token_is_refused(localnet: LocalNetwork) -> None:
 
 
 def _refresh(localnet: LocalNetwork, token: str) -> httpx.Response:
-    return httpx.post(
+    return localnet.http.post(
         localnet.ready["token_url"],
         params={"key": localnet.ready["hub_login"]["firebase_api_key"]},
         data={"grant_type": "refresh_token", "refresh_token": token},
-        trust_env=False,
     )
 
 
 def _listing(localnet: LocalNetwork, token: str) -> httpx.Response:
-    with _client(localnet.ready["hub_url"], token) as client:
+    with http_client(localnet.ready["hub_url"], token=token) as client:
         return client.get(f"{MODELS}candle-volatility/versions/0.01/files")
 
 
@@ -369,15 +363,14 @@ def _peak_memory(network: LocalNetwork) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_an_upload_is_written_to_disk_as_it_comes(
-    fresh_localnet: LocalNetwork, tmp_path: Path
+    localnet: LocalNetwork, hub: httpx.Client, tmp_path: Path
 ) -> None:
-    before = _peak_memory(fresh_localnet)
-    with _client(fresh_localnet.ready["hub_url"], fresh_localnet.sign_in()) as hub:
-        big = tmp_path / "big.bin"
-        with big.open("wb") as file:
-            file.truncate(200 * 2**20)
-        with big.open("rb") as file:
-            answer = hub.post(_new_version(hub), files={"file": ("big.bin", file)}, timeout=60)
+    before = _peak_memory(localnet)
+    big = tmp_path / "big.bin"
+    with big.open("wb") as file:
+        file.truncate(200 * 2**20)
+    with big.open("rb") as file:
+        answer = hub.post(_new_version(hub), files={"file": ("big.bin", file)}, timeout=60)
 
     assert answer.json()["size"] == 200 * 2**20
-    assert _peak_memory(fresh_localnet) - before < 32 * 2**20
+    assert _peak_memory(localnet) - before < 32 * 2**20

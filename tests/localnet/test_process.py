@@ -9,17 +9,17 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
-import httpx
 import pytest
 from eth_account import Account
 
 import og_mcp
 from og_mcp.networks import NETWORKS, from_ready_file
-from tests.localnet_client import LocalNetwork, running, start, stop, wait_until_ready
+from tests.localnet_client import LocalNetwork, http_client, running, start, stop, wait_until_ready
 
 KEY = "0x" + "4c" * 32
 URLS = (
@@ -65,33 +65,11 @@ def test_accounts_are_funded_on_both_chains(localnet: LocalNetwork) -> None:
             assert int(localnet.rpc("eth_getBalance", account["address"], "latest", url=url), 16)
 
 
-def test_keys_and_passwords_differ_in_every_run(
-    localnet: LocalNetwork, fresh_localnet: LocalNetwork
-) -> None:
-    runs = [localnet.ready, fresh_localnet.ready]
-    keys = {account["private_key"] for ready in runs for account in ready["accounts"]}
-
-    assert len(keys) == sum(len(ready["accounts"]) for ready in runs)
-    for field in ("password", "firebase_api_key"):
-        assert runs[0]["hub_login"][field] != runs[1]["hub_login"][field]
-
-
 @pytest.mark.parametrize("service", ["rpc_url", "node_api_url", "hub_url", "auth_url", "admin_url"])
 def test_a_foreign_host_header_is_refused(localnet: LocalNetwork, service: str) -> None:
-    answer = httpx.post(
-        localnet.ready[service], json={}, headers={"Host": "evil.example"}, trust_env=False
-    )
+    answer = localnet.http.post(localnet.ready[service], json={}, headers={"Host": "evil.example"})
 
     assert answer.status_code == 403
-
-
-def test_options_choose_port_and_chain_ids() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with running("--port", str(port), "--chain-id", "4711", "--base-chain-id", "8453") as network:
-        assert urlsplit(network.ready["rpc_url"]).port == port
-        assert int(network.rpc("eth_chainId"), 16) == 4711
-        assert network.ready["base_chain_id"] == 8453
 
 
 def test_a_taken_port_is_told_in_one_sentence(tmp_path: Path) -> None:
@@ -103,6 +81,13 @@ def test_a_taken_port_is_told_in_one_sentence(tmp_path: Path) -> None:
     assert (
         ended.stderr == f"Error: Port {port} is taken; choose another one, or 0 for a free one.\n"
     )
+
+
+def test_a_ready_file_without_a_folder_is_told_at_once(tmp_path: Path) -> None:
+    ended = _run("--ready-file", str(tmp_path / "none" / "ready.json"))
+
+    assert ended.returncode == 1
+    assert ended.stderr == f"Error: --ready-file: there is no folder {tmp_path / 'none'}\n"
 
 
 def test_without_a_ready_file_stdout_tells_what_runs() -> None:
@@ -121,40 +106,67 @@ def test_without_a_ready_file_stdout_tells_what_runs() -> None:
     assert code == 0
 
 
-def test_nothing_is_read_from_the_environment(tmp_path: Path) -> None:
-    environ = {
-        **os.environ,
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder that nothing may be written to."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def other(home: Path) -> Iterator[LocalNetwork]:
+    """A second network, started with every option from an environment full of traps."""
+    needed = {k: v for k, v in os.environ.items() if k in {"PATH", "SYSTEMROOT"}}
+    homes = {k: str(home) for k in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "OG_DATA_DIR")}
+    traps = {
         "OG_PRIVATE_KEY": KEY,
         "OG_CHAIN_ID": "1",
         "OG_PORT": "1",
         "OG_RPC_URL": "http://nowhere.invalid",
         "OG_NETWORK": "opengradient",
-        "OG_DATA_DIR": str(tmp_path),
         "FIREBASE_API_KEY": "a real one",
         "OG_LOCALNET_PORT": "1",
     }
-    with running(environ=environ) as network:
-        addresses = {account["address"] for account in network.ready["accounts"]}
-
-        assert Account.from_key(KEY).address not in addresses
-        assert network.ready["chain_id"] != 1
-        assert network.ready["hub_login"]["firebase_api_key"] != "a real one"
-    assert list(tmp_path.iterdir()) == []
+    options = ("--port", str(_free_port()), "--chain-id", "4711", "--base-chain-id", "8453")
+    with running(*options, environ={**needed, **homes, **traps}) as network:
+        assert urlsplit(network.ready["rpc_url"]).port == int(options[1])
+        yield network
 
 
-def test_an_almost_empty_environment_is_enough_and_the_home_stays_empty(tmp_path: Path) -> None:
-    environ = {k: v for k, v in os.environ.items() if k in {"PATH", "SYSTEMROOT"}}
-    homes = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA")}
-    with running(environ={**environ, **homes}) as network:
-        assert network.rpc("eth_blockNumber")
-    assert list(tmp_path.iterdir()) == []
+def test_options_choose_the_chain_ids(other: LocalNetwork) -> None:
+    assert (other.ready["chain_id"], other.ready["base_chain_id"]) == (4711, 8453)
+    assert int(other.rpc("eth_chainId"), 16) == 4711
+    assert int(other.rpc("eth_chainId", url=other.ready["base_rpc_url"]), 16) == 8453
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_nothing_stays(tmp_path: Path, number: int) -> None:
+def test_nothing_of_ours_is_read_from_the_environment(other: LocalNetwork) -> None:
+    addresses = {account["address"] for account in other.ready["accounts"]}
+
+    assert Account.from_key(KEY).address not in addresses
+    assert other.ready["hub_login"]["firebase_api_key"] != "a real one"
+
+
+def test_nothing_is_written_to_the_home_folder(other: LocalNetwork, home: Path) -> None:
+    model = other.ready["sample_models"][0]
+
+    assert model["model_output"], "onnxruntime was used, which likes to leave files there"
+    assert list(home.iterdir()) == []
+
+
+def test_keys_and_passwords_differ_in_every_run(
+    localnet: LocalNetwork, other: LocalNetwork
+) -> None:
+    runs = [localnet.ready, other.ready]
+    keys = {account["private_key"] for ready in runs for account in ready["accounts"]}
+
+    assert len(keys) == sum(len(ready["accounts"]) for ready in runs)
+    for field in ("password", "firebase_api_key"):
+        assert runs[0]["hub_login"][field] != runs[1]["hub_login"][field]
+
+
+def test_a_signal_ends_it_and_nothing_stays(tmp_path: Path) -> None:
     process, scratch = _started(tmp_path)
     with process:
-        process.send_signal(number)
+        process.terminate()
 
         assert process.wait(timeout=15) == 0
     assert list(scratch.iterdir()) == []
@@ -205,14 +217,13 @@ def test_it_dies_with_an_owner_that_was_killed(tmp_path: Path) -> None:
     assert not (tmp_path / "ready.json").exists()
 
 
+@pytest.mark.slow
 def test_a_data_folder_keeps_the_models(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running("--data-dir", str(data)) as network:
         _create_model(network, "kept")
     with running("--data-dir", str(data)) as network:
-        listed = httpx.get(
-            network.ready["hub_read_url"] + "/api/v0/models/kept", trust_env=False
-        ).json()
+        listed = network.http.get(network.ready["hub_read_url"] + "/api/v0/models/kept").json()
 
         assert [version["versionString"] for version in listed["versions"]] == ["0.01"]
         assert [file["name"] for file in listed["versions"][0]["files"]] == ["m.bin"]
@@ -240,6 +251,12 @@ def test_without_the_extra_one_sentence_says_what_to_install(tmp_path: Path) -> 
     )
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def _run(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "og_mcp.localnet", *options],
@@ -258,8 +275,7 @@ def _started(folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
 
 
 def _create_model(network: LocalNetwork, name: str) -> None:
-    headers = {"Authorization": f"Bearer {network.sign_in()}"}
-    with httpx.Client(base_url=network.ready["hub_url"], headers=headers, trust_env=False) as hub:
+    with http_client(network.ready["hub_url"], token=network.sign_in()) as hub:
         hub.post("/api/v0/models/", json={"name": name, "description": ""}).raise_for_status()
         versions = f"/api/v0/models/{name}/versions"
         hub.post(versions, json={"notes": "", "is_major": False}).raise_for_status()

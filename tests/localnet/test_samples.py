@@ -7,7 +7,6 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import httpx
 import numpy as np
 import onnx
 import pytest
@@ -94,7 +93,7 @@ def test_the_seeded_account_can_list_the_samples(localnet: LocalNetwork) -> None
     model = localnet.ready["sample_models"][0]
     headers = {"Authorization": f"Bearer {localnet.sign_in()}"}
     path = f"/api/v0/models/{model['name']}/versions/{model['version']}/files"
-    files = httpx.get(localnet.ready["hub_url"] + path, headers=headers, trust_env=False).json()
+    files = localnet.http.get(localnet.ready["hub_url"] + path, headers=headers).json()
 
     assert [file["ipfsCid"] for file in files] == [model["cid"]]
     assert files[0]["inputs"] == [

@@ -1,0 +1,289 @@
+"""The journal of calls as the client layer knows it: two protocols.
+
+A call that can cost something goes: `open_call`, then in the wallet's lane `reserve` and `signed`,
+then `settle` or `fail`, then `deliver`. Each step is on disk when its method returns. The
+implementation is `og_mcp.journal`; whoever assembles a process hands it to the session.
+
+Every method raises JournalError where the journal cannot be read or written; nothing may be sent
+then. The steps are idempotent, and a stage never goes back, with two exceptions: `open_call` tries
+a call again that failed at `not_sent`, and `give_back` undoes a signature that can never be mined.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Protocol
+
+from og_mcp.types import (
+    Account,
+    Approval,
+    Budget,
+    Call,
+    CallRequest,
+    CallStatus,
+    FeeCaps,
+    Opened,
+    OpenNonce,
+    Pruned,
+    SignedTransaction,
+    Stage,
+    Totals,
+)
+
+
+class Lane(Protocol):
+    """The sole right to sign for one account, among all processes of one journal.
+
+    Bound to the `async with` that gave it. Where the lock is lost meanwhile (a database that was
+    restarted), the next step raises LaneLostError, before anything can have been sent.
+    """
+
+    @property
+    def account(self) -> Account:
+        """Whose lane it is."""
+        ...
+
+    @property
+    def next_nonce(self) -> int | None:
+        """The nonce after the last one signed; `None`: ask the chain."""
+        ...
+
+    @property
+    def open(self) -> tuple[OpenNonce, ...]:
+        """What was signed before and is not settled, by nonce, as of entering the lane."""
+        ...
+
+    async def reserve(self, call_id: str, nonce: int, max_fee_wei: int, caps: FeeCaps) -> None:
+        """Set aside what a signature may cost, before it is made.
+
+        For a call that is signed already and the same nonce it raises what is set aside to the
+        larger fee: a replacement (threats.md T11) passes the caps like any other signature.
+        What is reserved and not signed when the lane is left is released by whoever comes next.
+
+        Raises:
+            FeeCapError: `max_fee_wei` is above `caps.per_call`; nothing was written.
+            BudgetExceededError: Spent + open + `max_fee_wei` is above `caps.per_day`; nothing was
+                written.
+            CallStateError: The call has ended, has another nonce open, or another process has it.
+            LaneLostError: The lane's lock was lost.
+        """
+        ...
+
+    async def signed(
+        self,
+        call_id: str,
+        nonce: int,
+        transaction_hash: str,
+        raw_transaction: str,
+        max_fee_wei: int,
+    ) -> None:
+        """Record a signature; the stage is `sent_unknown` from here on.
+
+        Comes after `reserve` with the same nonce and at least that fee, and before a byte of the
+        transaction leaves. Forced to disk.
+
+        Raises:
+            CallStateError: It was not reserved so.
+            LaneLostError: The lane's lock was lost; the transaction must not be sent.
+        """
+        ...
+
+    async def give_back(self, call_id: str) -> None:
+        """Undo a reservation, or a signature that provably never left or can never be mined.
+
+        Releases what was set aside, sets the stage to `not_sent`, and forgets the lane's next
+        nonce, so that the chain is asked.
+
+        Raises:
+            CallStateError: The call is settled.
+        """
+        ...
+
+
+class Journal(Protocol):
+    """Remembers every call that can cost something."""
+
+    async def open_call(self, request: CallRequest) -> Opened:
+        """Record a call before anything of it is sent, or join the one that it repeats.
+
+        Within one principal and tool: the same idempotency key and request give the same call,
+        whatever became of it, for 30 days. Without a key, an identical request joins a call that
+        runs, or has ended past `not_sent` and was never delivered. A call that failed at
+        `not_sent` (under its key), one that waits for approval, and one at `not_sent` whose
+        process died are handed to exactly one caller, with `joined` false.
+
+        Raises:
+            IdempotencyKeyReusedError: The key belongs to another request.
+        """
+        ...
+
+    def lane(self, account: Account) -> AbstractAsyncContextManager[Lane]:
+        """Wait for the account's lane, and leave it with the block; can be cancelled."""
+        ...
+
+    async def settle(
+        self, call_id: str, stage: Stage, fee_wei: int, result: str, receipt: str = ""
+    ) -> None:
+        """End a call well: `charged`, or `confirmed` at a safe depth.
+
+        Args:
+            call_id: The call.
+            stage: How far it came. A call that signed nothing may end at any stage, with fee 0.
+            fee_wei: What its transaction cost.
+            result: JSON.
+            receipt: JSON, as interface.md section 4.
+
+        Raises:
+            CallStateError: Its nonce was given back, or it was reserved and never signed.
+        """
+        ...
+
+    async def fail(
+        self, call_id: str, stage: Stage, error: str, fee_wei: int = 0, receipt: str = ""
+    ) -> None:
+        """End a call badly.
+
+        At `not_sent` a reservation is released; at `sent_unknown` what was signed stays open; at
+        `charged` the fee is settled. A call that came further already is left as it is.
+
+        Raises:
+            CallStateError: It is done; or `stage` is `not_sent` and it is signed: see `give_back`.
+        """
+        ...
+
+    async def confirm(self, call_id: str) -> None:
+        """Move a call from `charged` to `confirmed`.
+
+        Raises:
+            CallStateError: It is not charged.
+        """
+        ...
+
+    async def deliver(self, call_id: str) -> None:
+        """Note that the caller has the call's end; does nothing while it runs."""
+        ...
+
+    async def wait(self, call_id: str, principal: str, timeout_s: float) -> Call:
+        """Return the call once it has ended or is orphaned, or as it is after `timeout_s`.
+
+        Raises:
+            CallNotFoundError: The principal has no such call.
+        """
+        ...
+
+    async def get(self, call_id: str, principal: str) -> Call:
+        """Return a call with its request, result and receipt.
+
+        Raises:
+            CallNotFoundError: The principal has no such call.
+        """
+        ...
+
+    async def list_calls(
+        self,
+        principal: str,
+        limit: int,
+        status: CallStatus | None = None,
+        tool: str = "",
+        before: str = "",
+    ) -> tuple[Call, ...]:
+        """Return calls without their documents, the newest first.
+
+        Args:
+            principal: Whose.
+            limit: At most so many.
+            status: Only those.
+            tool: Only that tool's.
+            before: Id of a call; only older ones are returned.
+        """
+        ...
+
+    async def transactions(self, call_id: str) -> tuple[SignedTransaction, ...]:
+        """Return what was signed for a call, the oldest first."""
+        ...
+
+    async def totals(
+        self, principal: str | None = None, account: Account | None = None
+    ) -> tuple[Totals, ...]:
+        """Return what was spent since the journal began, by account.
+
+        Args:
+            principal: Only that principal's calls; `None` for all.
+            account: Only that account; `None` for all.
+        """
+        ...
+
+    async def budget(self, account: Account, caps: FeeCaps) -> Budget:
+        """Return what is spent, open and left of the account's cap of 24 hours."""
+        ...
+
+    async def unfinished(self, account: Account | None = None) -> tuple[Call, ...]:
+        """Return calls that run or whose nonce is open, the oldest first, without documents."""
+        ...
+
+    async def unconfirmed(self, account: Account, limit: int = 100) -> tuple[Call, ...]:
+        """Return calls that are charged and not yet confirmed, the oldest first."""
+        ...
+
+    async def adopt(self, call_id: str) -> bool:
+        """Take over a running call whose process died; true for exactly one process."""
+        ...
+
+    async def request_approval(
+        self, call_id: str, request_hash: str, error: str, *, cap_wei: int = 0, cap_opg: int = 0
+    ) -> None:
+        """End a running call at `not_sent` until a person approves what it may cost.
+
+        Raises:
+            CallStateError: It does not run, or has signed.
+        """
+        ...
+
+    async def approval(self, call_id: str) -> Approval:
+        """Return what a person is asked to agree to.
+
+        Raises:
+            CallNotFoundError: No approval was asked for.
+            SealBrokenError: The record was changed.
+        """
+        ...
+
+    async def approve(self, call_id: str) -> Approval:
+        """Record that a person agreed; good for one try within one hour.
+
+        Raises:
+            CallNotFoundError: No approval was asked for.
+            SealBrokenError: The record was changed.
+        """
+        ...
+
+    async def take_approval(
+        self, call_id: str, request_hash: str, cost_wei: int = 0, cost_opg: int = 0
+    ) -> bool:
+        """Use up an approval; false where there is none for this request at this cost."""
+        ...
+
+    def seal(self, purpose: str, data: bytes) -> str:
+        """Authenticate data that is kept where others can write."""
+        ...
+
+    def unseal(self, purpose: str, sealed: str) -> bytes:
+        """Return what `seal` was given.
+
+        Raises:
+            SealBrokenError: Nobody with this installation's key sealed it for that purpose.
+        """
+        ...
+
+    async def prune(self, before: datetime) -> Pruned:
+        """Remove delivered calls that ended before a time, with their documents.
+
+        Calls that are unfinished, that the last 24 hours need, or whose idempotency key is still
+        known stay.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the journal; what runs then is orphaned."""
+        ...
