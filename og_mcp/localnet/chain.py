@@ -143,10 +143,10 @@ class Chain:
             self._mine(ready)
 
     def _mine(self, ready: list[Pending]) -> None:
-        mined = self._ledger.mine([pending.transaction for pending in ready])
-        self.records.add(mined)
+        # First of all: what cannot be mined must not stand in the way of every later block.
         for pending in ready:
             self._pool.remove(pending)
+        self.records.add(self._ledger.mine([pending.transaction for pending in ready]))
 
     def _ready(self) -> Iterator[Pending]:
         header = self._ledger.next_header()

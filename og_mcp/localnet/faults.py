@@ -37,12 +37,12 @@ Verbs for the admin service: `Faults.add(Fault.from_json(body))`, `Faults.pendin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import anyio
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 Action = Literal["error", "result", "status", "drop", "hang", "delay"]
 When = Literal["before", "after"]
@@ -54,23 +54,24 @@ class FaultError(ValueError):
     """A fault was described in a way that cannot be carried out."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fault:
+class Fault(BaseModel):
     """One way to go wrong; the fields are told in the module's docstring."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     method: str
     action: Action
     when: When = "before"
-    times: int = 1
-    skip: int = 0
-    delay_s: float = 0.0
+    times: int = Field(default=1, ge=1)
+    skip: int = Field(default=0, ge=0)
+    delay_s: float = Field(default=0.0, ge=0)
     code: int = -32000
     message: str = "fault asked for by the admin service"
     data: Any = None
     result: Any = None
-    status: int = 500
+    status: int = Field(default=500, ge=200, le=599)
     body: str = ""
-    limit_s: float = LONGEST_HANG_S
+    limit_s: float = Field(default=LONGEST_HANG_S, ge=0)
 
     @classmethod
     def from_json(cls, value: object) -> Fault:
@@ -79,45 +80,23 @@ class Fault:
         Raises:
             FaultError: A field is unknown, missing, or not of its kind.
         """
-        if not isinstance(value, Mapping):
-            raise FaultError("a fault is a JSON object")
-        kinds = {field.name: _KINDS[str(field.type)] for field in fields(cls)}
-        for name, given in value.items():
-            if name not in kinds:
-                raise FaultError(f"a fault has no field {name!r}; it has {', '.join(kinds)}")
-            if not _is_a(given, kinds[name]):
-                raise FaultError(f"{name} cannot be {given!r}")
-        for name in ("method", "action"):
-            if name not in value:
-                raise FaultError(f"a fault needs {name}")
-        return cls(**value)
+        try:
+            return cls.model_validate(value)
+        except ValidationError as exc:
+            raise FaultError("; ".join(map(_problem, exc.errors()))) from exc
 
     def as_json(self) -> dict[str, Any]:
         """Write the fault as the object `from_json` reads."""
-        return asdict(self)
+        return self.model_dump()
 
     def matches(self, name: str, when: When) -> bool:
         """Whether this fault is for the request `name` at this moment."""
         return self.when == when and fnmatchcase(name, self.method)
 
 
-_KINDS: Final[Mapping[str, tuple[object, ...]]] = {
-    "str": (str,),
-    "int": (int,),
-    "float": (float, int),
-    "Any": (object,),
-    "Action": get_args(Action),
-    "When": get_args(When),
-}
-
-
-def _is_a(value: object, kinds: tuple[object, ...]) -> bool:
-    if isinstance(value, bool) and object not in kinds:
-        return False
-    if isinstance(value, (int, float)) and value < 0 and object not in kinds:
-        # Only JSON-RPC error codes are negative, and `code` is checked as any other integer.
-        return int in kinds and float not in kinds
-    return any(isinstance(value, k) if isinstance(k, type) else value == k for k in kinds)
+def _problem(error: ErrorDetails) -> str:
+    field = ".".join(map(str, error["loc"])) or "a fault"
+    return f"{field}: {error['msg']}"
 
 
 class Faults:
@@ -157,10 +136,10 @@ class Faults:
             if not fault.matches(name, when):
                 continue
             if fault.skip:
-                self._waiting[number] = replace(fault, skip=fault.skip - 1)
+                self._waiting[number] = fault.model_copy(update={"skip": fault.skip - 1})
                 continue
             if fault.times > 1:
-                self._waiting[number] = replace(fault, times=fault.times - 1)
+                self._waiting[number] = fault.model_copy(update={"times": fault.times - 1})
             else:
                 del self._waiting[number]
             return fault

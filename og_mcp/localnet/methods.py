@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from eth.abc import BlockHeaderAPI
 from eth_typing import Address
 from eth_utils.crypto import keccak
 
 from og_mcp.localnet.chain import Chain
 from og_mcp.localnet.evm import BASE_FEE, Call
-from og_mcp.localnet.node_errors import INVALID_PARAMS, NodeError
-from og_mcp.localnet.records import BlockRecord, Log
+from og_mcp.localnet.node_errors import NodeError
+from og_mcp.localnet.rpc_blocks import Selected, selected_block, state_header
 from og_mcp.localnet.rpc_json import (
     JSON,
     block_json,
     data,
-    log_json,
     pending_block_json,
     pending_json,
     quantity,
     receipt_json,
     transaction_json,
 )
+from og_mcp.localnet.rpc_logs import get_logs
 from og_mcp.localnet.rpc_params import (
     ADDRESS_BYTES,
     HASH_BYTES,
@@ -38,44 +37,10 @@ from og_mcp.localnet.rpc_params import (
 
 Method = Callable[[Chain, Params], Any]
 
-MOST_TOPICS: Final = 4
-
-Selected = BlockRecord | Literal["pending"] | None
-
 
 def client_version() -> str:
     """Name the node as `web3_clientVersion` does."""
     return f"og-mcp-localnet/v{version('og-mcp')}/python"
-
-
-# Which block
-
-
-def _selected(chain: Chain, given: object, index: int) -> Selected:
-    if isinstance(given, Mapping):
-        return _selected_by_fields(chain, given, index)
-    match given:
-        case None | "latest" | "safe" | "finalized":
-            return chain.records.head
-        case "pending":
-            return "pending"
-        case "earliest":
-            return chain.records.by_number(0)
-    return chain.records.by_number(read_quantity(given, index))
-
-
-def _selected_by_fields(chain: Chain, given: Mapping[str, Any], index: int) -> Selected:
-    if "blockHash" in given:
-        return chain.records.by_hash(read_data(given["blockHash"], index, HASH_BYTES))
-    return _selected(chain, given.get("blockNumber"), index)
-
-
-def _state_header(chain: Chain, given: object, index: int) -> BlockHeaderAPI:
-    # What pends has not changed any state.
-    selected = _selected(chain, given, index)
-    if selected is None:
-        raise NodeError("header not found")
-    return chain.records.head.header if selected == "pending" else selected.header
 
 
 # Identity and fees
@@ -84,7 +49,7 @@ def _state_header(chain: Chain, given: object, index: int) -> BlockHeaderAPI:
 def _fee_history(chain: Chain, params: Params) -> JSON | None:
     count = params.get(0)
     wanted = count if isinstance(count, int) else params.quantity(0)
-    last = _selected(chain, params.get(1), 1)
+    last = selected_block(chain, params.get(1), 1)
     block = chain.records.head if last is None or last == "pending" else last
     percentiles = params.get(2) or []
     first = max(0, block.number - wanted + 1)
@@ -107,7 +72,7 @@ def _tip(chain: Chain) -> int:
 
 def _get_balance(chain: Chain, params: Params) -> str:
     params.at_most(2)
-    header = _state_header(chain, params.get(1), 1)
+    header = state_header(chain, params.get(1), 1)
     return quantity(chain.balance(params.address(0), header))
 
 
@@ -116,17 +81,17 @@ def _get_transaction_count(chain: Chain, params: Params) -> str:
     address = params.address(0)
     if params.get(1) == "pending":
         return quantity(chain.pending_nonce(address))
-    return quantity(chain.nonce(address, _state_header(chain, params.get(1), 1)))
+    return quantity(chain.nonce(address, state_header(chain, params.get(1), 1)))
 
 
 def _get_code(chain: Chain, params: Params) -> str:
     params.at_most(2)
-    return data(chain.code(params.address(0), _state_header(chain, params.get(1), 1)))
+    return data(chain.code(params.address(0), state_header(chain, params.get(1), 1)))
 
 
 def _get_storage_at(chain: Chain, params: Params) -> str:
     params.at_most(3)
-    header = _state_header(chain, params.get(2), 2)
+    header = state_header(chain, params.get(2), 2)
     word = chain.storage(params.address(0), params.quantity(1), header)
     return data(word.to_bytes(HASH_BYTES, "big"))
 
@@ -137,14 +102,14 @@ def _get_storage_at(chain: Chain, params: Params) -> str:
 def _call(chain: Chain, params: Params) -> str:
     params.at_most(3)
     _no_overrides(params, 2)
-    header = _state_header(chain, params.get(1), 1)
+    header = state_header(chain, params.get(1), 1)
     return data(chain.call(_message(chain, params.fields(0)), header))
 
 
 def _estimate_gas(chain: Chain, params: Params) -> str:
     params.at_most(3)
     _no_overrides(params, 2)
-    header = _state_header(chain, params.get(1), 1)
+    header = state_header(chain, params.get(1), 1)
     call = _message(chain, params.fields(0))
     if call.gas_price:
         call = _affordable(call, chain.balance(call.sender, header))
@@ -198,7 +163,7 @@ def _send_raw_transaction(chain: Chain, params: Params) -> str:
 def _get_block_by_number(chain: Chain, params: Params) -> JSON | None:
     params.at_most(2)
     params.need(0)
-    return _block(chain, _selected(chain, params.get(0), 0), full=params.flag(1))
+    return _block(chain, selected_block(chain, params.get(0), 0), full=params.flag(1))
 
 
 def _get_block_by_hash(chain: Chain, params: Params) -> JSON | None:
@@ -217,7 +182,7 @@ def _block(chain: Chain, selected: Selected, *, full: bool) -> JSON | None:
 def _get_block_receipts(chain: Chain, params: Params) -> list[JSON] | None:
     params.at_most(1)
     params.need(0)
-    selected = _selected(chain, params.get(0), 0)
+    selected = selected_block(chain, params.get(0), 0)
     if selected is None or selected == "pending":
         return None
     return [receipt_json(selected, record) for record in selected.transactions]
@@ -239,68 +204,6 @@ def _get_transaction_receipt(chain: Chain, params: Params) -> JSON | None:
     return None if mined is None else receipt_json(*mined)
 
 
-def _get_logs(chain: Chain, params: Params) -> list[JSON]:
-    params.at_most(1)
-    fields = params.fields(0)
-    addresses = _addresses(fields.get("address"))
-    topics = _topics(fields.get("topics"))
-    return [
-        log_json(block, record, log)
-        for block in _log_blocks(chain, fields)
-        for record in block.transactions
-        for log in record.logs
-        if _wanted(log, addresses, topics)
-    ]
-
-
-def _log_blocks(chain: Chain, fields: Mapping[str, Any]) -> Iterator[BlockRecord]:
-    if fields.get("blockHash") is not None:
-        block = chain.records.by_hash(read_data(fields["blockHash"], 0, HASH_BYTES))
-        if block is None:
-            raise NodeError("unknown block")
-        yield block
-        return
-    first = _log_end(chain, fields.get("fromBlock"))
-    last = _log_end(chain, fields.get("toBlock"))
-    if first > last:
-        raise NodeError("invalid block range params", INVALID_PARAMS)
-    yield from (block for block in chain.records if first <= block.number <= last)
-
-
-def _log_end(chain: Chain, given: object) -> int:
-    selected = _selected(chain, given, 0)
-    if isinstance(selected, BlockRecord):
-        return selected.number
-    return chain.records.head.number + 1
-
-
-def _addresses(given: object) -> set[bytes]:
-    listed = given if isinstance(given, list) else [] if given is None else [given]
-    return {read_data(address, 0, ADDRESS_BYTES) for address in listed}
-
-
-def _topics(given: object) -> list[set[bytes]]:
-    if given is None:
-        return []
-    if not isinstance(given, list) or len(given) > MOST_TOPICS:
-        raise invalid(0, "topics are a list of at most four")
-    return [_topic(choice) for choice in given]
-
-
-def _topic(choice: object) -> set[bytes]:
-    listed = choice if isinstance(choice, list) else [choice]
-    # Null, alone or among others, stands for any topic.
-    return set() if None in listed else {read_data(topic, 0, HASH_BYTES) for topic in listed}
-
-
-def _wanted(log: Log, addresses: set[bytes], topics: list[set[bytes]]) -> bool:
-    if addresses and log.address not in addresses:
-        return False
-    return len(topics) <= len(log.topics) and all(
-        not choices or topic in choices for choices, topic in zip(topics, log.topics, strict=False)
-    )
-
-
 METHODS: Final[Mapping[str, Method]] = MappingProxyType(
     {
         "eth_call": _call,
@@ -311,7 +214,7 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
         "eth_getBlockByNumber": _get_block_by_number,
         "eth_getBlockReceipts": _get_block_receipts,
         "eth_getCode": _get_code,
-        "eth_getLogs": _get_logs,
+        "eth_getLogs": get_logs,
         "eth_getStorageAt": _get_storage_at,
         "eth_getTransactionByHash": _get_transaction_by_hash,
         "eth_getTransactionCount": _get_transaction_count,

@@ -194,16 +194,28 @@ def _feed(tensor: NumberTensor | StringTensor, node: onnxruntime.NodeArg) -> Arr
             f"{what} has the shape {list(tensor.shape)}, the model takes {_written(node.shape)}"
         )
     try:
-        return fixed_point.decode(tensor.words, DTYPES[node.type]).reshape(tensor.shape)
+        values = fixed_point.decode(tensor.words, DTYPES[node.type])
     except FixedPointError as exc:
         raise CallRefusedError(f"{what} {exc}") from exc
+    return _shaped(values, tensor.shape, what)
+
+
+def _shaped(values: Array, shape: Sequence[int], what: str) -> Array:
+    try:
+        return values.reshape(shape)
+    except (ValueError, OverflowError) as exc:
+        raise CallRefusedError(f"{what} has a shape that no array can have: {exc}") from exc
 
 
 def _fits(shape: Sequence[int], declared: Sequence[object]) -> bool:
+    # onnxruntime gives no dimensions for a scalar and for an unknown shape, and takes any for both.
     # A dimension that the graph leaves open is a name or None.
-    return len(shape) == len(declared) and all(
-        not isinstance(want, int) or want in (size, -1)
-        for size, want in zip(shape, declared, strict=True)
+    return not declared or (
+        len(shape) == len(declared)
+        and all(
+            not isinstance(want, int) or want in (size, -1)
+            for size, want in zip(shape, declared, strict=True)
+        )
     )
 
 
@@ -213,6 +225,8 @@ def _written(declared: Sequence[object]) -> str:
 
 
 def _string_shape(tensor: StringTensor, declared: Sequence[object]) -> list[int]:
+    if not declared:
+        return [len(tensor.values)]
     sizes = [size if isinstance(size, int) and size >= 0 else -1 for size in declared]
     count, known = len(tensor.values), math.prod(size for size in sizes if size >= 0)
     open_sizes = sizes.count(-1)

@@ -45,7 +45,7 @@ def graph(
     return bytes(helper.make_model(made, ir_version=8, opset_imports=opsets).SerializeToString())
 
 
-def identity(kind: int, shape: Sequence[Size]) -> bytes:
+def identity(kind: int, shape: Sequence[Size] | None) -> bytes:
     """`y` is `x`."""
     return graph(
         [helper.make_node("Identity", ["x"], ["y"])],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import onnxruntime
 import pytest
 from eth_abi.abi import decode
 from eth_account.signers.local import LocalAccount
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
@@ -95,6 +98,26 @@ def test_a_scalar_has_an_empty_shape(chain: Chain, models: Folder) -> None:
     output = infer(chain, run_data(cid, [numbers("x", np.float32(2.5))]))
 
     assert output.numbers == {"y": (((25, 1),), ())}
+
+
+@pytest.mark.parametrize("declared", [None, []])
+@pytest.mark.parametrize("shape", [(), (1,), (2, 2)])
+def test_any_shape_fits_where_the_graph_declares_none(
+    chain: Chain, models: Folder, declared: list[int] | None, shape: tuple[int, ...]
+) -> None:
+    cid = models.add("free", graphs.identity(TensorProto.FLOAT, declared))
+
+    output = infer(chain, run_data(cid, [numbers("x", np.ones(shape, np.float32))]))
+
+    assert output.numbers["y"][1] == shape
+
+
+def test_strings_stay_one_dimensional_where_the_graph_declares_no_shape(
+    chain: Chain, models: Folder
+) -> None:
+    cid = models.add("free", graphs.identity(TensorProto.STRING, None))
+
+    assert infer(chain, run_data(cid, strings=[("x", ["a", "b"])])).strings == {"y": ("a", "b")}
 
 
 def test_an_empty_tensor_comes_through(chain: Chain, models: Folder) -> None:
@@ -214,6 +237,14 @@ REFUSALS: list[tuple[str, Callable[[], bytes], str]] = [
         'the input "x" has the value 300, which is no uint8',
     ),
     (
+        "a shape beyond all memory",
+        lambda: run_data("cube", [("x", [], [0, 2**32 - 1, 2**32 - 1, 2**32 - 1])]),
+        (
+            'the input "x" has a shape that no array can have: array is too big; '
+            "`arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
+        ),
+    ),
+    (
         "a dtype that cannot travel",
         lambda: run_data("complex", [numbers("x", [1.0])]),
         'the input "x" is tensor(bfloat16), not numbers',
@@ -257,6 +288,7 @@ def faulty(models: Folder) -> Folder:
         "byte": graphs.identity(TensorProto.UINT8, [1]),
         "complex": graphs.identity(TensorProto.BFLOAT16, [1]),
         "log": graphs.logarithm(),
+        "cube": graphs.identity(TensorProto.FLOAT, ["a", "b", "c", "d"]),
         "text": b"not a model, whatever the name says",
         "external": graphs.with_weights_elsewhere(),
         "hidden": graphs.with_a_constant_elsewhere(),
@@ -264,6 +296,15 @@ def faulty(models: Folder) -> Folder:
     for cid, content in files.items():
         models.add(cid, content)
     return models
+
+
+@pytest.fixture(scope="module")
+def chain_with_identity(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    models = Folder(tmp_path_factory.mktemp("models"))
+    models.add("pair", graphs.identity(TensorProto.FLOAT, [2]))
+    chain = Chain(chain_id=CHAIN_ID, accounts=["0x" + "11" * 20], models=models)
+    yield chain
+    chain.close()
 
 
 @pytest.mark.parametrize(
@@ -337,6 +378,20 @@ def test_offsets_beyond_the_call_data_revert(chain: Chain, models: Folder) -> No
 
     with pytest.raises(NodeError, match="the call data ends before its values do"):
         infer(chain, bytes(data))
+
+
+@given(data=st.data())
+def test_call_data_with_any_word_changed_is_answered_or_reverts(
+    chain_with_identity: Chain, data: st.DataObject
+) -> None:
+    call = bytearray(run_data("pair", [numbers("x", [1.0, 2.0])], [("s", ["a"])]))
+    at = 4 + 32 * data.draw(st.integers(0, (len(call) - 4) // 32 - 1))
+    call[at : at + 32] = data.draw(
+        st.integers(0, 2**256 - 1) | st.integers(0, 700) | st.integers(2**256 - 40, 2**256 - 1)
+    ).to_bytes(32, "big")
+
+    with contextlib.suppress(NodeError):
+        infer(chain_with_identity, bytes(call))
 
 
 def test_llm_calls_revert_with_a_reason(chain: Chain) -> None:

@@ -1,6 +1,7 @@
 """Compiles the Solidity sources with npm's solc: `python -m og_mcp.localnet.contracts.compiling FOLDER`.
 
-FOLDER is where `npm install solc@VERSION` was run; node must be on the PATH.
+FOLDER is where `npm install solc@VERSION` was run; a node that npm installed there too is preferred
+to the one on the PATH.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def compile_all(folder: Path) -> dict[str, dict[str, Any]]:
     settings = {**SETTINGS, "outputSelection": chosen}
     request = {"language": "Solidity", "sources": sources, "settings": settings}
     done = subprocess.run(  # noqa: S603 - our own script, no shell
-        ["node", "-e", SCRIPT],  # noqa: S607 - whichever node the developer uses
+        [_node(folder), "-e", SCRIPT],
         input=json.dumps(request),
         cwd=folder,
         capture_output=True,
@@ -63,6 +64,11 @@ def compile_all(folder: Path) -> dict[str, dict[str, Any]]:
     if done.returncode:
         raise CompilationError(done.stderr)
     return _contracts(json.loads(done.stdout))
+
+
+def _node(folder: Path) -> str:
+    installed = folder / "node_modules" / ".bin" / "node"
+    return str(installed) if installed.exists() else "node"
 
 
 def _source(name: str) -> str:
