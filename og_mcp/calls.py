@@ -172,8 +172,12 @@ class Journal(Protocol):
         """
         ...
 
-    async def get(self, call_id: str, principal: str) -> Call:
+    async def get(self, call_id: str, principal: str | None) -> Call:
         """Return a call with its request, result and receipt.
+
+        Args:
+            call_id: The call.
+            principal: Whose; `None` for anyone's, which only the operator may see.
 
         Raises:
             CallNotFoundError: The principal has no such call.
@@ -182,7 +186,7 @@ class Journal(Protocol):
 
     async def list_calls(
         self,
-        principal: str,
+        principal: str | None,
         limit: int,
         status: CallStatus | None = None,
         tool: str = "",
@@ -191,7 +195,7 @@ class Journal(Protocol):
         """Return calls without their documents, the newest first.
 
         Args:
-            principal: Whose.
+            principal: Whose; `None` for everyone's, which only the operator may see.
             limit: At most so many.
             status: Only those.
             tool: Only that tool's.
@@ -249,11 +253,16 @@ class Journal(Protocol):
         """
         ...
 
-    async def approve(self, call_id: str) -> Approval:
+    async def approve(self, call_id: str, shown: Approval | None = None) -> Approval:
         """Record that a person agreed; good for one try within one hour.
+
+        Args:
+            call_id: The call.
+            shown: What the person was shown, if it was not asked for in this moment.
 
         Raises:
             CallNotFoundError: No approval was asked for.
+            CallStateError: What is asked is no longer what was shown.
             SealBrokenError: The record was changed.
         """
         ...

@@ -21,7 +21,11 @@
         * TransactionRefusedError
         * TransactionPendingError
         * TransactionRevertedError
+        * TransactionCancelledError
         * OutputMissingError
+        * ApprovalRequiredError
+        * ApprovalDeclinedError
+        * CallFailedError
     * ServiceError
         * ServiceUnreachableError
         * ServiceTimeoutError
@@ -71,6 +75,9 @@ class OGError(Exception):
 
     stage: Stage = Stage.NOT_SENT
     """How far the call had come; `not_sent` means that no money can have moved."""
+
+    call_id: str = ""
+    """The journalled call that failed; empty where there is none."""
 
     def __str__(self) -> str:
         """Join the message and the hint."""
@@ -304,14 +311,57 @@ class TransactionRevertedError(ChainError):
         self.hint = "Repeating it unchanged would pay again."
 
 
+class TransactionCancelledError(ChainError):
+    """The nonce was used up on request, in place of the call."""
+
+    stage = Stage.CHARGED
+
+    def __init__(self, transaction_hash: str, fee_wei: int) -> None:
+        super().__init__(
+            f"The call was cancelled by transaction {transaction_hash}, "
+            f"which cost {coins(fee_wei)} coins ({fee_wei} wei)."
+        )
+        self.transaction_hash, self.fee_wei = transaction_hash, fee_wei
+        self.hint = "It can never be mined; repeating it makes a new call."
+
+
+class ApprovalRequiredError(ChainError):
+    """A person has to agree first, and none could be asked (threats.md T22)."""
+
+    def __init__(self, call_id: str, cost: str) -> None:
+        super().__init__(f"Call {call_id} may cost {cost} and waits for a person's approval.")
+        self.approval_of = call_id
+        self.hint = (
+            f"Run `og-mcp calls approve {call_id}` in a terminal, then repeat the same request."
+        )
+
+
+class ApprovalDeclinedError(ChainError):
+    """A person was asked, and did not agree."""
+
+    hint = "Nothing was paid; ask them what they want before the request is repeated."
+
+    def __init__(self, call_id: str) -> None:
+        super().__init__(f"A person was asked about call {call_id} and did not agree to it.")
+        self.call_id = call_id
+
+
+class CallFailedError(ChainError):
+    """The call that was joined has failed; its own words."""
+
+    def __init__(self, call_id: str, stage: Stage, error: str) -> None:
+        super().__init__(error)
+        self.call_id, self.stage = call_id, stage
+
+
 class OutputMissingError(ChainError):
     """Mined, and neither the events nor the node hold an output."""
 
     stage = Stage.CHARGED
 
-    def __init__(self, transaction_hash: str, why: str) -> None:
+    def __init__(self, transaction_hash: str, why: str, fee_wei: int) -> None:
         super().__init__(f"Transaction {transaction_hash} was mined without an output: {why}.")
-        self.transaction_hash = transaction_hash
+        self.transaction_hash, self.fee_wei = transaction_hash, fee_wei
         self.hint = "Its gas is paid; repeating the call pays again."
 
 

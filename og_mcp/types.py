@@ -36,6 +36,9 @@ InferenceModeName = Literal["VANILLA", "ZKML", "TEE"]
 MODE_NAMES: Final[tuple[InferenceModeName, ...]] = ("VANILLA", "ZKML", "TEE")
 CallStatus = Literal["done", "running", "failed"]
 
+LOCAL_PRINCIPAL: Final = "local"
+"""Who calls over stdio, from the command line and from a library: the owner of the machine."""
+
 Wei = Annotated[
     int,
     Field(ge=0),
@@ -100,26 +103,81 @@ class Model(Shape):
     )
 
 
+CheckResult = Literal["ok", "failed", "not_checked"]
+Level = Literal["consistent", "confirmed", "none"]
+
+
+class Check(Shape):
+    """One thing that was checked, or not."""
+
+    name: str
+    result: CheckResult
+    source: str = Field(description="Who vouches for it.")
+    detail: str
+
+
+class Verification(Shape):
+    """What checking a receipt showed."""
+
+    valid: bool = Field(description="No check failed.")
+    level: Level = Field(
+        description="consistent: its parts belong together; confirmed: the chain has it too."
+    )
+    checks: list[Check]
+
+
 class InferenceResult(Shape):
-    """What one inference gave."""
+    """What one inference gave; fields that a call has not reached yet are empty."""
+
+    call_id: str
+    network: str
+    status: Literal["done", "running", "failed", "dry_run"] = Field(
+        description="running: get_call waits on; dry_run: nothing was sent."
+    )
+    transaction_hash: str = ""
+    model_output: dict[str, Any] = Field(
+        default={}, description="Tensor name -> nested lists in the tensor's shape."
+    )
+    inference_mode: InferenceModeName
+    model_cid: str
+    is_simulation_result: bool = False
+    source: str = Field(
+        default="", description="Where the output was read: event, precompile_event or node_api."
+    )
+    block_number: int = 0
+    gas_used: int = Field(default=0, description="Gas units.")
+    fee_wei: Wei = Field(default=0, description="What it cost, or with dry_run could at most.")
+    max_opg: str = Field(default="0", description="The most OPG it may cost.")
+    explorer_url: str = ""
+    checks: list[Check] = Field(default=[], description="What a dry run checked.")
+
+
+class CallInfo(Shape):
+    """How far a call has come, and what it gave; a failed call is told here."""
 
     call_id: str
     network: str
     status: CallStatus
-    transaction_hash: str
-    model_output: dict[str, Any] = Field(
-        description="Tensor name -> nested lists in the tensor's shape."
+    stage: Stage
+    tool: str
+    created_at: str
+    transaction_hash: str = Field(
+        description="Of the newest transaction; empty before one is signed."
     )
-    inference_mode: InferenceModeName
-    model_cid: str
-    is_simulation_result: bool
-    source: str = Field(
-        description="Where the output was read: event, precompile_event or node_api."
-    )
-    block_number: int
-    gas_used: int = Field(description="Gas units.")
     fee_wei: Wei
-    explorer_url: str = ""
+    result: dict[str, Any] = Field(default={}, description="As the tool itself returns it.")
+    error: str = Field(default="", description="Why it failed and what to do.")
+
+
+class CallList(Shape):
+    """Calls, the newest first, and what they cost in all."""
+
+    network: str
+    calls: list[CallInfo] = Field(description="Without their results: get_call has them.")
+    spent_opg: str = Field(description="Settled, each signed cap once.")
+    open_opg: str = Field(description="Signed and not yet settled.")
+    fees_wei: Wei = Field(description="Fees paid in the network's coin.")
+    open_wei: Wei = Field(description="Fees that signed transactions may still cost.")
 
 
 class Trouble(Shape):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +22,10 @@ def _one_localnet() -> Iterator[LocalNetwork]:
 
 
 @pytest.fixture
-def localnet(_one_localnet: LocalNetwork) -> Iterator[LocalNetwork]:
-    """One local network for the whole run; faults of a test are gone after it."""
+def localnet(_one_localnet: LocalNetwork, tmp_path: Path) -> Iterator[LocalNetwork]:
+    """One local network for the whole run; faults and journal of a test are gone after it."""
+    # Named by the test's own folder: a test may look through that one.
+    _one_localnet.data_dir = tmp_path.with_name(f"{tmp_path.name}-data")
     yield _one_localnet
     _one_localnet.reset()
 

@@ -40,13 +40,20 @@ class LocalNetwork:
         self.ready_file = ready_file
         self.ready: dict[str, Any] = json.loads(ready_file.read_text(encoding="utf-8"))
         self.process = process
+        self.data_dir = ready_file.parent / "data"
+        """Where programs that use this network keep their journal."""
+
         self.http = http_client()
         """For absolute URLs; knows no token."""
 
     @property
     def environ(self) -> dict[str, str]:
         """What points `og-mcp` at this network."""
-        return {"OG_NETWORK": "local", "OG_LOCALNET": str(self.ready_file)}
+        return {
+            "OG_NETWORK": "local",
+            "OG_LOCALNET": str(self.ready_file),
+            "OG_DATA_DIR": str(self.data_dir),
+        }
 
     def fault(self, method: str, action: str, *, service: str = "rpc", **fields: object) -> None:
         """Ask for a fault: `fault("eth_sendRawTransaction", "error", message="nonce too low")`."""

@@ -47,12 +47,14 @@ def run(*arguments: str, environ: Mapping[str, str]) -> subprocess.CompletedProc
     )
 
 
-def start(environ: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
+def start(
+    environ: Mapping[str, str], *arguments: str, stdin: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """Start the program with pipes."""
     return subprocess.Popen(  # noqa: S603 - our own program
         command(*arguments),
         env=clean(environ),
-        stdin=subprocess.PIPE,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

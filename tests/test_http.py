@@ -51,7 +51,7 @@ def status_of(method: str, url: str, **headers: str) -> tuple[int, httpx.Headers
 async def connected(address: str, path: str, mode: str, token: str = "") -> AsyncIterator[Client]:
     """Connect a client to one endpoint."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with httpx2.AsyncClient(headers=headers, trust_env=False) as http:
+    async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60) as http:
         if path == "/sse":
             transport = sse_client(address + path, headers=headers)
         else:

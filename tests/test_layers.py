@@ -16,14 +16,15 @@ BELOW = {
     "types": set(),
     "calls": {"types"},
     "networks": {"types"},
+    "redaction": {"types"},
     "settings": {"errors", "networks", "types"},
-    "client": {"calls", "errors", "networks", "settings", "types"},
+    "client": {"calls", "errors", "networks", "redaction", "settings", "types"},
     "journal": {"calls", "errors", "settings", "types"},
     "localnet": {"networks", "types"},
     "tools": {"calls", "client", "errors", "journal", "types"},
     "server": {"calls", "client", "errors", "journal", "localnet", "settings", "tools", "types"},
     "cli": {
-        *("calls", "client", "errors", "journal", "localnet", "networks"),
+        *("calls", "client", "errors", "journal", "localnet", "networks", "redaction"),
         *("server", "settings", "tools", "types"),
     },
 }

@@ -12,14 +12,14 @@ import pytest
 from inline_snapshot import snapshot
 from mcp import Client, MCPError
 from mcp.server import MCPServer
-from mcp.types import CallToolResult, TextContent
 
 import og_mcp
 from og_mcp.client import Session
 from og_mcp.server import build_server
+from og_mcp.tools._injected import Call
 from og_mcp.tools._progress import with_progress
-from og_mcp.tools._tool import Call
 from tests.localnet_client import LocalNetwork
+from tests.tools.calls import refusal, text_of
 
 UNOPENED = {"OG_NETWORK": "local"}
 """A local network that no test here uses: it starts at the first use, which does not come."""
@@ -29,18 +29,6 @@ UNOPENED = {"OG_NETWORK": "local"}
 async def mcp(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
     async with Client(build_server(Session.from_env(UNOPENED)), mode=request.param) as client:
         yield client
-
-
-def text_of(result: CallToolResult) -> str:
-    (block,) = result.content
-    assert isinstance(block, TextContent)
-    return block.text
-
-
-async def refusal(mcp: Client, name: str, **arguments: object) -> str:
-    result = await mcp.call_tool(name, arguments)
-    assert result.is_error
-    return text_of(result)
 
 
 async def test_the_server_says_who_it_is() -> None:
@@ -65,45 +53,42 @@ async def test_a_misspelt_argument_is_refused_with_the_nearest_one(mcp: Client) 
     text = await refusal(mcp, "get_model", model_name="m", auther="me")
 
     assert text == snapshot(
-        "Error executing tool get_model: Unknown argument 'auther'; did you mean author? "
-        "get_model takes model_name, author."
+        "Unknown argument 'auther'; did you mean author? get_model takes model_name, author."
     )
 
 
 async def test_an_argument_of_no_tool_is_refused(mcp: Client) -> None:
     text = await refusal(mcp, "status", verbose=True)
 
-    assert text == snapshot(
-        "Error executing tool status: Unknown argument 'verbose'. status takes no arguments."
-    )
+    assert text == snapshot("Unknown argument 'verbose'. status takes no arguments.")
 
 
 async def test_dryrun_does_not_pay(mcp: Client) -> None:
     text = await refusal(mcp, "infer", model_cid="Qm", model_input={"x": 1}, dryrun=True)
 
-    assert "Unknown argument 'dryrun'." in text
+    assert "Unknown argument 'dryrun'; did you mean dry_run?" in text
 
 
 async def test_every_wrong_argument_is_told_at_once(mcp: Client) -> None:
     text = await refusal(mcp, "infer", model_cid="", inference_mode="FAST", max_retries=21)
 
     assert text == snapshot(
-        "Error executing tool infer: Argument model_cid must be text of 1 to 256 characters, not ''. "
+        "Argument model_cid must be text of 1 to 256 characters, not ''. "
         "Argument model_input is missing. "
         "Argument inference_mode must be one of VANILLA, ZKML, TEE, not 'FAST'. "
         "Argument max_retries must be a whole number from 0 to 20, not 21. "
-        "infer takes model_cid, model_input, inference_mode, max_retries."
+        "infer takes model_cid, model_input, inference_mode, max_retries, idempotency_key, dry_run."
     )
 
 
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        ([1, 2], "an array"),
+        ([1, 2], "an array of 2"),
         (7, "7"),
         (None, "null"),
         (True, "true"),
-        ("[1, 2]", "an array"),
+        ("[1, 2]", "an array of 2"),
         ('{"x": [1, 2', "'{\"x\": [1, 2'"),
     ],
 )
@@ -178,10 +163,15 @@ async def test_results_keep_the_published_schema_and_are_text_too(localnet: Loca
         "list_files": {"model_name": sample["name"], "version": sample["version"]},
         "get_model": {"model_name": sample["name"]},
         "status": {},
+        "list_calls": {},
     }
     async with Client(build_server(Session.from_env(localnet.environ))) as mcp:
         listed = {tool.name: tool for tool in (await mcp.list_tools()).tools}
         results = {name: await mcp.call_tool(name, arguments) for name, arguments in calls.items()}
+        made = {"call_id": (results["infer"].structured_content or {})["call_id"]}
+        results |= {
+            name: await mcp.call_tool(name, made) for name in ("get_call", "verify_receipt")
+        }
 
     assert results.keys() == listed.keys()
     for name, result in results.items():

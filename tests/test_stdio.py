@@ -135,6 +135,16 @@ def test_a_closed_stdin_is_told() -> None:
     assert "stdin or stdout is closed" in done.stderr
 
 
+@posix_only
+def test_a_person_at_a_terminal_is_told_what_it_waits_for() -> None:
+    ours, theirs = os.openpty()
+    done = start(LOCAL, stdin=theirs)
+    os.close(theirs)
+    with ending(done) as process, os.fdopen(ours, "wb", 0):
+        assert process.stderr is not None
+        assert "og-mcp try" in process.stderr.readline()
+
+
 def test_the_end_of_stdin_ends_the_server() -> None:
     done = run(environ=LOCAL)
 

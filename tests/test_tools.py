@@ -90,7 +90,14 @@ def test_an_input_schema_holds_no_unions_and_refuses_unknown_arguments(tool: too
 def test_every_argument_is_described_and_an_optional_one_has_a_typed_default(
     tool: tools.Tool,
 ) -> None:
-    kinds = {"string": str, "integer": int, "number": float, "array": list, "object": dict}
+    kinds = {
+        "string": str,
+        "integer": int,
+        "number": float,
+        "boolean": bool,
+        "array": list,
+        "object": dict,
+    }
     for name, schema in tool.parameters["properties"].items():
         assert schema["description"].endswith((".", ").")), name
         if name not in tool.parameters.get("required", []):

@@ -16,6 +16,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "serve": ("og_mcp.cli.serve", "Serve MCP to an assistant; what og-mcp does by itself."),
         "try": ("og_mcp.cli.try_", "Run the main job on a local network: no key, no account."),
         "localnet": ("og_mcp.cli.localnet", "Run the local network alone."),
+        "verify": ("og_mcp.cli.verify", "Verify a saved receipt, offline or also on the chain."),
+        "wallet": ("og_mcp.cli.wallet", "Make an encrypted keystore; show the wallet's address."),
+        "calls": ("og_mcp.cli.calls", "List what was spent; approve, speed up or cancel a call."),
     }
 )
 """Command -> the module whose `command` it is, and its line in the overview."""

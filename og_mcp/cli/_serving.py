@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 
 import anyio
 import click
 
+from og_mcp import redaction
 from og_mcp.cli._wire import Wire
 from og_mcp.client import Session
+from og_mcp.networks import NETWORKS
 from og_mcp.server import serve_http, serve_stdio
 
 
@@ -29,7 +32,11 @@ def serve(environ: Mapping[str, str], wire: Wire | None) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.captureWarnings(capture=True)
+    public = {secret for one in NETWORKS.values() for secret in redaction.secrets_in(one)}
+    redaction.install(set(redaction.secrets_in(session.settings)) - public)
     if wire is not None and session.settings.transport == "stdio":
+        if os.isatty(wire.stdin):
+            click.echo("og-mcp waits for an MCP host on stdin. See also: og-mcp try", err=True)
         anyio.run(serve_stdio, session, wire.stdin, wire.stdout)
     else:
         anyio.run(serve_http, session, _announce)

@@ -6,8 +6,13 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+
+# Importing it keeps onnxruntime, which comes after it, from reporting to its maker.
+import og_mcp.localnet  # noqa: F401 - see above
+
+# isort: split
+import onnxruntime
 
 INPUT: Final = {"features": [[0.5, -1.25, 3.0], [2.0, 0.1, -0.75]]}
 OUTPUT_NAME: Final = "price"

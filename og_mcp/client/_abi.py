@@ -11,12 +11,14 @@ Source: Solidity contract ABI specification; `abi/inference.json`, `abi/precompi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from og_mcp.client._fixed_point import PAIR_BYTES, from_words, to_words
-from og_mcp.client._inputs import Inputs, NumberTensor, StringTensor
+from og_mcp.client._inputs import Inputs
 from og_mcp.client._outputs import MAX_OUTPUT_RANK, ModelOutput, malformed, read_json, shaped
 from og_mcp.errors import InputError, ServiceReplyError, quote
+from og_mcp.types import MODE_NAMES
 
 RUN_SELECTOR: Final = bytes.fromhex("cbf09d80")
 """`run(string,uint8,ModelInput)`."""
@@ -25,6 +27,57 @@ WORD: Final = 32
 UINT32_LIMIT: Final = 2**32
 
 Part = bytes | memoryview
+
+
+@dataclass(frozen=True)
+class NumberWords:
+    """A number tensor as it travels."""
+
+    name: str
+    words: Part
+    """Of the numbers alone, `PAIR_BYTES` bytes each; row-major."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A string tensor as it travels: without a shape."""
+
+    name: str
+    values: tuple[str, ...]
+
+    @property
+    def words(self) -> bytes:
+        """The ABI's words of the `string[]`."""
+        return b"".join(_array([_string(text) for text in self.values]))
+
+
+@dataclass(frozen=True)
+class RunCall:
+    """The arguments of `run(string,uint8,ModelInput)`."""
+
+    model_cid: str
+    mode: int
+    numbers: tuple[NumberWords, ...]
+    strings: tuple[Texts, ...]
+
+    @property
+    def tensors(self) -> tuple[NumberWords | Texts, ...]:
+        """All tensors, those of numbers first."""
+        return (*self.numbers, *self.strings)
+
+    @property
+    def mode_name(self) -> str:
+        """The name of the mode; its number where it has none."""
+        return MODE_NAMES[self.mode] if self.mode < len(MODE_NAMES) else str(self.mode)
+
+
+def to_wire(inputs: Inputs) -> tuple[tuple[NumberWords, ...], tuple[Texts, ...]]:
+    """Write tensors as they travel: those of numbers, those of strings."""
+    numbers = (NumberWords(one.name, to_words(one.values), one.shape) for one in inputs.numbers)
+    strings = (Texts(one.name, tuple(one.values)) for one in inputs.strings)
+    return tuple(numbers), tuple(strings)
 
 
 def encode_run(model_cid: str, mode: int, inputs: Inputs) -> bytes:
@@ -41,13 +94,27 @@ def encode_run(model_cid: str, mode: int, inputs: Inputs) -> bytes:
     Source: protocol.md section 3.2.
     """
     try:
-        cid = _string(model_cid)
+        return _write(RunCall(model_cid, mode, *to_wire(inputs)))
     except UnicodeEncodeError as exc:
         raise InputError(f"The model CID {quote(model_cid)} is not Unicode.") from exc
-    numbers = _array([_number_tensor(tensor) for tensor in inputs.numbers])
-    strings = _array([_string_tensor(tensor) for tensor in inputs.strings])
-    arguments = _tuple([cid, _word(mode), _tuple([numbers, strings])], static=(1,))
-    return b"".join([RUN_SELECTOR, *arguments])
+
+
+def decode_run(data: bytes) -> RunCall:
+    """Read the call data of `run(string,uint8,ModelInput)`.
+
+    Raises:
+        ValueError: It is not exactly what `encode_run` writes for any arguments.
+    """
+    if data[: len(RUN_SELECTOR)] != RUN_SELECTOR:
+        raise ValueError("it does not call run(string,uint8,ModelInput)")
+    try:
+        call = _read_run(_Reader(data[len(RUN_SELECTOR) :]))
+    except ServiceReplyError as exc:
+        raise ValueError("its arguments are malformed") from exc
+    # One meaning only: nothing may hide in gaps, behind the end, or in a spelling of its own.
+    if _write(call) != data:
+        raise ValueError("its arguments are not in the ABI's standard encoding")
+    return call
 
 
 def decode_result(data: bytes) -> ModelOutput:
@@ -100,19 +167,26 @@ def _array(members: Sequence[list[Part]]) -> list[Part]:
     return _word(len(members)) + _tuple(members)
 
 
-def _number_tensor(tensor: NumberTensor) -> list[Part]:
-    words = to_words(tensor.values)
+def _write(call: RunCall) -> bytes:
+    numbers = _array([_number_tensor(tensor) for tensor in call.numbers])
+    strings = _array([_string_tensor(tensor) for tensor in call.strings])
+    tensors = _tuple([numbers, strings])
+    arguments = _tuple([_string(call.model_cid), _word(call.mode), tensors], static=(1,))
+    return b"".join([RUN_SELECTOR, *arguments])
+
+
+def _number_tensor(tensor: NumberWords) -> list[Part]:
     shape = [part for size in tensor.shape for part in _word(size)]
     return _tuple(
         [
             _string(tensor.name),
-            [*_word(tensor.values.size), words],
+            [*_word(len(tensor.words) // PAIR_BYTES), tensor.words],
             _word(len(tensor.shape)) + shape,
         ]
     )
 
 
-def _string_tensor(tensor: StringTensor) -> list[Part]:
+def _string_tensor(tensor: Texts) -> list[Part]:
     return _tuple([_string(tensor.name), _array([_string(text) for text in tensor.values])])
 
 
@@ -178,6 +252,10 @@ class _Reader:
         except ValueError as exc:
             raise ServiceReplyError("node", f"in the model's output {exc}") from exc
 
+    def words(self, start: int) -> bytes:
+        """Return the words of the numbers of the array at `start`, unread."""
+        return self.take(start + WORD, self.length(start, PAIR_BYTES) * PAIR_BYTES)
+
     def shape(self, start: int) -> list[int]:
         """Return the dimensions at `start`."""
         rank = self.length(start, WORD)
@@ -187,6 +265,27 @@ class _Reader:
         if any(size >= UINT32_LIMIT for size in sizes):
             malformed("a dimension is beyond uint32")
         return sizes
+
+
+def _read_run(reader: _Reader) -> RunCall:
+    model_cid, mode = reader.string(reader.offset(0, 0)), reader.word(WORD)
+    tensors = reader.offset(0, 2)
+    numbers = tuple(
+        NumberWords(
+            reader.string(reader.offset(tensor, 0)),
+            reader.words(reader.offset(tensor, 1)),
+            tuple(reader.shape(reader.offset(tensor, 2))),
+        )
+        for tensor in reader.members(reader.offset(tensors, 0))
+    )
+    strings = tuple(
+        Texts(
+            reader.string(reader.offset(tensor, 0)),
+            tuple(map(reader.string, reader.members(reader.offset(tensor, 1)))),
+        )
+        for tensor in reader.members(reader.offset(tensors, 1))
+    )
+    return RunCall(model_cid, mode, numbers, strings)
 
 
 def _read_output(reader: _Reader, start: int) -> ModelOutput:

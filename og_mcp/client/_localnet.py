@@ -55,7 +55,7 @@ async def running_localnet() -> AsyncIterator[Path]:
     Raises:
         LocalnetError: The `local` extra is missing, or the process did not get ready.
     """
-    if any(importlib.util.find_spec(name) is None for name in ("eth_tester", "onnxruntime")):
+    if any(importlib.util.find_spec(name) is None for name in ("eth", "onnxruntime")):
         raise LocalnetError("The local network is not installed.", MISSING_EXTRA)
     with tempfile.TemporaryDirectory(prefix="og-mcp-", ignore_cleanup_errors=True) as folder:
         ready_file, log = Path(folder, "ready.json"), Path(folder, "log")

@@ -20,6 +20,7 @@ from web3.types import RPCEndpoint, RPCResponse
 from og_mcp.client._http import mapped
 from og_mcp.errors import ServiceRejectedError, ServiceReplyError
 from og_mcp.networks import shown
+from og_mcp.redaction import Redaction, url_secrets
 
 CONNECT_TIMEOUT_S: Final = 10.0
 MAX_REPLY_BYTES: Final = 128 * 2**20
@@ -72,6 +73,7 @@ class RPC(AsyncJSONBaseProvider):
         super().__init__()
         self._http, self._url = http, url
         self._timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
+        self._redaction = Redaction(url_secrets(url))
         self.service = service
         self.batches: bool | None = None
         """Whether the endpoint takes batches; `None` until the first was tried."""
@@ -96,7 +98,7 @@ class RPC(AsyncJSONBaseProvider):
             replies = await self._ask_batch(calls)
             if replies is not None:
                 return replies
-        return [_reply(await self._post(self._envelope(0, call)), self.service) for call in calls]
+        return [self._reply(await self._post(self._envelope(0, call))) for call in calls]
 
     async def call(self, method: str, *params: Any) -> Any:  # noqa: ANN401 - JSON values
         """Send one call and return its result.
@@ -120,7 +122,30 @@ class RPC(AsyncJSONBaseProvider):
             self.batches = False
             return None
         self.batches = True
-        return _in_order(answer, len(calls), self.service)
+        return self._in_order(answer, len(calls))
+
+    def _in_order(self, answer: object, count: int) -> list[Reply]:
+        if not isinstance(answer, list):
+            raise ServiceReplyError(self.service, "a batch was answered by a single object")
+        by_id = {item.get("id"): item for item in answer if isinstance(item, dict)}
+        if any(number not in by_id for number in range(count)):
+            raise ServiceReplyError(self.service, "an answer of a batch is missing")
+        return [self._reply(by_id[number]) for number in range(count)]
+
+    def _reply(self, answer: object) -> Reply:
+        if not isinstance(answer, dict):
+            raise ServiceReplyError(self.service, "an answer is not an object")
+        error = answer.get("error")
+        if error is None:
+            return Reply(answer.get("result"))
+        if not isinstance(error, dict):
+            raise ServiceReplyError(self.service, "an error is not an object")
+        code = error.get("code")
+        # Servers repeat the path they were asked for, and keys stand in paths.
+        message = self._redaction.mask(str(error.get("message", "")))
+        return Reply(
+            None, RPCError(code if isinstance(code, int) else 0, message, error.get("data"))
+        )
 
     @staticmethod
     def _envelope(number: int, call: tuple[str, Any]) -> dict[str, Any]:
@@ -156,30 +181,10 @@ class RPC(AsyncJSONBaseProvider):
         if isinstance(answer, list) or (isinstance(answer, dict) and "jsonrpc" in answer):
             return answer
         if status >= HTTPStatus.BAD_REQUEST:
-            raise ServiceRejectedError(self.service, status, raw[:400].decode(errors="replace"))
+            # Whole before it is cut: half of a key would not be found.
+            said = self._redaction.mask(raw[:4000].decode(errors="replace"))
+            raise ServiceRejectedError(self.service, status, said)
         raise ServiceReplyError(self.service, "it is not JSON-RPC")
-
-
-def _in_order(answer: object, count: int, service: str) -> list[Reply]:
-    if not isinstance(answer, list):
-        raise ServiceReplyError(service, "a batch was answered by a single object")
-    by_id = {item.get("id"): item for item in answer if isinstance(item, dict)}
-    if any(number not in by_id for number in range(count)):
-        raise ServiceReplyError(service, "an answer of a batch is missing")
-    return [_reply(by_id[number], service) for number in range(count)]
-
-
-def _reply(answer: object, service: str) -> Reply:
-    if not isinstance(answer, dict):
-        raise ServiceReplyError(service, "an answer is not an object")
-    error = answer.get("error")
-    if error is None:
-        return Reply(answer.get("result"))
-    if not isinstance(error, dict):
-        raise ServiceReplyError(service, "an error is not an object")
-    code = error.get("code")
-    message = str(error.get("message", ""))
-    return Reply(None, RPCError(code if isinstance(code, int) else 0, message, error.get("data")))
 
 
 def _size(message: Any) -> int:  # noqa: ANN401 - JSON

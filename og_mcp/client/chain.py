@@ -30,6 +30,8 @@ ERROR_SELECTOR: Final = "0x08c379a0"
 PANIC_SELECTOR: Final = "0x4e487b71"
 """`Panic(uint256)`: Solidity's failed assertions."""
 
+DAY_S: Final = 24 * 3600
+
 REVERTED: Final = 3
 """JSON-RPC error code of a reverted simulation."""
 
@@ -95,6 +97,8 @@ class Chain:
         """For reads off the hot path; same endpoint, same pool."""
 
         self._block_gas_limit: int | None = None
+        self.genesis_hash = ""
+        """Hash of block 0; known after the first contact."""
 
     @property
     def rpc_shown(self) -> str:
@@ -119,8 +123,8 @@ class Chain:
             ServiceError: It does not answer.
         """
         if not self._known:
-            replies = await self._rpc.ask(("eth_chainId", []), _LATEST_BLOCK)
-            self._learn(replies[0].value(), replies[1].value())
+            replies = await self._rpc.ask(*_FIRST_CONTACT)
+            self._learn(*(reply.value() for reply in replies))
 
     async def quote(self, sender: str, to: str, data: bytes) -> Quote:
         """Simulate a call and ask what it takes; one HTTP request.
@@ -140,13 +144,12 @@ class Chain:
         if first:
             calls += [
                 ("eth_getTransactionCount", [sender, "pending"]),
-                ("eth_chainId", []),
-                _LATEST_BLOCK,
+                *_FIRST_CONTACT,
             ]
         replies = await self._rpc.ask(*calls)
         try:
             if first:
-                self._learn(replies[4].value(), replies[5].value())
+                self._learn(*(reply.value() for reply in replies[4:]))
             gas, price, balance = (quantity(r.value(), self.service) for r in replies[:3])
             nonce = quantity(replies[3].value(), self.service) if first else None
         except RPCError as exc:
@@ -170,9 +173,67 @@ class Chain:
         with self.web3_errors():
             return await self.w3.eth.get_balance(to_checksum_address(address), "latest")
 
+    async def mined_nonce(self, address: str) -> int:
+        """Count the mined transactions of an address."""
+        with self.web3_errors():
+            return await self.w3.eth.get_transaction_count(to_checksum_address(address), "latest")
+
+    async def gas_price(self) -> int:
+        """Return the price of a gas unit that the node suggests now, wei."""
+        return quantity(await self._call("eth_gasPrice"), self.service)
+
+    async def is_safe(self, receipt: Receipt) -> bool:
+        """Tell whether a block is at a depth that the chain calls safe.
+
+        Chains without the tag `safe` (it came with proof of stake) never say so.
+        """
+        try:
+            block = await self._call("eth_getBlockByNumber", "safe", False)
+        except ServiceRejectedError:
+            return False
+        number = block.get("number") if isinstance(block, dict) else None
+        return number is not None and quantity(number, self.service) >= receipt.block_number
+
+    async def spent_in_a_day(self, address: str) -> int:
+        """Return how much less an address holds than 24 hours ago, wei; 0 where that is unknown.
+
+        A pruned node does not tell old balances; what came in meanwhile hides what went out.
+        """
+        now = await self._block("latest")
+        if now is None:
+            return 0
+        number, time = now
+        low, high = 0, number
+        while low < high:
+            middle = (low + high) // 2
+            block = await self._block(hex(middle))
+            if block is None:
+                return 0
+            low, high = (middle + 1, high) if block[1] < time - DAY_S else (low, middle)
+        try:
+            then = quantity(await self._call("eth_getBalance", address, hex(low)), self.service)
+        except ServiceRejectedError:
+            return 0
+        return max(0, then - await self.balance(address))
+
+    async def _block(self, tag: str) -> tuple[int, int] | None:
+        """Return a block's number and timestamp; `None` where the node does not have it."""
+        block = await self._call("eth_getBlockByNumber", tag, False)
+        if not isinstance(block, dict):
+            return None
+        return (
+            quantity(block.get("number"), self.service),
+            quantity(block.get("timestamp"), self.service),
+        )
+
     async def knows(self, transaction_hash: str) -> bool:
         """Tell whether the node has a transaction, mined or pending."""
         return await self._call("eth_getTransactionByHash", transaction_hash) is not None
+
+    async def transaction(self, transaction_hash: str) -> dict[str, Any] | None:
+        """Return a transaction as the node tells it; `None` where it has none."""
+        raw = await self._call("eth_getTransactionByHash", transaction_hash)
+        return raw if isinstance(raw, dict) else None
 
     async def receipt(self, transaction_hash: str) -> Receipt | None:
         """Return the receipt of a transaction; `None` until it is mined."""
@@ -242,12 +303,14 @@ class Chain:
         except RPCError as exc:
             raise ServiceRejectedError(self.service, exc.code, exc.message) from exc
 
-    def _learn(self, chain_id: object, block: object) -> None:
+    def _learn(self, chain_id: object, block: object, genesis: object) -> None:
         actual = quantity(chain_id, self.service)
         if actual != self.chain_id:
             raise WrongChainError(self.chain_id, actual, self.rpc_shown)
         limit = block.get("gasLimit") if isinstance(block, dict) else None
         self._block_gas_limit = quantity(limit, self.service)
+        # Public chains are known by name; a node may have dropped its first block.
+        self.genesis_hash = str(genesis.get("hash", "")) if isinstance(genesis, dict) else ""
 
     def _simulation_error(self, exc: RPCError) -> SimulationRevertedError | ServiceRejectedError:
         if exc.code == REVERTED or "revert" in exc.message:
@@ -255,7 +318,11 @@ class Chain:
         return ServiceRejectedError(self.service, exc.code, exc.message)
 
 
-_LATEST_BLOCK: Final[tuple[str, list[Any]]] = ("eth_getBlockByNumber", ["latest", False])
+_FIRST_CONTACT: Final[tuple[tuple[str, list[Any]], ...]] = (
+    ("eth_chainId", []),
+    ("eth_getBlockByNumber", ["latest", False]),
+    ("eth_getBlockByNumber", ["0x0", False]),
+)
 
 
 def quantity(value: object, service: str) -> int:

@@ -16,9 +16,10 @@ from anyio import to_thread
 
 from og_mcp.client._abi import decode_inference_event, decode_result, encode_run
 from og_mcp.client._http import fetch_json
-from og_mcp.client._tensors import Inputs, ModelOutput, node_output
+from og_mcp.client._tensors import Inputs, ModelOutput, node_output, to_json
 from og_mcp.client.chain import Log, Receipt
-from og_mcp.client.lane import Lane
+from og_mcp.client.sender import Sender, Ticket
+from og_mcp.client.wallet import Transaction
 from og_mcp.errors import (
     OutputMissingError,
     ServiceError,
@@ -26,7 +27,7 @@ from og_mcp.errors import (
     ServiceReplyError,
 )
 from og_mcp.networks import INFERENCE_PRECOMPILE, Network
-from og_mcp.types import InferenceMode
+from og_mcp.types import InferenceMode, TensorSpec
 
 RESULT_TOPIC: Final = "0xc1396ff68bc2d8630100df29ce5561fa99078c602e8676ab72a53e37095d7168"
 """`InferenceResult(ModelOutput output)` of the inference contract."""
@@ -47,26 +48,58 @@ class Inferred:
     source: str
     """`event`, `precompile_event` or `node_api`."""
 
+    values: dict[str, Any]
+    """The output as JSON values."""
+
 
 class Inference:
     """Runs models through the inference contract.
 
     Args:
         network: Whose contract.
-        lane: Sends the transactions.
+        sender: Sends the transactions.
         http: For the node's API.
     """
 
-    def __init__(self, network: Network, lane: Lane, http: httpx.AsyncClient) -> None:
-        self._network, self._lane, self._http = network, lane, http
+    def __init__(self, network: Network, sender: Sender, http: httpx.AsyncClient) -> None:
+        self._network, self._sender, self._http = network, sender, http
 
-    async def run(
+    async def price(
         self, model_cid: str, inputs: Inputs, mode: InferenceMode, *, max_retries: int
+    ) -> Transaction:
+        """Simulate a call and return what would be signed for it, but for its nonce.
+
+        Raises:
+            ChainError: As `Sender.offer`.
+            ServiceError: The node cannot be used.
+        """
+        data = await to_thread.run_sync(encode_run, model_cid, int(mode), inputs)
+        contract = self._network.inference_contract
+        _, transaction = await self._sender.offer(contract, data, max_retries=max_retries)
+        return transaction
+
+    async def run(  # noqa: PLR0913 - all that says what runs, how, and for whom
+        self,
+        ticket: Ticket,
+        model_cid: str,
+        inputs: Inputs,
+        mode: InferenceMode,
+        *,
+        max_retries: int,
+        outputs: Sequence[TensorSpec] = (),
     ) -> Inferred:
         """Run one model in one transaction and read its output.
 
+        Args:
+            ticket: The call, open in the journal.
+            model_cid: Content id of the ONNX file.
+            inputs: Checked.
+            mode: How the node proves its work.
+            max_retries: As `Sender.send`.
+            outputs: The model's outputs where known; they give text tensors their shape.
+
         Raises:
-            ChainError: As `Lane.send`; `OutputMissingError` where the gas is paid and no output
+            ChainError: As `Sender.send`; `OutputMissingError` where the gas is paid and no output
                 can be found.
             ServiceError: The node cannot be used; nothing was sent.
 
@@ -74,26 +107,38 @@ class Inference:
         """
         data = await to_thread.run_sync(encode_run, model_cid, int(mode), inputs)
         contract = self._network.inference_contract
-        receipt = await self._lane.send(contract, data, max_retries=max_retries)
-        try:
-            return await self._read(receipt, mode)
-        except ServiceError as exc:
-            raise OutputMissingError(receipt.transaction_hash, str(exc)) from exc
+        receipt = await self._sender.send(ticket, contract, data, max_retries=max_retries)
+        return await self.read(receipt, mode, outputs)
 
-    async def _read(self, receipt: Receipt, mode: InferenceMode) -> Inferred:
-        """Read the output: the contract's event, else the precompile's, else the node's API."""
-        log = _find(receipt.logs, self._network.inference_contract, RESULT_TOPIC)
+    async def read(
+        self, receipt: Receipt, mode: InferenceMode, outputs: Sequence[TensorSpec] = ()
+    ) -> Inferred:
+        """Read the output: the contract's event, else the precompile's, else the node's API.
+
+        Raises:
+            OutputMissingError: None of them has it; the gas is paid.
+        """
+        try:
+            output, source = await self._read(receipt, mode)
+            values = await to_thread.run_sync(to_json, output, outputs)
+        except ServiceError as exc:
+            raise OutputMissingError(receipt.transaction_hash, str(exc), receipt.fee_wei) from exc
+        return Inferred(receipt, output, source, values)
+
+    async def _read(self, receipt: Receipt, mode: InferenceMode) -> tuple[ModelOutput, str]:
+        log = find_log(receipt.logs, self._network.inference_contract, RESULT_TOPIC)
         if log is not None:
             output = await to_thread.run_sync(decode_result, log.data)
             if not output.is_empty:
-                return Inferred(receipt, output, "event")
-        log = _find(receipt.logs, INFERENCE_PRECOMPILE, PRECOMPILE_TOPIC)
+                return output, "event"
+        log = find_log(receipt.logs, INFERENCE_PRECOMPILE, PRECOMPILE_TOPIC)
         if log is None:
-            raise OutputMissingError(receipt.transaction_hash, "its receipt holds no output event")
+            why = "its receipt holds no output event"
+            raise OutputMissingError(receipt.transaction_hash, why, receipt.fee_wei)
         inference_id, output = await to_thread.run_sync(decode_inference_event, log.data)
         if not output.is_empty:
-            return Inferred(receipt, output, "precompile_event")
-        return Inferred(receipt, await self._ask_node(inference_id, mode), "node_api")
+            return output, "precompile_event"
+        return await self._ask_node(inference_id, mode), "node_api"
 
     async def _ask_node(self, inference_id: str, mode: InferenceMode) -> ModelOutput:
         path = f"/artela-network/artela-rollkit/inference/tx/{quote(inference_id, safe='')}"
@@ -136,7 +181,7 @@ def _read_node_result(encoded: object, mode: InferenceMode) -> ModelOutput:
     return node_output(value)
 
 
-def _find(logs: Sequence[Log], address: str, topic: str) -> Log | None:
+def find_log(logs: Sequence[Log], address: str, topic: str) -> Log | None:
     """Return the last event of that kind from that address; others may emit alike ones."""
     for log in reversed(logs):
         if log.address == address.lower() and log.topics[:1] == (topic,):

@@ -7,21 +7,29 @@ endpoint's safety (threats.md T5, T30) and the fee caps (T1).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import rlp
 from anyio import Lock, to_thread
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
+from rlp.exceptions import RLPException
 
 from og_mcp.errors import ConfigurationError, FeeCapError, Problem, UnsafeEndpointError
 from og_mcp.networks import Network, is_loopback, shown
+from og_mcp.redaction import hide
 from og_mcp.settings import WalletSource
 
 FEE_CAP_VARIABLE: Final = "OG_MAX_FEE_PER_CALL"
+
+TRANSFER_GAS: Final = 21_000
+"""Gas of a transaction that only takes its nonce."""
+
+LEGACY_FIELDS: Final = 9
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,18 @@ class Transaction:
         """The most that it can cost, wei: no value travels with it."""
         return self.gas_limit * self.gas_price
 
+    def with_nonce(self, nonce: int) -> Transaction:
+        """Return the same call under a nonce."""
+        return replace(self, nonce=nonce)
+
+    def replaced(self, gas_price: int) -> Transaction:
+        """Return the same transaction at another price."""
+        return replace(self, gas_price=gas_price)
+
+    def cancelled(self, gas_price: int, sender: str) -> Transaction:
+        """Return what uses the nonce up in its place: nothing, sent to oneself."""
+        return replace(self, gas_price=gas_price, to=sender, data=b"", gas_limit=TRANSFER_GAS)
+
 
 @dataclass(frozen=True)
 class Signed:
@@ -58,6 +78,9 @@ class FeeGuard:
     network: Network
     max_fee_per_call: int
     """Wei; the sum over all signatures of one call."""
+
+    max_fee_per_day: int
+    """Wei; the sum over 24 hours, which the journal keeps."""
 
     allow_insecure: bool
 
@@ -155,6 +178,29 @@ class Wallet:
         return self._account
 
 
+def read_transaction(raw: bytes) -> Transaction:
+    """Read a signed legacy transaction back (EIP-155).
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        fields = rlp.decode(raw)
+    except RLPException as exc:
+        raise ValueError("it is no RLP list") from exc
+    if not isinstance(fields, list) or len(fields) != LEGACY_FIELDS:
+        raise ValueError("it is no legacy transaction")
+    nonce, gas_price, gas_limit, to, _, data, v, *_ = fields
+    return Transaction(
+        chain_id=(int.from_bytes(v, "big") - 35) // 2,
+        nonce=int.from_bytes(nonce, "big"),
+        to=to_checksum_address(to),
+        data=data,
+        gas_limit=int.from_bytes(gas_limit, "big"),
+        gas_price=int.from_bytes(gas_price, "big"),
+    )
+
+
 def _fields(transaction: Transaction) -> dict[str, Any]:
     return {
         "chainId": transaction.chain_id,
@@ -167,13 +213,23 @@ def _fields(transaction: Transaction) -> dict[str, Any]:
     }
 
 
+_LIBRARY_ERRORS: Final = (
+    *(OSError, ValueError, TypeError, LookupError, AttributeError),
+    *(ArithmeticError, AssertionError, RuntimeError, MemoryError),
+)
+"""What reading, decrypting and making a key may raise."""
+
+
 def _load(source: WalletSource) -> LocalAccount:
     try:
         account: LocalAccount = Account.from_key(_key_of(source))
-    except (OSError, ValueError, TypeError, KeyError):
-        # Without a cause: the library's message may quote what it could not read.
-        raise ConfigurationError([Problem(source.variable, _UNREADABLE[source.kind])]) from None
-    return account
+    except _LIBRARY_ERRORS:
+        pass
+    else:
+        hide("0x" + bytes(account.key).hex())
+        return account
+    # Neither as its cause nor in its context: the library's message may quote the key.
+    raise ConfigurationError([Problem(source.variable, _UNREADABLE[source.kind])])
 
 
 def _key_of(source: WalletSource) -> str | bytes:

@@ -10,7 +10,7 @@ from eth.vm.forks.shanghai.constants import MAX_INITCODE_SIZE
 from eth_keys.exceptions import BadSignature
 from eth_typing import Address
 from eth_utils.exceptions import ValidationError
-from rlp.exceptions import RLPException  # type: ignore[import-untyped] # rlp has no annotations
+from rlp.exceptions import RLPException
 
 from og_mcp.localnet.evm import BASE_FEE, Ledger
 from og_mcp.localnet.node_errors import NodeError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import rlp  # type: ignore[import-untyped] # rlp has no annotations
+import rlp
 from eth.abc import BlockHeaderAPI, SignedTransactionAPI
 from eth.vm.forks.spurious_dragon.transactions import SpuriousDragonTransaction
 from eth_utils.address import to_checksum_address

@@ -11,7 +11,8 @@ from mcp.server import CacheHint, MCPServer, Server
 
 from og_mcp import __version__, tools
 from og_mcp.client import Session
-from og_mcp.server._resources import resources
+from og_mcp.server._completions import add_completions
+from og_mcp.server._resources import add_call_resources, resources
 
 if TYPE_CHECKING:
     # Not public in mcp, and needed for nothing but the annotation.
@@ -25,6 +26,8 @@ _INSTRUCTIONS: Final = (
     "Runs AI models on the OpenGradient network and returns results with their proof. "
     "infer runs an ONNX model on chain and pays gas; get_model and list_files show models, "
     "content ids and tensor names; status shows network, wallet, caps and what is missing. "
+    "get_call waits for a running call, list_calls shows what was spent, verify_receipt checks "
+    "the proof of a call. "
     "og://network describes the network in use; on the local one it also names sample models."
 )
 
@@ -45,7 +48,7 @@ def build_server(session: Session) -> MCPServer[Session]:
         session: Not opened yet; its settings choose the tools (`toolsets`, `read_only`).
     """
     settings = session.settings
-    return MCPServer(
+    server = MCPServer(
         "og-mcp",
         title="OpenGradient",
         version=__version__,
@@ -62,7 +65,20 @@ def build_server(session: Session) -> MCPServer[Session]:
             "resources/templates/list": _LISTING,
             "prompts/list": _LISTING,
         },
+        middleware=[tools.keep_pauses],
     )
+    add_call_resources(server)
+    add_completions(lowlevel_of(server))
+    return server
+
+
+def lowlevel_of(server: MCPServer[Session]) -> Server[Session]:
+    """Return what `server` is built on: mcp has no public way yet to what only that one does.
+
+    Serving an MCPServer on given streams is such a thing, and completing for one principal.
+    """
+    lowlevel: Server[Session] = server._lowlevel_server  # noqa: SLF001
+    return lowlevel
 
 
 def _shared(session: Session) -> Lifespan:
@@ -92,6 +108,5 @@ async def serve_connection(
     writer: WriteStream[SessionMessage],
 ) -> None:
     """Serve one connection on its streams, until the client ends it."""
-    # mcp has no public way yet to serve an MCPServer on given streams.
-    lowlevel: Server[Session] = server._lowlevel_server  # noqa: SLF001
+    lowlevel = lowlevel_of(server)
     await lowlevel.run(reader, writer, lowlevel.create_initialization_options())

@@ -5,15 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from og_mcp.tools._injected import principal_of
+from og_mcp.tools._pause import keep_pauses
 from og_mcp.tools._tool import Tool
+from og_mcp.tools.get_call import get_call
 from og_mcp.tools.get_model import get_model
 from og_mcp.tools.infer import infer
+from og_mcp.tools.list_calls import list_calls
 from og_mcp.tools.list_files import list_files
 from og_mcp.tools.status import status
+from og_mcp.tools.verify_receipt import verify_receipt
 
-__all__ = ["ALL", "Tool", "select"]
+__all__ = ["ALL", "Tool", "keep_pauses", "principal_of", "select"]
 
-ALL: Final[tuple[Tool, ...]] = (infer, list_files, get_model, status)
+ALL: Final[tuple[Tool, ...]] = (
+    infer,
+    list_files,
+    get_model,
+    status,
+    get_call,
+    list_calls,
+    verify_receipt,
+)
 
 
 def select(toolsets: Collection[str], *, read_only: bool) -> tuple[Tool, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -55,4 +55,57 @@ MaxRetries = Annotated[
         description="Tries after nonce or connection trouble, before the network accepted anything.",
     ),
     BeforeValidator(_no_boolean),
+]
+
+IdempotencyKey = Annotated[
+    str,
+    Field(
+        pattern="^[!-~]{0,128}$",
+        description="Your name for this one request; repeat it when you retry the request.",
+    ),
+]
+
+DryRun = Annotated[
+    bool, Field(description="Check the request and tell the most it may cost; sends nothing.")
+]
+
+CallId = Annotated[
+    str,
+    Field(
+        pattern="^[0-9a-f]{32}$", description="Id of a call, as its result and list_calls tell it."
+    ),
+]
+
+OptionalCallId = Annotated[
+    str,
+    Field(
+        pattern="^([0-9a-f]{32})?$", description="Id of a call, to check the receipt kept for it."
+    ),
+]
+
+WaitS = Annotated[
+    float,
+    Field(ge=0, le=50, description="Seconds to wait for the end of a running call."),
+    BeforeValidator(_no_boolean),
+]
+
+Limit = Annotated[
+    int,
+    Field(ge=1, le=100, description="The most calls to return."),
+    BeforeValidator(_no_boolean),
+]
+
+StatusFilter = Annotated[
+    Literal["", "done", "running", "failed"], Field(description="Only calls of this status.")
+]
+
+ToolFilter = Annotated[str, Field(max_length=48, description="Only calls of this tool.")]
+
+ReceiptDocument = Annotated[
+    dict[str, Any],
+    Field(description="A receipt as og://receipts/{call_id} gives it, to check it by itself."),
+]
+
+Online = Annotated[
+    bool, Field(description="Ask the chain too: whether the transaction is on it, and how deep.")
 ]

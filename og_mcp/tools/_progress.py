@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import anyio
 
 from og_mcp.errors import OGError
-from og_mcp.tools._tool import Call
+from og_mcp.tools._injected import Call
 
 R = TypeVar("R")
 

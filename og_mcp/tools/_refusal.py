@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from og_mcp.errors import quote
+from og_mcp.errors import QUOTE_LIMIT, quote
 
 TOLD_AT_ONCE: Final = 5
 """Problems that one refusal lists; a wrong nested list could have thousands."""
@@ -44,7 +44,7 @@ def refusal(tool: str, schema: dict[str, Any], error: ValidationError) -> str:
 def _sentence(schema: dict[str, Any], kind: str, path: Sequence[int | str], value: object) -> str:
     parent, name = _inside(schema, path[:-1]), str(path[-1])
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(name, parent.get("properties", ()), n=1)
+        near = difflib.get_close_matches(name[:QUOTE_LIMIT], parent.get("properties", ()), n=1)
         nearest = f"; did you mean {near[0]}?" if near else "."
         return f"Unknown argument {quote(_dotted(path))}{nearest}"
     if kind == "missing":
@@ -56,8 +56,10 @@ def _sentence(schema: dict[str, Any], kind: str, path: Sequence[int | str], valu
 
 def _inside(schema: dict[str, Any], path: Sequence[int | str]) -> dict[str, Any]:
     for step in path:
-        below = schema.get("items") if isinstance(step, int) else None
-        below = below or schema.get("properties", {}).get(step, {})
+        if isinstance(step, int):
+            below = schema.get("items")
+        else:
+            below = schema.get("properties", {}).get(step) or schema.get("additionalProperties")
         schema = below if isinstance(below, dict) else {}
     return schema
 
@@ -95,8 +97,10 @@ def _bounds(least: float | None, most: float | None) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, str):
         return quote(value)
-    if isinstance(value, (dict, list)):
-        return _KINDS["object" if isinstance(value, dict) else "array"]
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"an array of {len(value)}"
     if isinstance(value, int) and value.bit_length() > 256:  # noqa: PLR2004 - a uint256 still reads well
         return f"a number of {value.bit_length()} bits"
     return json.dumps(value)

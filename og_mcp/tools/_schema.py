@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 
-def without_titles(schema: dict[str, Any]) -> dict[str, Any]:
-    """Drop the titles that pydantic makes from names: they say nothing and cost tokens.
+def without(keywords: Collection[str], schema: dict[str, Any]) -> dict[str, Any]:
+    """Drop keywords from a schema and from every schema inside it.
 
-    Only schemas are walked, so a property that is itself called `title` stays.
+    Titles are what pydantic makes from names: they say nothing and cost tokens. Defaults say
+    nothing in the schema of a result. Only schemas are walked, so a property that is itself called
+    `title` stays.
     """
-    kept = {key: value for key, value in schema.items() if key != "title"}
+    kept = {key: value for key, value in schema.items() if key not in keywords}
     for key in ("properties", "$defs"):
         if key in kept:
-            kept[key] = {name: without_titles(part) for name, part in kept[key].items()}
+            kept[key] = {name: without(keywords, part) for name, part in kept[key].items()}
     for key in ("items", "additionalProperties"):
         if isinstance(kept.get(key), dict):
-            kept[key] = without_titles(kept[key])
+            kept[key] = without(keywords, kept[key])
     return kept

@@ -5,33 +5,23 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from mcp.server.mcpserver import Context, Resolve
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool as MCPTool
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import ConfigDict, ValidationError
 
-from og_mcp.client import Session
-from og_mcp.errors import OGError
+from og_mcp.errors import ApprovalRequiredError
+from og_mcp.tools._consent import begin_asking
 from og_mcp.tools._refusal import refusal
-from og_mcp.tools._schema import without_titles
+from og_mcp.tools._schema import without
+from og_mcp.tools._telling import told
 from og_mcp.types import Shape
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Shape)
-
-Call = Context[Session, Any]
-"""Parameter type of a tool that reports progress; absent from its input schema."""
-
-
-def _session_of(call: Call) -> Session:
-    return call.request_context.lifespan_context
-
-
-OG = Annotated[Session, Resolve(_session_of)]
-"""Parameter type of a tool that talks to the network; absent from its input schema."""
 
 
 class Tool(MCPTool):
@@ -45,7 +35,17 @@ class Tool(MCPTool):
     ) -> Any:  # noqa: ANN401 - the overridden signature
         """Run the tool; on success a `Shape`, or with `convert_result` what goes on the wire."""
         try:
-            result = await super().run(arguments, context)
+            result = await self._run(arguments, context)
+        except ToolError as exc:
+            pending = _pending_in(exc)
+            if pending is None or not begin_asking(context, pending.approval_of):
+                raise
+            result = await self._run(arguments, context)
+        return _on_the_wire(result) if convert_result and isinstance(result, Shape) else result
+
+    async def _run(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:  # noqa: ANN401 - as `run`
+        try:
+            return await super().run(arguments, context)
         except UnexpectedToolError:
             raise
         except ToolError as exc:
@@ -54,7 +54,12 @@ class Tool(MCPTool):
             # mcp would send pydantic's text, which repeats the whole value and links to its site.
             words = refusal(self.name, self.parameters, exc.__cause__)
             raise ToolError(f"Error executing tool {self.name}: {words}") from exc.__cause__
-        return _on_the_wire(result) if convert_result and isinstance(result, Shape) else result
+
+
+def _pending_in(error: ToolError) -> ApprovalRequiredError | None:
+    """Find what the tool raised below what the seam and mcp made of it."""
+    raised = error.__cause__.__cause__ if error.__cause__ is not None else None
+    return raised if isinstance(raised, ApprovalRequiredError) else None
 
 
 def _on_the_wire(result: Shape) -> CallToolResult:
@@ -71,9 +76,9 @@ def _publish(made: Tool) -> None:
 
     made.fn_metadata.arg_model = Arguments
     # Published from the very class that checks, so the two cannot differ.
-    made.parameters = without_titles(Arguments.model_json_schema(by_alias=True))
+    made.parameters = without({"title"}, Arguments.model_json_schema(by_alias=True))
     assert made.fn_metadata.output_schema is not None  # noqa: S101 - every tool returns a Shape
-    made.fn_metadata.output_schema = without_titles(made.fn_metadata.output_schema)
+    made.fn_metadata.output_schema = without({"title", "default"}, made.fn_metadata.output_schema)
 
 
 def tool(  # noqa: PLR0913 - each is told by name, for every tool
@@ -93,11 +98,8 @@ def tool(  # noqa: PLR0913 - each is told by name, for every tool
     def decorate(fn: Callable[P, Awaitable[R]]) -> Tool:
         @functools.wraps(fn)
         async def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            try:
+            with told():
                 return await fn(*args, **kwargs)
-            except OGError as exc:
-                # Only our own text may reach the model; mcp masks every other exception.
-                raise ToolError(str(exc)) from exc
 
         made = Tool.from_function(
             run,

@@ -6,9 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from og_mcp.tools._arguments import MaxRetries, ModelCid, ModelInput
+from og_mcp.tools._arguments import DryRun, IdempotencyKey, MaxRetries, ModelCid, ModelInput
+from og_mcp.tools._consent import PayingOG
+from og_mcp.tools._injected import Call, Principal
 from og_mcp.tools._progress import with_progress
-from og_mcp.tools._tool import OG, Call, tool
+from og_mcp.tools._tool import tool
 from og_mcp.types import InferenceMode, InferenceModeName, InferenceResult
 
 Mode = Annotated[
@@ -30,18 +32,30 @@ Mode = Annotated[
 async def infer(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp calls it by name
     model_cid: ModelCid,
     model_input: ModelInput,
-    og: OG,
+    og: PayingOG,
     call: Call,
+    principal: Principal,
     inference_mode: Mode = "VANILLA",
     max_retries: MaxRetries = 5,
+    idempotency_key: IdempotencyKey = "",
+    dry_run: DryRun = False,
 ) -> InferenceResult:
     """Run an ONNX model on chain and return its outputs with the transaction that holds them.
 
-    Sends one transaction and pays its gas in the network's coin (fee_wei tells how much); wrong
-    input is refused before anything is sent. Use get_model first when the tensor names and
-    shapes are not known, and status when a wallet or funds may be missing.
+    Sends one transaction and pays its gas in the network's coin (fee_wei, in wei); dry_run tells
+    the most it may cost. Wrong input is refused before anything is sent. When an answer is lost,
+    retry with the same idempotency_key: the call is found again and not paid twice. Where it takes
+    long the status is running, and get_call waits on. get_model shows tensor names and shapes;
+    status tells whether wallet or funds are missing.
     """
-    mode = InferenceMode[inference_mode]
-    return await with_progress(
-        call, og.infer(model_cid, model_input, mode, max_retries=max_retries)
+    work = og.infer(
+        model_cid,
+        model_input,
+        InferenceMode[inference_mode],
+        max_retries=max_retries,
+        idempotency_key=idempotency_key,
+        dry_run=dry_run,
+        principal=principal,
+        wait_s=og.settings.wait_s,
     )
+    return await with_progress(call, work)

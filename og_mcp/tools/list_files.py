@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from og_mcp.tools._arguments import ModelName, Version
-from og_mcp.tools._tool import OG, tool
+from og_mcp.tools._injected import OG
+from og_mcp.tools._tool import tool
 from og_mcp.types import FileList
 
 

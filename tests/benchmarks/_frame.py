@@ -37,14 +37,18 @@ class Measurement:
     @property
     def ratio(self) -> float:
         """How often ours fits into the peer's figure, by medians."""
-        return statistics.median(self.peer) / statistics.median(self.ours)
+        ours = statistics.median(self.ours)
+        return statistics.median(self.peer) / ours if ours else float("inf")
 
     @property
     def spread(self) -> tuple[float, float]:
         """Least and greatest of the pairs' ratios, or of ours where there is no peer."""
         figures = self.ours
         if self.peer:
-            figures = [peer / ours for ours, peer in zip(self.ours, self.peer, strict=True)]
+            figures = [
+                peer / ours if ours else float("inf")
+                for ours, peer in zip(self.ours, self.peer, strict=True)
+            ]
         return min(figures), max(figures)
 
 

@@ -364,7 +364,12 @@ async def test_t27_the_local_networks_process_inherits_no_key(tmp_path: Path) ->
     )
     env = {"OG_PRIVATE_KEY": A_KEY, "AWS_SECRET_ACCESS_KEY": "hidden", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(  # noqa: S603, ASYNC221 - our own program, awaited on purpose
-        [sys.executable, "-c", probe], env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", probe],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
     assert done.returncode == 0, done.stderr

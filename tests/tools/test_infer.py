@@ -18,13 +18,6 @@ from tests.localnet_client import LocalNetwork
 from tests.tools.calls import answer, refusal
 
 
-@pytest.fixture
-def sample(localnet: LocalNetwork) -> dict[str, Any]:
-    """A model that takes `open_high_low_close`, 1 x 10 x 4 floats."""
-    (found,) = (m for m in localnet.ready["sample_models"] if m["name"] == "candle-volatility")
-    return dict(found)
-
-
 def sent(localnet: LocalNetwork) -> int:
     """Count the transactions that reached the chain's RPC."""
     count: int = localnet.counters()["calls"].get("eth_sendRawTransaction", 0)
@@ -51,7 +44,103 @@ async def test_a_model_runs_on_chain(
         "gas_used": int(receipt["gasUsed"], 16),
         "fee_wei": str(int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)),
         "explorer_url": "",
+        "max_opg": "0",
+        "checks": [],
     }
+
+
+async def test_a_dry_run_tells_the_most_it_may_cost_and_sends_nothing(
+    mcp: Client, localnet: LocalNetwork, request_of_sample: dict[str, Any]
+) -> None:
+    before = sent(localnet)
+
+    dry = await answer(mcp, "infer", **request_of_sample, dry_run=True)
+    paid = await answer(mcp, "infer", **request_of_sample)
+
+    assert (dry["status"], dry["call_id"], dry["transaction_hash"]) == ("dry_run", "", "")
+    assert {check["result"] for check in dry["checks"]} == {"ok"}
+    assert int(dry["fee_wei"]) > int(paid["fee_wei"])
+    assert sent(localnet) == before + 1
+
+
+async def test_a_dry_run_refuses_what_the_call_would_be_refused_for(
+    mcp: Client, sample: dict[str, Any]
+) -> None:
+    arguments = {"model_cid": sample["cid"], "model_input": {"open_high_low_close": [1.0]}}
+
+    assert await refusal(mcp, "infer", **arguments, dry_run=True) == await refusal(
+        mcp, "infer", **arguments
+    )
+
+
+async def test_one_idempotency_key_is_one_payment(
+    mcp: Client, localnet: LocalNetwork, request_of_sample: dict[str, Any]
+) -> None:
+    before = sent(localnet)
+
+    first = await answer(mcp, "infer", **request_of_sample, idempotency_key="order-1")
+    again = await answer(mcp, "infer", **request_of_sample, idempotency_key="order-1")
+    other = await answer(mcp, "infer", **request_of_sample, idempotency_key="order-2")
+
+    assert again == first
+    assert other["call_id"] != first["call_id"]
+    assert sent(localnet) == before + 2
+
+
+async def test_an_answer_that_was_delivered_is_not_used_again(
+    mcp: Client, localnet: LocalNetwork, request_of_sample: dict[str, Any]
+) -> None:
+    before = sent(localnet)
+
+    first = await answer(mcp, "infer", **request_of_sample)
+    second = await answer(mcp, "infer", **request_of_sample)
+
+    assert first["call_id"] != second["call_id"]
+    assert sent(localnet) == before + 2
+
+
+async def test_another_request_under_a_used_key_is_refused(
+    mcp: Client, localnet: LocalNetwork, request_of_sample: dict[str, Any]
+) -> None:
+    await answer(mcp, "infer", **request_of_sample, idempotency_key="order-1")
+    before = sent(localnet)
+
+    text = await refusal(
+        mcp, "infer", **request_of_sample, inference_mode="TEE", idempotency_key="order-1"
+    )
+
+    assert "'order-1'" in text
+    assert sent(localnet) == before
+
+
+@pytest.mark.parametrize("key", ["x" * 129, "two words", "ключ", "line\n", 7, None])
+async def test_what_cannot_be_a_key_is_refused(
+    mcp: Client, request_of_sample: dict[str, Any], key: object
+) -> None:
+    text = await refusal(mcp, "infer", **request_of_sample, idempotency_key=key)
+
+    assert "Argument idempotency_key must be text of the form" in text
+
+
+async def test_a_call_that_takes_long_is_handed_back_running_and_waited_for(
+    localnet: LocalNetwork, request_of_sample: dict[str, Any]
+) -> None:
+    environ = {**localnet.environ, "OG_WAIT_S": "1"}
+    async with Client(build_server(Session.from_env(environ))) as mcp:
+        localnet.hold_blocks()
+        before = sent(localnet)
+        running = await answer(mcp, "infer", **request_of_sample)
+        joined = await answer(mcp, "infer", **request_of_sample)
+        waiting = await answer(mcp, "get_call", call_id=running["call_id"], wait_s=0)
+        localnet.release_blocks()
+        done = await answer(mcp, "get_call", call_id=running["call_id"], wait_s=20)
+
+    assert (running["status"], running["model_output"]) == ("running", {})
+    assert joined["call_id"] == running["call_id"]
+    assert (waiting["status"], waiting["stage"]) == ("running", "sent_unknown")
+    assert done["status"] == "done"
+    assert done["transaction_hash"] == waiting["transaction_hash"]
+    assert sent(localnet) == before + 1
 
 
 @pytest.mark.parametrize("mode", ["VANILLA", "ZKML", "TEE"])

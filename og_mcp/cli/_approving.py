@@ -1,0 +1,91 @@
+"""A person's agreement at a terminal (threats.md T22)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+
+import click
+
+from og_mcp.calls import Journal
+from og_mcp.cli._calls_shown import cut, print_rows
+from og_mcp.client._localnet import read_ready_file
+from og_mcp.errors import CallStateError, SealBrokenError, coins
+from og_mcp.settings import Settings
+from og_mcp.types import Approval, Call
+
+
+async def approve_call(settings: Settings, journal: Journal, call_id: str) -> None:
+    """Show what a call asks for, and record the agreement once the amount was typed.
+
+    Raises:
+        CallNotFoundError: There is no such call, or it needs no approval.
+        CallStateError: It does not wait for one, or what it asks for has changed meanwhile.
+        SealBrokenError: Somebody else has written the question (threats.md T25).
+        click.ClickException: Something else was typed.
+    """
+    call, asked = await journal.get(call_id, None), await journal.approval(call_id)
+    if not call.waiting_approval:
+        raise CallStateError(call_id, "be approved", f"it is {call.status} at stage {call.stage}")
+    if _is_good(asked):
+        click.echo(f"Approved already, until {asked.expires_at:%H:%M} UTC; repeat the request.")
+        return
+    _check_request(call, asked)
+    print_rows(
+        {
+            "call": call.id,
+            "tool": _tool_of(call),
+            "network": call.network,
+            "wallet": await _wallet(settings, call),
+            "costs": f"at most {_amounts(asked)}",
+            "request": cut(call.request) or f"not kept; its SHA-256 is {asked.request_hash}",
+        }
+    )
+    amount, unit = _typed_back(asked)
+    if click.prompt(f"Type the amount in {unit} to approve it, {amount}").strip() != amount:
+        raise click.ClickException("That is not the amount; nothing was approved.")
+    approved = await journal.approve(call_id, asked)
+    click.echo(f"Approved for one try until {approved.expires_at:%H:%M} UTC; repeat the request.")
+
+
+def _is_good(approval: Approval) -> bool:
+    expires = approval.expires_at
+    return expires is not None and not approval.taken and datetime.now(UTC) < expires
+
+
+def _check_request(call: Call, asked: Approval) -> None:
+    """Make sure that what is shown is what the sealed question is about."""
+    shown = hashlib.sha256(call.request.encode()).hexdigest() if call.request else call.request_hash
+    if shown != asked.request_hash:
+        raise SealBrokenError(f"the request of call {call.id}")
+
+
+def _tool_of(call: Call) -> str:
+    # The request's own word where it is kept: its hash is sealed, the journal's column is not.
+    return str(json.loads(call.request)["tool"]) if call.request else call.tool
+
+
+async def _wallet(settings: Settings, call: Call) -> str:
+    """Tell who pays, as far as that is known without a network."""
+    if call.network != settings.network_name:
+        return f"the server's; this shell is set to network {settings.network_name}"
+    if settings.wallet is not None:
+        # web3 and eth-account take a second.
+        from og_mcp.client.wallet import Wallet  # noqa: PLC0415 - see the line above
+
+        return await Wallet(settings.wallet).address()
+    if settings.local and settings.localnet_ready_file is not None:
+        return str(read_ready_file(settings.localnet_ready_file)["accounts"][0]["address"])
+    return "the server's own of its local network" if settings.local else "the server's"
+
+
+def _amounts(asked: Approval) -> str:
+    fee = f"{coins(asked.cap_wei)} coins ({asked.cap_wei} wei)"
+    return f"{coins(asked.cap_opg)} OPG, and {fee} in fees" if asked.cap_opg else fee
+
+
+def _typed_back(asked: Approval) -> tuple[str, str]:
+    if asked.cap_opg:
+        return coins(asked.cap_opg), "OPG"
+    return coins(asked.cap_wei), "coins"

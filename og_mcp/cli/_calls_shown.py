@@ -1,0 +1,177 @@
+"""Calls as a person reads them, and as JSON.
+
+What a model or a network wrote is printed without characters that a terminal would act on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from og_mcp.errors import coins
+from og_mcp.types import Call, SignedTransaction, Totals
+
+PIPED_WIDTH: Final = 180
+"""Columns where no terminal says how many it has."""
+
+DOCUMENT_LIMIT: Final = 4000
+"""Characters of a document that are shown; `--json` has all of them."""
+
+
+def plain(text: str) -> str:
+    """Escape what is not printable: control characters, and those that turn the writing round."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def cut(document: str) -> str:
+    """Make a document fit to be looked at."""
+    text = plain(document)
+    if len(text) <= DOCUMENT_LIMIT:
+        return text
+    return f"{text[:DOCUMENT_LIMIT]}… ({len(text) - DOCUMENT_LIMIT} more characters)"
+
+
+def console() -> Console:
+    """Open the console; a pipe gets lines that are wide enough."""
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    return Console(width=width, highlight=False, markup=False)
+
+
+def print_list(calls: Sequence[Call], totals: Iterable[Totals]) -> None:
+    """Print a table of calls, and what was spent by account."""
+    out = console()
+    table = Table(title="Calls", title_justify="left")
+    for heading in ("time (UTC)", "call", "tool", "status", "principal", "network"):
+        table.add_column(heading, no_wrap=heading == "call")
+    table.add_column("fee (coins)", justify="right")
+    table.add_column("OPG", justify="right")
+    for call in calls:
+        table.add_row(*(Text(plain(cell)) for cell in _cells(call)))
+    out.print(table)
+    if not calls:
+        out.print("There are no such calls.")
+    for total in totals:
+        out.print(
+            f"{plain(total.network)}, {total.address}: {coins(total.fees_wei)} coins paid in fees, "
+            f"{coins(total.open_wei)} open"
+        )
+
+
+def _cells(call: Call) -> tuple[str, ...]:
+    return (
+        f"{call.created_at:%Y-%m-%d %H:%M:%S}",
+        call.id,
+        call.tool,
+        state_of(call),
+        call.principal,
+        call.network,
+        coins(call.fee_wei),
+        coins(call.amount_opg),
+    )
+
+
+def state_of(call: Call) -> str:
+    """Tell status and stage in few words."""
+    if call.waiting_approval:
+        return "waits for approval"
+    if call.orphaned:
+        return f"interrupted, {call.stage}"
+    return f"{call.status}, {call.stage}"
+
+
+def print_list_json(calls: Sequence[Call], totals: Iterable[Totals]) -> None:
+    """Print the same as JSON; amounts are decimal strings in base units."""
+    document = {
+        "calls": [_facts(call) for call in calls],
+        "totals": [
+            {
+                "network": total.network,
+                "chain_id": total.chain_id,
+                "address": total.address,
+                "fees_wei": str(total.fees_wei),
+                "open_wei": str(total.open_wei),
+            }
+            for total in totals
+        ],
+    }
+    click.echo(json.dumps(document, indent=2))
+
+
+def _facts(call: Call) -> dict[str, Any]:
+    return {
+        "call_id": call.id,
+        "tool": call.tool,
+        "principal": call.principal,
+        "network": call.network,
+        "status": call.status,
+        "stage": call.stage.value,
+        "waiting_approval": call.waiting_approval,
+        "interrupted": call.orphaned,
+        "created_at": call.created_at.isoformat(),
+        "delivered_at": call.delivered_at.isoformat() if call.delivered_at else "",
+        "address": call.account.address if call.account else "",
+        "transaction_hash": call.transaction_hashes[-1] if call.transaction_hashes else "",
+        "fee_wei": str(call.fee_wei),
+        "max_fee_wei": str(call.max_fee_wei),
+        "amount_opg": coins(call.amount_opg),
+        "max_opg": coins(call.max_opg),
+        "idempotency_key": call.idempotency_key,
+        "error": call.error,
+    }
+
+
+def print_call(call: Call, signed: Sequence[SignedTransaction]) -> None:
+    """Print everything that the journal knows of a call."""
+    rows = {
+        "call": call.id,
+        "tool": call.tool,
+        "principal": call.principal,
+        "network": call.network,
+        "status": state_of(call),
+        "made": f"{call.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        "wallet": call.account.address if call.account else "",
+        "fee": f"{coins(call.fee_wei)} coins ({call.fee_wei} wei)",
+        "OPG": coins(call.amount_opg) if call.max_opg else "",
+        "idempotency key": call.idempotency_key,
+        "error": call.error,
+    }
+    for one in signed:
+        most = f"nonce {one.nonce}, at most {coins(one.max_fee_wei)} coins"
+        rows[f"transaction {one.nonce}"] = f"{one.transaction_hash} ({most})"
+    rows |= {"request": cut(call.request), "result": cut(call.result)}
+    print_rows(rows)
+
+
+def print_rows(rows: dict[str, str]) -> None:
+    """Print names and values, those without a value left out."""
+    table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        if value:
+            table.add_row(Text(plain(name)), Text(plain(value)))
+    console().print(table)
+
+
+def print_call_json(call: Call, signed: Sequence[SignedTransaction]) -> None:
+    """Print the same as JSON, with documents whole."""
+    documents = {
+        name: json.loads(text) if text else None
+        for name, text in (("request", call.request), ("result", call.result))
+    }
+    transactions = [
+        {
+            "transaction_hash": one.transaction_hash,
+            "nonce": one.nonce,
+            "max_fee_wei": str(one.max_fee_wei),
+        }
+        for one in signed
+    ]
+    click.echo(json.dumps({**_facts(call), "transactions": transactions, **documents}, indent=2))

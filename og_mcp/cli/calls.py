@@ -1,0 +1,164 @@
+"""`og-mcp calls`: what was spent and on what, and what waits for the operator.
+
+Reads the journal that the server writes (OG_DATA_DIR, OG_JOURNAL_URL), as the operator: calls of
+every principal are seen. Only `speed-up` and `cancel` talk to a network.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from og_mcp.calls import Journal
+    from og_mcp.settings import Settings
+    from og_mcp.types import Call, CallInfo
+
+T = TypeVar("T")
+
+DAYS: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What the operator works with."""
+
+    settings: Settings
+    journal: Journal
+
+
+def _at_desk(work: Callable[[_Desk], Awaitable[T]]) -> T:
+    """Do `work` with the journal open."""
+    import anyio  # noqa: PLC0415 - --help does without
+
+    async def run() -> T:
+        async with _desk() as desk:
+            return await work(desk)
+
+    return anyio.run(run)
+
+
+@asynccontextmanager
+async def _desk() -> AsyncIterator[_Desk]:
+    from og_mcp.journal import open_journal  # noqa: PLC0415 - --help does without
+    from og_mcp.settings import Settings  # noqa: PLC0415 - as above
+
+    settings = Settings.from_env(os.environ)
+    async with open_journal(settings) as journal:
+        yield _Desk(settings, journal)
+
+
+@click.group("calls", invoke_without_command=True)
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="The most calls to list.")
+@click.option("--status", type=click.Choice(["done", "running", "failed"]), help="Only those.")
+@click.option("--tool", default="", help="Only calls of this tool.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def command(context: click.Context, limit: int, tool: str, as_json: bool, status: Any) -> None:  # noqa: ANN401 - one of three words, which click has checked
+    """List the calls that could cost something, the newest first, and what they cost."""
+    if context.invoked_subcommand is not None:
+        return
+    from og_mcp.cli import _calls_shown as shown  # noqa: PLC0415 - --help does without
+
+    async def work(desk: _Desk) -> None:
+        calls = await desk.journal.list_calls(None, limit, status, tool)
+        totals = await desk.journal.totals()
+        (shown.print_list_json if as_json else shown.print_list)(calls, totals)
+
+    _at_desk(work)
+
+
+@command.command("show")
+@click.argument("call_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(call_id: str, as_json: bool) -> None:
+    """Show one call: its request, transactions, cost, and its result or error."""
+    from og_mcp.cli import _calls_shown as shown  # noqa: PLC0415 - --help does without
+
+    async def work(desk: _Desk) -> None:
+        call = await desk.journal.get(call_id, None)
+        signed = await desk.journal.transactions(call_id)
+        (shown.print_call_json if as_json else shown.print_call)(call, signed)
+
+    _at_desk(work)
+
+
+@command.command("approve")
+@click.argument("call_id", metavar="ID")
+def approve(call_id: str) -> None:
+    """Agree to a call that waits for it: for one try within an hour, up to the amount shown."""
+    # An assistant with a shell runs what it reads: a terminal is what it does not have by itself
+    # (threats.md T22).
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        message = "approve needs a terminal on stdin and stdout: a person has to type the amount."
+        raise click.ClickException(message)
+    from og_mcp.cli._approving import approve_call  # noqa: PLC0415 - --help does without
+
+    _at_desk(lambda desk: approve_call(desk.settings, desk.journal, call_id))
+
+
+@command.command("speed-up")
+@click.argument("call_id", metavar="ID")
+def speed_up(call_id: str) -> None:
+    """Send a stuck transaction again with a higher gas price, within the caps."""
+    _replace(call_id, cancel=False)
+
+
+@command.command("cancel")
+@click.argument("call_id", metavar="ID")
+def cancel(call_id: str) -> None:
+    """Use a stuck transaction's nonce up with a transfer of nothing; costs that one's gas."""
+    _replace(call_id, cancel=True)
+
+
+@command.command("prune")
+@click.option("--before", type=DAYS, required=True, metavar="DATE", help="A day, UTC: 2026-11-22.")
+def prune(before: datetime) -> None:
+    """Remove calls that ended before a day, with their documents.
+
+    Calls that are unfinished, undelivered or younger than 24 hours stay, and so do those whose
+    idempotency key is still known.
+    """
+    pruned = _at_desk(lambda desk: desk.journal.prune(before.replace(tzinfo=UTC)))
+    click.echo(f"Removed {pruned.calls} calls and {pruned.files} files.")
+
+
+def _replace(call_id: str, *, cancel: bool) -> None:
+    info = _at_desk(lambda desk: _replaced(desk, call_id, cancel=cancel))
+    click.echo(f"Call {info.call_id}: {info.status} at stage {info.stage}.")
+    click.echo(f"Transaction {info.transaction_hash}")
+
+
+async def _replaced(desk: _Desk, call_id: str, *, cancel: bool) -> CallInfo:
+    from og_mcp.client import Session  # noqa: PLC0415 - --help does without
+
+    call = await desk.journal.get(call_id, None)
+    _check_network(desk.settings, call)
+    async with Session(desk.settings, journal=desk.journal) as og:
+        step = og.cancel if cancel else og.speed_up
+        return await step(call_id, principal=call.principal)
+
+
+def _check_network(settings: Settings, call: Call) -> None:
+    """Refuse to look for a call where it cannot be.
+
+    Raises:
+        click.ClickException: Another network is configured, or none that runs: a local network
+            lives in the server that started it, and a new one would not know the call.
+    """
+    if call.network != settings.network_name:
+        raise click.ClickException(
+            f"Call {call.id} is on network {call.network}, and OG_NETWORK is "
+            f"{settings.network_name}."
+        )
+    if settings.local and settings.localnet_ready_file is None:
+        raise click.ClickException(
+            f"Call {call.id} is on a local network; set OG_LOCALNET to that network's ready file."
+        )

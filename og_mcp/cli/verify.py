@@ -1,0 +1,140 @@
+"""`og-mcp verify FILE`: what a saved receipt shows, and what it does not.
+
+Offline it needs no configuration and touches no network: this file, years later, anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from og_mcp.types import Verification
+
+MAX_BYTES: Final = 512 * 2**20
+"""Several times what the largest call leaves."""
+
+MAX_DEPTH: Final = 200
+"""Nesting that is parsed; verification itself refuses less."""
+
+_MARKS: Final = {"ok": "[green]ok[/]", "failed": "[red]failed[/]", "not_checked": "not checked"}
+
+_SUMS: Final = {
+    "confirmed": "The receipt belongs together, and the chain has it.",
+    "consistent": "The receipt belongs together; --online asks the chain whether it has it, too.",
+    "failed": "The receipt does not hold.",
+    "none": "Nothing failed, and not enough could be checked to say that it belongs together.",
+}
+
+
+class _UnreadableError(click.ClickException):
+    """Nothing was found out about the receipt."""
+
+    exit_code = 2
+
+
+@click.command("verify")
+@click.argument(
+    "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+)
+@click.option("--online", is_flag=True, help="Ask the chain, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(file: Path, online: bool, as_json: bool) -> None:
+    """Verify a saved receipt (FILE, or - for stdin).
+
+    Exit 0 if its parts belong together, with --online also on the chain; 1 if not; 2 if it could
+    not be found out.
+    """
+    receipt = _read(file)
+    verification = _ask_chain(receipt) if online else _verify(receipt)
+    if as_json:
+        click.echo(verification.model_dump_json(indent=2))
+    else:
+        _print(verification)
+    sys.exit(0 if verification.level == ("confirmed" if online else "consistent") else 1)
+
+
+def _read(file: Path) -> Any:  # noqa: ANN401 - JSON
+    from og_mcp.client._json import is_deeper  # noqa: PLC0415 - --help does without
+
+    try:
+        with click.open_file(str(file), "rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        text = content.decode()
+        if len(content) > MAX_BYTES or is_deeper(text, MAX_DEPTH):
+            raise _UnreadableError(f"{file} is too large or nested too deep to be a receipt.")
+        return json.loads(text, object_pairs_hook=_object)
+    except (OSError, ValueError) as exc:
+        reason = str(exc) if isinstance(exc, _DoubleError) else "it is not readable JSON"
+        raise _UnreadableError(f"{file} is no receipt: {reason}.") from exc
+
+
+class _DoubleError(ValueError):
+    """A key stands twice: readers would disagree which one counts."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise _DoubleError("an object in it has a key twice")
+    return made
+
+
+def _verify(receipt: object) -> Verification:
+    from og_mcp.client import receipts  # noqa: PLC0415 - --help does without
+
+    return receipts.verify(receipt)
+
+
+def _ask_chain(receipt: Any) -> Verification:  # noqa: ANN401 - JSON
+    import anyio  # noqa: PLC0415 - --help does without
+
+    from og_mcp.client import Session  # noqa: PLC0415 - as above
+    from og_mcp.errors import ServiceError, WrongChainError  # noqa: PLC0415 - as above
+    from og_mcp.settings import Settings  # noqa: PLC0415 - as above
+
+    settings = Settings.from_env(_environ(receipt))
+    if settings.local and settings.localnet_ready_file is None:
+        raise _UnreadableError(
+            "The receipt is of a local network; set OG_LOCALNET to that network's ready file."
+        )
+
+    async def ask() -> Verification:
+        async with Session(settings) as og:
+            return await og.verify_receipt(receipt, online=True)
+
+    try:
+        return anyio.run(ask)
+    except (ServiceError, WrongChainError) as exc:
+        raise _UnreadableError(str(exc)) from exc
+
+
+def _environ(receipt: Any) -> dict[str, str]:  # noqa: ANN401 - JSON
+    """Take the receipt's network where none is set; what that network is, og-mcp knows itself."""
+    from og_mcp.networks import NAMES  # noqa: PLC0415 - as above
+
+    named = receipt.get("network") if isinstance(receipt, dict) else None
+    chosen = {"OG_NETWORK": named} if isinstance(named, str) and named in NAMES else {}
+    return {**chosen, **os.environ}
+
+
+def _print(verification: Verification) -> None:
+    from rich.console import Console  # noqa: PLC0415 - --help does without
+    from rich.markup import escape  # noqa: PLC0415 - as above
+    from rich.table import Table  # noqa: PLC0415 - as above
+
+    table = Table()
+    table.add_column("check", no_wrap=True)
+    table.add_column("result", no_wrap=True)
+    table.add_column("vouched for by", overflow="fold")
+    table.add_column("detail", overflow="fold", ratio=1)
+    for check in verification.checks:
+        table.add_row(check.name, _MARKS[check.result], escape(check.source), escape(check.detail))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(_SUMS[verification.level if verification.valid else "failed"])

@@ -1,0 +1,273 @@
+"""The parts of a session: opened when they are first needed, once, and closed with it.
+
+web3, eth-account, numpy and the database libraries load in a worker thread when the first call
+needs them, through `load`: the one place where imports are put off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import anyio
+from anyio import Lock, to_thread
+from anyio.abc import TaskGroup
+from pydantic import SecretStr
+
+from og_mcp.calls import Journal
+from og_mcp.client._localnet import read_ready_file, running_localnet
+from og_mcp.client._timeouts import Timeouts
+from og_mcp.errors import LocalnetError, NoWalletError, ServiceError, quote
+from og_mcp.networks import Network, from_ready_file
+from og_mcp.redaction import hide
+from og_mcp.settings import Settings, WalletSource
+
+if TYPE_CHECKING:
+    import httpx
+
+    from og_mcp.client.chain import Chain
+    from og_mcp.client.files import FileRoots
+    from og_mcp.client.history import History
+    from og_mcp.client.hub import Hub
+    from og_mcp.client.inference import Inference
+    from og_mcp.client.runner import Runner
+    from og_mcp.client.sender import Sender
+    from og_mcp.client.wallet import Wallet
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_IMPORTING: Final = threading.Lock()
+"""One import at a time: each restores the recursion limit that it found."""
+
+
+class Part(Generic[T]):
+    """Something that is opened once, by whoever needs it first; a failure is tried again."""
+
+    def __init__(self, opening: Callable[[], Awaitable[T]]) -> None:
+        self._opening = opening
+        self._lock = Lock()
+        self.opened: T | None = None
+        """What was opened; `None` before that."""
+
+    async def get(self) -> T:
+        """Return it, opened."""
+        async with self._lock:
+            if self.opened is None:
+                self.opened = await self._opening()
+            return self.opened
+
+
+class Parts:
+    """Everything a session consists of.
+
+    Args:
+        settings: The configuration.
+        timeouts: How long to wait for the network.
+        journal: Handed in by whoever has opened one; else the settings' own is opened.
+    """
+
+    def __init__(self, settings: Settings, timeouts: Timeouts, journal: Journal | None) -> None:
+        self.settings, self.timeouts = settings, timeouts
+        self._closing = AsyncExitStack()
+        self._given_journal = journal
+        self._end_tasks: Callable[[], Awaitable[None]] = _nothing
+        self.ready_file = Part(self._open_ready_file)
+        self.network = Part(self._open_network)
+        self.http = Part(self._open_http)
+        self.chain = Part(self._open_chain)
+        self.wallet = Part(self._open_wallet)
+        self.journal = Part(self._open_journal)
+        self.tasks = Part(self._open_tasks)
+        self.runner = Part(self._open_runner)
+        self.sender = Part(self._open_sender)
+        self.inference = Part(self._open_inference)
+        self.history = Part(self._open_history)
+        self.reconciled = Part(self._reconcile)
+        self.hub = Part(self._open_hub)
+        self.files = Part(self._open_files)
+
+    def needs_consent(self, tool: str, *, max_opg: int = 0) -> bool:
+        """Tell whether a person has to agree to a call first (OG_CONFIRM_ABOVE).
+
+        Args:
+            tool: Every tool that signs is asked about where the variable is 0.
+            max_opg: The most OPG that it may cost, base units.
+        """
+        threshold = self.settings.confirm_above
+        return tool != "" and (threshold == 0 or max_opg > threshold)
+
+    async def aclose(self) -> None:
+        """Close what was opened, the last first; the calls that still run before all else."""
+        await self._end_tasks()
+        await self._closing.aclose()
+
+    async def _open_ready_file(self) -> dict[str, Any]:
+        path = self.settings.localnet_ready_file
+        if path is None:
+            path = await self._closing.enter_async_context(running_localnet())
+        ready = read_ready_file(path)
+        accounts = [one for one in ready["accounts"] if isinstance(one, Mapping)]
+        hide(*(str(account.get("private_key", "")) for account in accounts))
+        return ready
+
+    async def _open_network(self) -> Network:
+        if self.settings.network is not None:
+            return self.settings.network
+        ready = await self.ready_file.get()
+        try:
+            return from_ready_file(ready)
+        except (KeyError, TypeError, ValueError) as exc:
+            raise LocalnetError(
+                f"The local network's ready file cannot be used: {quote(exc)}.",
+                "Start `og-mcp localnet` of this version.",
+            ) from exc
+
+    async def _open_http(self) -> httpx.AsyncClient:
+        local = (await self.network.get()).local
+        client: httpx.AsyncClient = (await load("_http")).open_http(local=local)
+        return await self._closing.enter_async_context(client)
+
+    async def _open_chain(self) -> Chain:
+        network, http = await self.network.get(), await self.http.get()
+        rpc = (await load("_rpc")).RPC(
+            http, network.rpc_url, f"{network.name} RPC", timeout_s=self.timeouts.rpc_s
+        )
+        chain: Chain = (await load("chain")).Chain(rpc, network.chain_id)
+        return chain
+
+    async def _open_wallet(self) -> Wallet:
+        source = self.settings.wallet
+        if self.settings.local:
+            # A configured key is for real networks; the local one has its own (threats.md T5).
+            ready = await self.ready_file.get()
+            key = SecretStr(ready["accounts"][0]["private_key"])
+            source = WalletSource(kind="key", secret=key)
+        if source is None:
+            raise NoWalletError("Signing", self.settings.network_name)
+        wallet: Wallet = (await load("wallet")).Wallet(source)
+        return wallet
+
+    async def _open_journal(self) -> Journal:
+        if self._given_journal is not None:
+            return self._given_journal
+        # The client knows the journal's protocol alone; here, where a session is assembled, its
+        # implementation is named.
+        package = await to_thread.run_sync(importlib.import_module, "og_mcp.journal")
+        journal: Journal = await self._closing.enter_async_context(
+            package.open_journal(self.settings)
+        )
+        return journal
+
+    async def _open_tasks(self) -> TaskGroup:
+        # A task group must be left by the task that entered it, and a session may be closed by
+        # another task than the one whose call came first: so the group has a task of its own.
+        opened, closing = asyncio.get_running_loop().create_future(), anyio.Event()
+
+        async def keep() -> None:
+            async with anyio.create_task_group() as group:
+                opened.set_result(group)
+                await closing.wait()
+                group.cancel_scope.cancel()
+
+        keeper = asyncio.create_task(keep(), name="og-mcp calls")
+
+        async def end() -> None:
+            closing.set()
+            await keeper
+
+        self._end_tasks = end
+        group: TaskGroup = await opened
+        return group
+
+    async def _open_runner(self) -> Runner:
+        journal, tasks = await self.journal.get(), await self.tasks.get()
+        runner: Runner = (await load("runner")).Runner(journal, tasks)
+        return runner
+
+    async def _open_sender(self) -> Sender:
+        network = await self.network.get()
+        guard = (await load("wallet")).FeeGuard(
+            network,
+            self.settings.max_fee_per_call,
+            self.settings.max_fee_per_day,
+            self.settings.allow_insecure,
+        )
+        sender: Sender = (await load("sender")).Sender(
+            await self.chain.get(),
+            await self.wallet.get(),
+            guard,
+            await self.journal.get(),
+            timeouts=self.timeouts,
+            faucet_url=network.faucet_url,
+        )
+        return sender
+
+    async def _open_inference(self) -> Inference:
+        network, sender, http = (
+            await self.network.get(),
+            await self.sender.get(),
+            await self.http.get(),
+        )
+        inference: Inference = (await load("inference")).Inference(network, sender, http)
+        return inference
+
+    async def _open_history(self) -> History:
+        history: History = (await load("history")).History(
+            self.settings,
+            await self.network.get(),
+            await self.journal.get(),
+            await self.chain.get(),
+            await self.sender.get(),
+            await self.inference.get(),
+        )
+        return history
+
+    async def _reconcile(self) -> bool:
+        """Settle what an earlier process left behind, before this one signs its first."""
+        try:
+            await (await self.history.get()).reconcile()
+        except ServiceError as exc:
+            logger.warning("interrupted calls were not looked up: %s", exc)
+        return True
+
+    async def _open_hub(self) -> Hub:
+        network, http = await self.network.get(), await self.http.get()
+        hub: Hub = (await load("hub")).Hub(http, network)
+        return hub
+
+    async def _open_files(self) -> FileRoots:
+        files: FileRoots = (await load("files")).FileRoots(
+            self.settings.upload_roots, self.settings.secret_paths
+        )
+        return files
+
+
+async def _nothing() -> None:
+    """End no tasks: none was started."""
+
+
+async def load(module: str) -> Any:  # noqa: ANN401 - a module
+    """Import a module of the client off the event loop: web3 and numpy take about a second."""
+    return await to_thread.run_sync(_import, f"og_mcp.client.{module}")
+
+
+def _import(name: str) -> ModuleType:
+    """Import, and take back what py_ecc, which web3 loads, does to the whole process.
+
+    It raises the recursion limit to 100,000: nested JSON from outside would then end the
+    interpreter where it should raise RecursionError.
+    """
+    with _IMPORTING:
+        before = sys.getrecursionlimit()
+        module = importlib.import_module(name)
+        sys.setrecursionlimit(before)
+    return module

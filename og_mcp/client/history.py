@@ -1,0 +1,228 @@
+"""The calls that were made: looking them up, settling what was interrupted, mending what is stuck."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from og_mcp.calls import Journal
+from og_mcp.client import receipts
+from og_mcp.client.chain import Chain
+from og_mcp.client.inference import Inference, Inferred
+from og_mcp.client.sender import Sender, Ticket
+from og_mcp.client.wallet import Signed
+from og_mcp.errors import CallStateError, OGError, ServiceError
+from og_mcp.networks import Network
+from og_mcp.types import Account, Call, CallInfo, InferenceMode, InferenceResult, Stage
+
+if TYPE_CHECKING:
+    from og_mcp.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+NEVER_SENT = "The process ended before anything was sent; nothing was paid."
+NEVER_MINED = "Its nonce went to another transaction: it can never be mined, and nothing was paid."
+MAY_BE_MINED = (
+    "The process ended after it had signed transaction {hash}, which is not mined yet; it may still "
+    "be. Look again with get_call before repeating the call: repeating pays again."
+)
+
+
+class History:
+    """What became of journalled calls, by the chain's own word.
+
+    Args:
+        settings: Whether receipts keep requests and answers.
+        network: Where the calls went.
+        journal: Where they are recorded.
+        chain: What tells their fate.
+        sender: Knows their transactions.
+        inference: Reads their outputs.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts it puts together
+        self,
+        settings: Settings,
+        network: Network,
+        journal: Journal,
+        chain: Chain,
+        sender: Sender,
+        inference: Inference,
+    ) -> None:
+        self._keep = settings.receipts == "full"
+        self._network, self._journal, self._chain = network, journal, chain
+        self._sender, self._inference = sender, inference
+
+    async def settle(self, ticket: Ticket, request: Mapping[str, Any], inferred: Inferred) -> None:
+        """Record the good end of an inference: its result and its receipt.
+
+        Args:
+            ticket: The call.
+            request: Its canonical request.
+            inferred: What it gave.
+        """
+        result = self.result_of(ticket.call_id, request, inferred)
+        mined = inferred.receipt
+        raw = next(s.raw for s in ticket.signed if s.transaction_hash == mined.transaction_hash)
+        receipt = receipts.build(
+            call_id=ticket.call_id,
+            tool="infer",
+            created_at=ticket.created_at,
+            request=request,
+            result=result,
+            raw_transaction=raw,
+            receipt=mined,
+            contract=self._network.inference_contract,
+            chain_id=self._network.chain_id,
+            keep_content=self._keep,
+        )
+        await self._journal.settle(
+            ticket.call_id,
+            Stage.CHARGED,
+            mined.fee_wei,
+            result.model_dump_json(),
+            receipts.canonical(receipt),
+        )
+
+    def result_of(
+        self, call_id: str, request: Mapping[str, Any], inferred: Inferred
+    ) -> InferenceResult:
+        """Put together what the tool returns."""
+        mined = inferred.receipt
+        return InferenceResult(
+            call_id=call_id,
+            network=self._network.name,
+            status="done",
+            transaction_hash=mined.transaction_hash,
+            model_output=inferred.values,
+            inference_mode=InferenceMode[request["inference_mode"]].word,
+            model_cid=request["model_cid"],
+            is_simulation_result=inferred.output.is_simulation_result,
+            source=inferred.source,
+            block_number=mined.block_number,
+            gas_used=mined.gas_used,
+            fee_wei=mined.fee_wei,
+            explorer_url=self._network.explorer_tx_url.format(hash=mined.transaction_hash),
+        )
+
+    async def reconcile(self) -> list[Call]:
+        """Settle what was interrupted, by hash and nonce; nothing is signed.
+
+        Returns:
+            The calls whose end was found.
+
+        Raises:
+            ServiceError: Chain or journal cannot be used.
+        """
+        settled = []
+        account: Account | None = None
+        for call in await self._journal.unfinished():
+            if call.account is not None:
+                account = account or await self._sender.account()
+                if call.account.key != account.key:
+                    continue
+            if await self.look_again(call):
+                settled.append(await self._journal.get(call.id, call.principal))
+        return settled
+
+    async def look_again(self, call: Call) -> bool:
+        """Find the end of a call that nobody runs; tells whether it was found."""
+        if call.status == "running" and not (call.orphaned and await self._journal.adopt(call.id)):
+            return False
+        try:
+            return await self._find_end(call)
+        except CallStateError:
+            # Another process found it first.
+            return True
+
+    async def confirm(self, call: Call) -> bool:
+        """Move a charged call to `confirmed` once the chain calls its block safe (T12)."""
+        ticket = await self._ticket(call)
+        mined = await self._sender.find_receipt(ticket) if ticket.signed else None
+        if mined is None or not await self._chain.is_safe(mined):
+            return False
+        await self._journal.confirm(call.id)
+        return True
+
+    async def replace(self, call: Call, *, cancel: bool) -> Signed:
+        """Speed a stuck call up, or cancel it (T11).
+
+        Raises:
+            CallStateError: It has no open transaction.
+            ChainError: A cap is in the way, or the node did not take it.
+        """
+        ticket = await self._ticket(call)
+        step = "be cancelled" if cancel else "be sped up"
+        if not ticket.signed or call.stage is not Stage.SENT_UNKNOWN:
+            raise CallStateError(call.id, step, f"its stage is {call.stage}")
+        if await self._sender.find_receipt(ticket) is not None:
+            raise CallStateError(call.id, step, "it is mined already")
+        return await self._sender.replace(ticket, cancel=cancel)
+
+    async def _find_end(self, call: Call) -> bool:
+        ticket = await self._ticket(call)
+        if not ticket.signed:
+            await self._journal.fail(call.id, Stage.NOT_SENT, NEVER_SENT)
+            return True
+        mined = await self._sender.find_receipt(ticket)
+        if mined is None:
+            return await self._find_loss(call, ticket)
+        try:
+            await self._sender.finish(ticket, mined)
+            request = json.loads(call.request or "{}")
+            mode = InferenceMode[request.get("inference_mode", "VANILLA")]
+            inferred = await self._inference.read(mined, mode)
+        except OGError as exc:
+            if isinstance(exc, ServiceError):
+                raise
+            fee = getattr(exc, "fee_wei", mined.fee_wei)
+            await self._journal.fail(call.id, Stage.CHARGED, str(exc), fee_wei=fee)
+            return True
+        request = {"model_cid": "", "inference_mode": mode.name, **request}
+        await self.settle(ticket, request, inferred)
+        return True
+
+    async def _find_loss(self, call: Call, ticket: Ticket) -> bool:
+        """Give up a call whose nonce another transaction has used; else it stays in doubt."""
+        account = await self._sender.account()
+        newest = ticket.signed[-1]
+        async with self._journal.lane(account) as lane:
+            spent = await self._chain.mined_nonce(account.address) > newest.nonce
+            # Asked after the nonce: it may have been mined a moment ago.
+            if spent and await self._sender.find_receipt(ticket) is None:
+                await lane.give_back(call.id)
+                await self._journal.fail(call.id, Stage.NOT_SENT, NEVER_MINED)
+                return True
+        if call.status == "running":
+            error = MAY_BE_MINED.format(hash=newest.transaction_hash)
+            await self._journal.fail(call.id, Stage.SENT_UNKNOWN, error)
+        return False
+
+    async def _ticket(self, call: Call) -> Ticket:
+        return Ticket(
+            call.id,
+            committed=True,
+            created_at=call.created_at.isoformat(),
+            signed=[
+                Signed(bytes.fromhex(one.raw_transaction[2:]), one.transaction_hash, one.nonce)
+                for one in await self._journal.transactions(call.id)
+            ],
+        )
+
+
+def info_of(call: Call) -> CallInfo:
+    """Tell a call as tools show it."""
+    return CallInfo(
+        call_id=call.id,
+        network=call.network,
+        status=call.status,
+        stage=call.stage,
+        tool=call.tool,
+        created_at=call.created_at.isoformat(),
+        transaction_hash=call.transaction_hashes[-1] if call.transaction_hashes else "",
+        fee_wei=call.fee_wei,
+        result=json.loads(call.result) if call.result else {},
+        error=call.error,
+    )

@@ -1,0 +1,218 @@
+"""What an account has spent in the last 24 hours, and what is still open.
+
+Settled fees are summed by ten minutes, and the sum over the window is kept in the lane's row, so
+that a signature costs the same after ten calls and after ten thousand. Ten minutes count until the
+last call in them is a day old: the window is never shorter than 24 hours.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Text, bindparam, delete, select, update
+
+from og_mcp.errors import BudgetExceededError, FeeCapError
+from og_mcp.journal import _schema as s
+from og_mcp.journal._sql import InsertInto, Row, Statement, now
+from og_mcp.journal._steps import Steps, change, row, rows
+from og_mcp.types import Budget, FeeCaps
+
+calls, lanes, spending = s.calls, s.lanes, s.spending
+
+BUCKET_US: Final = 600 * 10**6
+WINDOW_US: Final = 24 * 3600 * 10**6
+KEPT_BUCKETS: Final = 6 * 144
+"""Before the window, so that a clock that was wrong for days and is set right loses nothing."""
+
+OLD: Final = 0
+"""The bucket of everything before those."""
+
+COUNT_AT: Final = 8
+"""Settled calls of one lane that may wait to be added to the spending rows."""
+
+PER_CALL: Final = "OG_MAX_FEE_PER_CALL"
+PER_DAY: Final = "OG_MAX_FEE_PER_DAY"
+
+_lane = bindparam("of_lane", type_=Text)
+_floor = bindparam("floor", type_=BigInteger)
+
+_lane_and_live_calls: Final = Statement(
+    select(
+        lanes.c.next_nonce,
+        lanes.c.epoch,
+        lanes.c.window_wei,
+        lanes.c.window_floor,
+        now().label("now"),
+        calls.c.id,
+        calls.c.hold,
+        calls.c.nonce,
+        calls.c.transaction_hashes,
+        calls.c.max_fee_wei,
+        calls.c.fee_wei,
+        calls.c.settled_at,
+    )
+    .select_from(lanes.outerjoin(calls, s.live & (calls.c.lane == lanes.c.id)))
+    .where(lanes.c.id == _lane)
+)
+_count: Final = Statement(
+    update(calls)
+    .where(s.live, calls.c.lane == _lane, calls.c.hold == s.SETTLED)
+    .values(hold=s.COUNTED)
+    .returning(calls.c.principal, calls.c.fee_wei, calls.c.settled_at)
+)
+_since_floor: Final = Statement(
+    select(spending.c.fee_wei).where(spending.c.lane == _lane, spending.c.bucket >= _floor)
+)
+_in_bucket: Final = Statement(
+    select(spending.c.fee_wei).where(
+        spending.c.lane == _lane,
+        spending.c.principal == bindparam("of_principal"),
+        spending.c.bucket == bindparam("of_bucket"),
+    )
+)
+_take_before_floor: Final = Statement(
+    delete(spending)
+    .where(spending.c.lane == _lane, spending.c.bucket < _floor, spending.c.bucket > OLD)
+    .returning(spending.c.principal, spending.c.fee_wei)
+)
+
+
+def _put(insert: InsertInto) -> Any:  # noqa: ANN401 - either database's insert
+    into = insert(spending).values(
+        lane=_lane,
+        principal=bindparam("of_principal"),
+        bucket=bindparam("of_bucket"),
+        fee_wei=bindparam("new_fee_wei"),
+    )
+    return into.on_conflict_do_update(
+        index_elements=["lane", "principal", "bucket"], set_={"fee_wei": into.excluded.fee_wei}
+    )
+
+
+_put_in_bucket: Final = Statement(_put)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One lane's row and the calls that count beside it, at one moment."""
+
+    lane: str
+    next_nonce: int | None
+    epoch: int
+    window_wei: int
+    window_floor: int
+    now: int
+    live: tuple[Row, ...]
+    """Reserved, signed, and settled without being in the spending rows."""
+
+    @property
+    def floor(self) -> int:
+        """The oldest bucket of the window."""
+        return (self.now - WINDOW_US) // BUCKET_US
+
+    @property
+    def uncounted(self) -> tuple[Row, ...]:
+        """Calls that are settled and not in the spending rows."""
+        return tuple(row for row in self.live if row["hold"] == s.SETTLED)
+
+    def open_wei(self, *, but: str = "") -> int:
+        """Return what is reserved or signed, one call left out."""
+        return sum(
+            int(row["max_fee_wei"])
+            for row in self.live
+            if row["hold"] != s.SETTLED and row["id"] != but
+        )
+
+    @property
+    def is_due(self) -> bool:
+        """Whether settled calls should be counted, or the window has moved."""
+        return len(self.uncounted) >= COUNT_AT or self.floor != self.window_floor
+
+    def spent_wei(self) -> int:
+        """Return what was settled within the window; more where the window has moved since."""
+        recent = (row for row in self.uncounted if row["settled_at"] // BUCKET_US >= self.floor)
+        return self.window_wei + sum(int(row["fee_wei"]) for row in recent)
+
+    def moved(self) -> Steps[Standing]:
+        """Return the same with the window where it belongs."""
+        if self.floor == self.window_floor:
+            return self
+        found = yield from rows(_since_floor, of_lane=self.lane, floor=self.floor)
+        window = sum(int(one["fee_wei"]) for one in found)
+        return replace(self, window_wei=window, window_floor=self.floor)
+
+
+def read_standing(lane: str) -> Steps[Standing | None]:
+    """Read a lane in one statement; `None` where it was never used."""
+    found = yield from rows(_lane_and_live_calls, of_lane=lane)
+    if not found:
+        return None
+    first = found[0]
+    return Standing(
+        lane=lane,
+        next_nonce=first["next_nonce"],
+        epoch=first["epoch"],
+        window_wei=int(first["window_wei"]),
+        window_floor=first["window_floor"],
+        now=first["now"],
+        live=tuple(one for one in found if one["id"] is not None),
+    )
+
+
+def check_caps(standing: Standing, asked: int, caps: FeeCaps, *, call_id: str) -> None:
+    """Refuse a signature that could pass a cap.
+
+    Raises:
+        FeeCapError: By itself.
+        BudgetExceededError: Together with what is spent and open.
+    """
+    if asked > caps.per_call:
+        raise FeeCapError(PER_CALL, asked, caps.per_call)
+    spent = max(standing.spent_wei(), caps.chain_spent)
+    open_wei = standing.open_wei(but=call_id)
+    if spent + open_wei + asked > caps.per_day:
+        raise BudgetExceededError(
+            PER_DAY, cap=caps.per_day, spent=spent, open_=open_wei, asked=asked
+        )
+
+
+def count_settled(standing: Standing) -> Steps[int]:
+    """Add the lane's settled calls to its spending rows; returns the window's sum after it."""
+    window = (yield from standing.moved()).window_wei
+    sums: dict[tuple[str, int], int] = defaultdict(int)
+    for one in (yield from rows(_count, of_lane=standing.lane)):
+        sums[one["principal"], one["settled_at"] // BUCKET_US] += int(one["fee_wei"])
+    for (principal, bucket), fee_wei in sums.items():
+        yield from _add(standing.lane, principal, bucket, fee_wei)
+        window += fee_wei if bucket >= standing.floor else 0
+    if standing.floor != standing.window_floor:
+        yield from _gather_old(standing.lane, standing.floor - KEPT_BUCKETS)
+    return window
+
+
+def _gather_old(lane: str, floor: int) -> Steps[None]:
+    """Put what no window will need into one row for each principal."""
+    sums: dict[str, int] = defaultdict(int)
+    for one in (yield from rows(_take_before_floor, of_lane=lane, floor=floor)):
+        sums[one["principal"]] += int(one["fee_wei"])
+    for principal, fee_wei in sums.items():
+        yield from _add(lane, principal, OLD, fee_wei)
+
+
+def _add(lane: str, principal: str, bucket: int, fee_wei: int) -> Steps[None]:
+    """Add to a spending row; only the holder of the lane does, so nobody comes in between."""
+    where = {"of_lane": lane, "of_principal": principal, "of_bucket": bucket}
+    found = yield from row(_in_bucket, **where)
+    total = fee_wei + (int(found["fee_wei"]) if found else 0)
+    yield from change(_put_in_bucket, **where, new_fee_wei=str(total))
+
+
+def budget_of(lane: str, caps: FeeCaps) -> Steps[Budget]:
+    """Return what is spent, open and left."""
+    standing = yield from read_standing(lane)
+    spent = (yield from standing.moved()).spent_wei() if standing else 0
+    spent, open_wei = max(spent, caps.chain_spent), standing.open_wei() if standing else 0
+    left = max(caps.per_day - spent - open_wei, 0)
+    return Budget(cap=caps.per_day, spent=spent, open=open_wei, left=left)

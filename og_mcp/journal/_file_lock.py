@@ -1,0 +1,130 @@
+"""A lock on a file, which the system releases when its holder dies.
+
+Of the system's own calls, since a lock is taken for every signature: they cost a microsecond, the
+libraries around them a tenth of what the journal may take for a call.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+PRIVATE: Final = 0o600
+LONGEST_PAUSE_S: Final = 0.01
+"""Between two tries."""
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+    def _unlock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+class FileLock:
+    """The lock; not held at first.
+
+    Args:
+        path: Of a file that holds nothing else; made where it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE)
+
+    def try_acquire(self) -> bool:
+        """Take it if nobody has it."""
+        try:
+            _lock(self._descriptor)
+        except OSError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let go."""
+        _unlock(self._descriptor)
+
+    def close(self) -> None:
+        """Let go, and close the file; a second time does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class FileMutex:
+    """A file lock to wait for.
+
+    The system wakes nobody, so whoever waits tries again and again, and touches a file beside the
+    lock while it does. So that a busy process cannot keep the others out by coming back at once,
+    who has just let go and sees that others wait lets them go first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(path)
+        self._waiting = path.with_name(f"{path.name}.waiting")
+        self._held_last = False
+        """Whether nobody else is known to have had it since this process."""
+
+    async def acquire(self) -> None:
+        """Try until it is there."""
+        if self._held_last and self._others_wait():
+            await anyio.sleep(2 * LONGEST_PAUSE_S)
+        pause = 0.001
+        while not self._lock.try_acquire():
+            self._held_last = False
+            self._waiting.touch(PRIVATE)
+            await anyio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_S)
+        self._held_last = True
+
+    async def release(self) -> None:
+        """Let go."""
+        self._lock.release()
+
+    async def aclose(self) -> None:
+        """Let go if held."""
+        self._lock.close()
+
+    def _others_wait(self) -> bool:
+        """Whether somebody tried in vain within the time that lies between two tries."""
+        try:
+            tried = self._waiting.stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return 0 <= time.time() - tried < 2 * LONGEST_PAUSE_S
+
+
+@contextmanager
+def locked(path: Path, timeout_s: float) -> Iterator[None]:
+    """Hold a file's lock for the block; blocks the thread until it is there.
+
+    Raises:
+        TimeoutError: Another process has held it all the time.
+    """
+    lock = FileLock(path)
+    try:
+        deadline = time.monotonic() + timeout_s
+        while not lock.try_acquire():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{path} is locked by another process")
+            time.sleep(LONGEST_PAUSE_S)
+        yield
+    finally:
+        lock.close()

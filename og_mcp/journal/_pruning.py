@@ -1,0 +1,58 @@
+"""Removing what nobody needs any more."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Text, bindparam, delete, or_, select
+
+from og_mcp.journal import _schema as s
+from og_mcp.journal._budget import WINDOW_US
+from og_mcp.journal._opening import KEY_LIFE_US
+from og_mcp.journal._sql import Statement, now
+from og_mcp.journal._steps import Steps, change, rows
+
+calls = s.calls
+
+BATCH: Final = 100
+"""Calls that are removed in one transaction, between which others get their turn."""
+
+_call = bindparam("of_call", type_=Text)
+
+_removable: Final = Statement(
+    select(calls.c.id)
+    .where(
+        calls.c.updated_at < bindparam("before", type_=BigInteger),
+        calls.c.delivered_at.is_not(None),
+        ~calls.c.active,
+        or_(calls.c.settled_at.is_(None), calls.c.settled_at < now() - WINDOW_US),
+        or_(calls.c.key_slot.is_(None), calls.c.created_at < now() - KEY_LIFE_US),
+    )
+    .limit(BATCH)
+)
+_removals: Final = (
+    Statement(delete(s.transactions).where(s.transactions.c.call_id == _call)),
+    Statement(delete(s.approvals).where(s.approvals.c.call_id == _call)),
+    Statement(delete(calls).where(calls.c.id == _call)),
+)
+_lanes_to_count: Final = Statement(
+    select(s.lanes.c.network, s.lanes.c.chain_id, s.lanes.c.address)
+    .join(calls, s.live & (calls.c.lane == s.lanes.c.id))
+    .where(calls.c.hold == s.SETTLED)
+    .distinct()
+)
+
+
+def remove_batch(before: int) -> Steps[set[str]]:
+    """Remove some of the calls that ended before a time; returns their ids."""
+    found = {one["id"] for one in (yield from rows(_removable, before=before))}
+    for call_id in found:
+        for removal in _removals:
+            yield from change(removal, of_call=call_id)
+    return found
+
+
+def lanes_to_count() -> Steps[list[tuple[str, int, str]]]:
+    """Return network, chain id and address of lanes whose budget needs single calls."""
+    found = yield from rows(_lanes_to_count)
+    return [(one["network"], int(one["chain_id"]), one["address"]) for one in found]

@@ -1,0 +1,119 @@
+"""From rows to the records that callers see, and the statements that read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Select, Text, and_, bindparam, exists, or_, select, tuple_
+
+from og_mcp.journal import _schema as s
+from og_mcp.journal._sql import Row, Statement, now
+from og_mcp.types import Account, Call, CallStatus, Stage
+
+calls, owners, transactions = s.calls, s.owners, s.transactions
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+DOCUMENTS: Final = ("request", "result", "receipt")
+STAGES: Final = tuple(Stage)
+"""In the order in which a call goes through them."""
+
+_alive = exists().where(owners.c.id == calls.c.owner, owners.c.lease_until > now()).label("alive")
+_facts: Select[Any] = select(*(c for c in calls.c if c.name not in DOCUMENTS), _alive)
+_status = bindparam("of_status", type_=Text)
+_tool = bindparam("of_tool", type_=Text)
+
+by_id: Final = Statement(select(*calls.c, _alive).where(calls.c.id == bindparam("call_id")))
+_principal = bindparam("of_principal", type_=Text)
+created_at: Final = Statement(
+    select(calls.c.created_at).where(
+        calls.c.id == bindparam("call_id"),
+        or_(_principal == "", calls.c.principal == _principal),
+    )
+)
+_listed_of_all: Select[Any] = (
+    _facts.where(
+        tuple_(calls.c.created_at, calls.c.id)
+        < tuple_(bindparam("before_at", type_=BigInteger), bindparam("before_id", type_=Text)),
+        or_(_tool == "", calls.c.tool == _tool),
+        or_(
+            _status == "",
+            calls.c.status == _status,
+            and_(_status == s.FAILED, calls.c.status == s.WAITING_APPROVAL),
+        ),
+    )
+    .order_by(calls.c.created_at.desc(), calls.c.id.desc())
+    .limit(bindparam("at_most", type_=BigInteger))
+)
+listed_of_all: Final = Statement(_listed_of_all)
+listed: Final = Statement(_listed_of_all.where(calls.c.principal == _principal))
+unfinished: Final = Statement(_facts.where(s.unfinished).order_by(calls.c.created_at))
+unfinished_of_lane: Final = Statement(
+    _facts.where(s.unfinished, calls.c.lane == bindparam("of_lane")).order_by(calls.c.created_at)
+)
+unconfirmed: Final = Statement(
+    _facts.where(calls.c.charged, calls.c.lane == bindparam("of_lane"))
+    .order_by(calls.c.created_at)
+    .limit(bindparam("at_most", type_=BigInteger))
+)
+transactions_of: Final = Statement(
+    select(transactions)
+    .where(transactions.c.call_id == bindparam("of_call"))
+    .order_by(transactions.c.created_at)
+)
+
+
+def moment(microseconds: int) -> datetime:
+    """Read a time of the database."""
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def microseconds(at: datetime) -> int:
+    """Write a time for the database."""
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+def call_of(row: Row) -> Call:
+    """Read a call; documents that the row lacks are empty, those in files are references."""
+    return Call(
+        id=row["id"],
+        tool=row["tool"],
+        principal=row["principal"],
+        network=row["network"],
+        request_hash=row["request_hash"],
+        idempotency_key=row["idempotency_key"],
+        stage=Stage(row["stage"]),
+        status=_shown(row["status"]),
+        waiting_approval=row["status"] == s.WAITING_APPROVAL,
+        orphaned=row["status"] == s.RUNNING and not row["alive"],
+        error=row["error"],
+        account=_account(row),
+        nonce=row["nonce"],
+        transaction_hashes=tuple(row["transaction_hashes"].split()),
+        max_fee_wei=int(row["max_fee_wei"]),
+        fee_wei=int(row["fee_wei"]),
+        max_opg=int(row["max_opg"]),
+        amount_opg=int(row["amount_opg"]),
+        result_hash=row["result_hash"],
+        created_at=moment(row["created_at"]),
+        updated_at=moment(row["updated_at"]),
+        delivered_at=None if row["delivered_at"] is None else moment(row["delivered_at"]),
+        owner=row["owner"],
+        **{name: row.get(name, "") for name in DOCUMENTS},
+    )
+
+
+def _shown(status: str) -> CallStatus:
+    if status == s.RUNNING:
+        return "running"
+    return "done" if status == s.DONE else "failed"
+
+
+def _account(row: Row) -> Account | None:
+    if not row["lane"]:
+        return None
+    return Account(
+        network=row["account_network"],
+        chain_id=int(row["chain_id"]),
+        address=row["account_address"],
+    )

@@ -1,0 +1,206 @@
+"""The journal's tables. Migrations make them; a test holds the two equal.
+
+Amounts are decimal text, since SQLite has no integers of 256 bits; times are microseconds since
+1970 by the database's clock. Generated columns name the states that queries ask for, so that a
+partial index and the queries it serves cannot differ.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Computed,
+    Index,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    and_,
+    or_,
+    text,
+)
+
+metadata = MetaData()
+
+RUNNING: Final = "running"
+DONE: Final = "done"
+FAILED: Final = "failed"
+WAITING_APPROVAL: Final = "waiting_approval"
+"""Values of `status`."""
+
+FREE: Final = "none"
+RESERVED: Final = "reserved"
+SIGNED: Final = "signed"
+SETTLED: Final = "settled"
+COUNTED: Final = "counted"
+GIVEN_BACK: Final = "given_back"
+"""Values of `hold`: what of the account's budget a call has. `counted` is settled and contained in
+the account's spending rows; `settled` is not yet."""
+
+
+def _text(name: str, default: str | None = None) -> Column[Any]:
+    return Column(name, Text, nullable=False, server_default=default)
+
+
+def _when(name: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+def _state(name: str, condition: str) -> Column[Any]:
+    return Column(name, Boolean, Computed(condition, persisted=True))
+
+
+def _where(column: str) -> dict[str, Any]:
+    """Restrict an index to rows where a state holds, in the words queries will use."""
+    return {"sqlite_where": text(f"{column} = 1"), "postgresql_where": text(column)}
+
+
+owners = Table(
+    "owners",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _when("lease_until"),
+)
+"""Processes that run calls; alive until the lease ends."""
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("principal"),
+    _text("tool"),
+    _text("network"),
+    _text("request_hash"),
+    _text("request", ""),
+    _text("idempotency_key", ""),
+    # The key while it is known; a column of its own, so that an old one can be used again.
+    Column("key_slot", Text),
+    _text("status"),
+    _text("stage"),
+    _text("hold", FREE),
+    _text("owner"),
+    _text("lane", ""),
+    _text("account_network", ""),
+    _text("account_address", ""),
+    _text("chain_id", ""),
+    Column("nonce", BigInteger),
+    # Separated by spaces, the newest last.
+    _text("transaction_hashes", ""),
+    _text("max_fee_wei", "0"),
+    _text("fee_wei", "0"),
+    _text("max_opg", "0"),
+    _text("amount_opg", "0"),
+    _text("error", ""),
+    _text("result", ""),
+    _text("result_hash", ""),
+    _text("receipt", ""),
+    _when("created_at"),
+    _when("updated_at"),
+    _when("settled_at", nullable=True),
+    _when("delivered_at", nullable=True),
+    # An identical request without a key gets such a call instead of a new one.
+    _state(
+        "joinable",
+        "status IN ('running', 'waiting_approval')"
+        " OR (delivered_at IS NULL AND (status = 'done' OR stage <> 'not_sent'))",
+    ),
+    # Runs, or counts against the budget without being in the spending rows yet.
+    _state("active", "status = 'running' OR hold IN ('reserved', 'signed', 'settled')"),
+    _state("charged", "stage = 'charged'"),
+    # Room on each page for the rows that a call's steps leave behind.
+    postgresql_with={"fillfactor": "60"},
+)
+
+Index("calls_by_principal", calls.c.principal, calls.c.created_at, calls.c.id)
+Index(
+    "calls_by_key",
+    calls.c.principal,
+    calls.c.tool,
+    calls.c.key_slot,
+    unique=True,
+    sqlite_where=text("key_slot IS NOT NULL"),
+    postgresql_where=text("key_slot IS NOT NULL"),
+)
+# Unique, since an identical request without a key joins, and keys are unique themselves.
+Index(
+    "calls_joinable",
+    calls.c.principal,
+    calls.c.tool,
+    calls.c.network,
+    calls.c.request_hash,
+    calls.c.idempotency_key,
+    unique=True,
+    **_where("joinable"),
+)
+Index("calls_active", calls.c.lane, **_where("active"))
+Index("calls_charged", calls.c.lane, calls.c.created_at, **_where("charged"))
+
+transactions = Table(
+    "transactions",
+    metadata,
+    _text("call_id"),
+    _text("hash"),
+    Column("nonce", BigInteger, nullable=False),
+    _text("raw"),
+    _text("max_fee_wei"),
+    _when("created_at"),
+    PrimaryKeyConstraint("call_id", "hash"),
+)
+
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("network"),
+    _text("chain_id"),
+    _text("address"),
+    Column("next_nonce", BigInteger),
+    # Grows with every step in the lane: who has read an older one has lost the lane.
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+    _text("window_wei", "0"),
+    Column("window_floor", BigInteger, nullable=False, server_default="0"),
+)
+"""One row for each account; `window_wei` is the sum of its spending rows from `window_floor` on."""
+
+spending = Table(
+    "spending",
+    metadata,
+    _text("lane"),
+    _text("principal"),
+    Column("bucket", BigInteger, nullable=False),
+    _text("fee_wei"),
+    PrimaryKeyConstraint("lane", "principal", "bucket"),
+    Index("spending_by_principal", "principal"),
+)
+"""Settled fees by ten minutes; bucket 0 holds all that the last 24 hours do not need."""
+
+LIVE: Final = (RESERVED, SIGNED, SETTLED)
+OPEN: Final = (RESERVED, SIGNED)
+UNSIGNED: Final = (FREE, RESERVED, GIVEN_BACK)
+
+
+def holds(*which: str) -> ColumnElement[bool]:
+    """Whether a call's hold is one of a few."""
+    return or_(*(calls.c.hold == hold for hold in which))
+
+
+live: Final = and_(calls.c.active, holds(*LIVE))
+"""Calls that count against a budget beside its spending rows."""
+
+unfinished: Final = and_(calls.c.active, or_(calls.c.status == RUNNING, holds(*OPEN)))
+"""Calls that run, or whose nonce is open."""
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("call_id", Text, primary_key=True),
+    # Both sealed; what they say counts, not what stands beside them.
+    _text("asked"),
+    _text("approved", ""),
+    _text("taken_by", ""),
+)

@@ -1,0 +1,256 @@
+"""How a call ends. Each step is one guarded statement, so that two processes may take it at once.
+
+What a step finds already done, it leaves; what contradicts it, is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import ColumnElement, Text, and_, bindparam, case, or_, select, update
+
+from og_mcp.errors import CallStateError
+from og_mcp.journal import _schema as s
+from og_mcp.journal._records import STAGES, by_id, call_of
+from og_mcp.journal._sql import Row, Statement, now
+from og_mcp.journal._steps import Steps, change, row
+from og_mcp.types import Stage
+
+calls, transactions = s.calls, s.transactions
+
+_call = bindparam("call_id", type_=Text)
+_new_fee = bindparam("new_fee_wei", type_=Text)
+_new_stage = bindparam("new_stage", type_=Text)
+
+_is_signed = calls.c.hold == s.SIGNED
+_is_paid = s.holds(s.SETTLED, s.COUNTED)
+_is_free = and_(calls.c.hold == s.FREE, _new_fee == "0")
+"""A call that signed nothing has nothing to pay."""
+
+
+def _once(column: ColumnElement[object], value: object) -> ColumnElement[object]:
+    """Set what settling sets: the first time counts."""
+    return case((_is_signed, value), else_=column)
+
+
+_payment: Final = {
+    "stage": case((calls.c.stage == Stage.CONFIRMED.value, calls.c.stage), else_=_new_stage),
+    "hold": _once(calls.c.hold, s.SETTLED),
+    "fee_wei": _once(calls.c.fee_wei, _new_fee),
+    "settled_at": _once(calls.c.settled_at, now()),
+    "updated_at": now(),
+}
+
+_settle: Final = Statement(
+    update(calls)
+    .where(
+        calls.c.id == _call,
+        or_(
+            calls.c.status == s.RUNNING,
+            and_(calls.c.status == s.FAILED, calls.c.stage != Stage.NOT_SENT.value),
+        ),
+        or_(_is_signed, _is_paid, _is_free),
+    )
+    .values(
+        **_payment,
+        status=s.DONE,
+        error="",
+        result=bindparam("new_result"),
+        result_hash=bindparam("new_result_hash"),
+        receipt=bindparam("new_receipt"),
+    )
+)
+_fail_charged: Final = Statement(
+    update(calls)
+    .where(
+        calls.c.id == _call,
+        or_(
+            calls.c.status == s.RUNNING,
+            and_(calls.c.status == s.FAILED, calls.c.stage == Stage.SENT_UNKNOWN.value),
+        ),
+        or_(_is_signed, _is_free),
+    )
+    .values(
+        **_payment,
+        status=s.FAILED,
+        error=bindparam("new_error"),
+        receipt=bindparam("new_receipt"),
+    )
+)
+_fail_unknown: Final = Statement(
+    update(calls)
+    .where(
+        calls.c.id == _call,
+        calls.c.status == s.RUNNING,
+        or_(_is_signed, calls.c.hold == s.FREE),
+        or_(calls.c.stage == Stage.NOT_SENT.value, calls.c.stage == Stage.SENT_UNKNOWN.value),
+    )
+    .values(
+        status=s.FAILED,
+        stage=Stage.SENT_UNKNOWN.value,
+        error=bindparam("new_error"),
+        receipt=bindparam("new_receipt"),
+        updated_at=now(),
+    )
+)
+_fail_unsent: Final = Statement(
+    update(calls)
+    .where(
+        calls.c.id == _call,
+        calls.c.status == s.RUNNING,
+        calls.c.stage == Stage.NOT_SENT.value,
+        s.holds(*s.UNSIGNED),
+    )
+    .values(
+        status=bindparam("new_status"),
+        hold=s.FREE,
+        nonce=None,
+        max_fee_wei="0",
+        error=bindparam("new_error"),
+        receipt=bindparam("new_receipt"),
+        updated_at=now(),
+    )
+)
+_confirm: Final = Statement(
+    update(calls)
+    .where(calls.c.id == _call, calls.c.charged)
+    .values(stage=Stage.CONFIRMED.value, updated_at=now())
+)
+_deliver: Final = Statement(
+    update(calls)
+    .where(calls.c.id == _call, calls.c.status != s.RUNNING, calls.c.delivered_at.is_(None))
+    .values(delivered_at=now())
+)
+_adopt: Final = Statement(
+    update(calls)
+    .where(
+        calls.c.id == _call,
+        calls.c.status == s.RUNNING,
+        calls.c.owner == bindparam("old_owner"),
+    )
+    .values(owner=bindparam("new_owner"), updated_at=now())
+)
+_forget_raw: Final = Statement(
+    update(transactions).where(transactions.c.call_id == _call).values(raw="")
+)
+_state: Final = Statement(
+    select(calls.c.status, calls.c.stage, calls.c.hold).where(calls.c.id == _call)
+)
+
+
+@dataclass(frozen=True)
+class Settling:
+    """A good end, with its documents as they are stored."""
+
+    call_id: str
+    stage: Stage
+    fee_wei: int
+    result: str
+    result_hash: str
+    receipt: str
+    keep_raw: bool
+    """Whether the signed bytes, which hold the request, are kept."""
+
+    def __call__(self) -> Steps[None]:
+        """Settle, or find it settled."""
+        changed = yield from change(
+            _settle,
+            call_id=self.call_id,
+            new_stage=self.stage.value,
+            new_fee_wei=str(self.fee_wei),
+            new_result=self.result,
+            new_result_hash=self.result_hash,
+            new_receipt=self.receipt,
+        )
+        if not changed:
+            state = yield from _state_of(self.call_id)
+            if state["status"] != s.DONE:
+                raise CallStateError(self.call_id, "be settled", _told(state))
+            yield from _confirm_if(self.call_id, self.stage)
+        if not self.keep_raw:
+            yield from change(_forget_raw, call_id=self.call_id)
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A bad end."""
+
+    call_id: str
+    stage: Stage
+    error: str
+    fee_wei: int = 0
+    receipt: str = ""
+    status: str = s.FAILED
+
+    def __call__(self) -> Steps[None]:
+        """Fail, or find it failed or further."""
+        if not (yield from self._change()):
+            state = yield from _state_of(self.call_id)
+            if not self._is_behind(state):
+                raise CallStateError(self.call_id, f"fail at {self.stage}", _told(state))
+            yield from _confirm_if(self.call_id, self.stage)
+
+    def _change(self) -> Steps[int]:
+        what = {
+            "call_id": self.call_id,
+            "new_error": self.error,
+            "new_receipt": self.receipt,
+        }
+        if self.stage is Stage.NOT_SENT:
+            return (yield from change(_fail_unsent, **what, new_status=self.status))
+        if self.stage is Stage.SENT_UNKNOWN:
+            return (yield from change(_fail_unknown, **what))
+        fee_wei = str(self.fee_wei)
+        new = {"new_stage": self.stage.value, "new_fee_wei": fee_wei}
+        return (yield from change(_fail_charged, **what, **new))
+
+    def _is_behind(self, state: Row) -> bool:
+        """Whether the call has ended as far along, or further, in a way that this may be."""
+        if state["status"] == s.FAILED:
+            return _rank(state["stage"]) >= min(_rank(self.stage), _rank(Stage.CHARGED))
+        return bool(state["status"] == s.DONE and _rank(self.stage) < _rank(Stage.CHARGED))
+
+
+def confirm(call_id: str) -> Steps[None]:
+    """Move a call from `charged` to `confirmed`."""
+    if not (yield from change(_confirm, call_id=call_id)):
+        state = yield from _state_of(call_id)
+        if state["stage"] != Stage.CONFIRMED:
+            raise CallStateError(call_id, "be confirmed", _told(state))
+
+
+def deliver(call_id: str) -> Steps[None]:
+    """Note that the caller has the call's end."""
+    yield from change(_deliver, call_id=call_id)
+
+
+def adopt(call_id: str, owner: str) -> Steps[bool]:
+    """Take over a running call whose process died."""
+    found = yield from row(by_id, call_id=call_id)
+    if found is None or found["status"] != s.RUNNING:
+        return False
+    if found["owner"] == owner:
+        return True
+    if not call_of(found).orphaned:
+        return False
+    who = {"old_owner": found["owner"], "new_owner": owner}
+    return (yield from change(_adopt, call_id=call_id, **who)) == 1
+
+
+def _confirm_if(call_id: str, stage: Stage) -> Steps[None]:
+    if stage is Stage.CONFIRMED:
+        yield from change(_confirm, call_id=call_id)
+
+
+def _state_of(call_id: str) -> Steps[Row]:
+    state = yield from row(_state, call_id=call_id)
+    return state or {"status": "unknown", "stage": "no stage", "hold": s.FREE}
+
+
+def _told(state: Row) -> str:
+    return f"it is {state['status']} at {state['stage']}, its nonce {state['hold']}"
+
+
+def _rank(stage: str) -> int:
+    return STAGES.index(Stage(stage))

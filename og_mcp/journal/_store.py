@@ -1,0 +1,88 @@
+"""How coroutines reach the database: at once where that cannot block, else in the worker."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from anyio import CancelScope, to_thread
+
+from og_mcp.errors import JournalError
+from og_mcp.journal._database import Connection, Database, Mutex
+from og_mcp.journal._steps import Work, do_all
+from og_mcp.journal._worker import Worker
+
+T = TypeVar("T")
+
+
+class Store:
+    """An open journal's database.
+
+    Args:
+        database: Prepared.
+        renew: Renews this process's lease.
+        renew_s: How often, seconds.
+    """
+
+    def __init__(self, database: Database, renew: Work[None], renew_s: float) -> None:
+        self.database = database
+        self._nearby = database.connect_nearby()
+        self._worker = Worker(database, renew, renew_s)
+        self._mutexes: dict[str, Mutex] = {}
+        self._closed = False
+
+    async def run(
+        self, work: Work[T], *, durable: bool = True, atomic: bool = False, order: str = ""
+    ) -> T:
+        """Do a piece of work; what has begun is finished, even if the caller is cancelled.
+
+        Args:
+            work: Its statements; repeating it must give the same.
+            durable: Whether the disk must have it on return. Where not, a crash of the process
+                still loses nothing, a power cut loses what no later durable work followed.
+            atomic: Whether the statements must hold together.
+            order: See `Job.order`.
+        """
+        if self._closed:
+            raise JournalError("The journal is closed.", "Open it again.")
+        if not durable and self._nearby is not None:
+            try:
+                return self._do_here(self._nearby, work, atomic=atomic)
+            except self.database.errors as exc:
+                self._nearby.rollback()
+                # Another writer is at work: wait for it in the thread.
+                if not self.database.is_transient(exc):
+                    raise self.database.mapped(exc) from exc
+        done = self._worker.submit(work, atomic=atomic, order=order)
+        with CancelScope(shield=True):
+            await done
+        return done.result()
+
+    def _do_here(self, nearby: Connection, work: Work[T], *, atomic: bool) -> T:
+        if not atomic:
+            [result] = do_all([work], nearby.exchange)
+            return result  # type: ignore[no-any-return] # the work's own
+        nearby.begin()
+        try:
+            [result] = do_all([work], nearby.exchange)
+            nearby.commit()
+        finally:
+            nearby.rollback()
+        return result  # type: ignore[no-any-return] # the work's own
+
+    def mutex(self, key: str) -> Mutex:
+        """Return the lock of that name; the same one every time."""
+        if key not in self._mutexes:
+            self._mutexes[key] = self.database.mutex(key)
+        return self._mutexes[key]
+
+    async def aclose(self) -> None:
+        """Do what is queued, then close the connections and let go of the locks."""
+        if self._closed:
+            return
+        self._closed = True
+        with CancelScope(shield=True):
+            for mutex in self._mutexes.values():
+                await mutex.aclose()
+            await to_thread.run_sync(self._worker.close)
+            if self._nearby is not None:
+                self._nearby.close()

@@ -1,0 +1,1 @@
+"""Versioned migrations of the journal's tables, run by Alembic."""

@@ -1,0 +1,10 @@
+"""Runs the migrations on the connection that `_migrating` opened."""
+
+from __future__ import annotations
+
+from alembic import context
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, transactional_ddl=True)
+with context.begin_transaction():
+    context.run_migrations()

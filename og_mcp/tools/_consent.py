@@ -1,0 +1,124 @@
+"""A person's agreement to a call that can cost something, asked through the client.
+
+The journal decides what needs an agreement: a call that does is recorded, nothing of it is sent,
+and ApprovalRequiredError names it. Where a person can be asked, the call is then run again with a
+question to its id; a yes is recorded as `og-mcp calls approve` records it: for this request, up to
+this amount, for one try. No argument of a tool takes part in this.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from mcp.server.mcpserver import AcceptedElicitation, Elicit, ElicitationResult, Resolve
+from pydantic import BaseModel, Field
+
+from og_mcp.client import Session
+from og_mcp.errors import ApprovalDeclinedError, coins, quote
+from og_mcp.tools._injected import OG, Call, principal_of
+from og_mcp.tools._pause import Pause, pause_of
+from og_mcp.tools._telling import told
+from og_mcp.types import LOCAL_PRINCIPAL, Approval
+
+logger = logging.getLogger(__name__)
+
+READING_S: Final = 0.4
+"""Seconds within which no person has read the question: a program answered it."""
+
+VALUE_LIMIT: Final = 60
+"""Characters of one argument that the question shows."""
+
+
+class Agreement(BaseModel):
+    """The form that a person fills in."""
+
+    agree: bool = Field(title="Agree", description="Yes: send this call and pay for it.")
+
+
+_NOT_ASKED: Final = Agreement(agree=False)
+
+
+def begin_asking(call: Call, call_id: str) -> bool:
+    """Turn to the person in front of the client for a call; false where that cannot be.
+
+    A client that connects over HTTP may answer for itself (threats.md T23): nothing configures
+    one as the owner's yet, so none is asked. Whoever was asked is not asked twice.
+    """
+    pause = pause_of(call.request_context)
+    if pause is None or pause.call_id:
+        return False
+    if principal_of(call.request_context) != LOCAL_PRINCIPAL or not _can_ask(call):
+        return False
+    pause.call_id = call_id
+    return True
+
+
+def _can_ask(call: Call) -> bool:
+    capabilities = call.client_capabilities
+    elicitation = capabilities.elicitation if capabilities is not None else None
+    # An empty capability is from before there were modes, and means forms.
+    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+async def _ask(call: Call, og: OG) -> Agreement | Elicit[Agreement]:
+    pause = pause_of(call.request_context)
+    if pause is None or not pause.call_id:
+        return _NOT_ASKED
+    with told():
+        approval, status = await og.approval(pause.call_id), await og.status()
+    params = call.request_context.params or {}
+    # From the journal's record, so that question and answer mean the same amount in both rounds.
+    question = _question(params, approval, f"{status.network}, wallet {status.address}")
+    pause.asked_at, pause.shown = pause.asked_at or time.time(), approval
+    return Elicit(question, Agreement)
+
+
+def _question(params: Mapping[str, Any], approval: Approval, who: str) -> str:
+    arguments: Mapping[str, Any] = params.get("arguments") or {}
+    said = ", ".join(f"{name} {_shown(value)}" for name, value in arguments.items())
+    return (
+        f"May og-mcp run {params['name']} for at most {cost_of(approval)}? "
+        f"Network {who}. Call {approval.call_id}: {said}."
+    )
+
+
+def cost_of(approval: Approval) -> str:
+    """Write the most that an approval covers."""
+    parts = [f"{coins(approval.cap_wei)} coins ({approval.cap_wei} wei)"]
+    if approval.cap_opg:
+        parts.append(f"{coins(approval.cap_opg)} OPG")
+    return " and ".join(parts)
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return quote(text if len(text) <= VALUE_LIMIT else f"{text[: VALUE_LIMIT - 1]}…")
+
+
+async def _session_with_consent(
+    call: Call, og: OG, answer: Annotated[ElicitationResult[Agreement], Resolve(_ask)]
+) -> Session:
+    pause = pause_of(call.request_context)
+    if pause is None or not pause.call_id:
+        return og
+    with told():
+        if not isinstance(answer, AcceptedElicitation) or not answer.data.agree:
+            raise ApprovalDeclinedError(pause.call_id)
+        if _is_from_a_person(pause):
+            await og.approve(pause.call_id, pause.shown)
+    return og
+
+
+def _is_from_a_person(pause: Pause) -> bool:
+    took_s = time.time() - pause.asked_at
+    if took_s < READING_S:
+        logger.warning("call %s: answered within %.3f s, by no person", pause.call_id, took_s)
+    return took_s >= READING_S
+
+
+PayingOG = Annotated[Session, Resolve(_session_with_consent)]
+"""Parameter type of a tool that can cost something: the session, once a question is answered."""

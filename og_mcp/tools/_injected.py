@@ -1,0 +1,44 @@
+"""Parameters that a tool is given and no caller sends: they are absent from its input schema."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from mcp.server.context import ServerRequestContext
+from mcp.server.mcpserver import Context, Resolve
+
+from og_mcp.client import Session
+from og_mcp.types import LOCAL_PRINCIPAL
+
+HTTP_PRINCIPAL: Final = "http"
+"""Whoever holds the one token there is for HTTP."""
+
+Call = Context[Session, Any]
+"""Parameter type of a tool that reports progress."""
+
+
+def session_of(call: Call) -> Session:
+    """Return the session that the server answers through."""
+    return call.request_context.lifespan_context
+
+
+OG = Annotated[Session, Resolve(session_of)]
+"""Parameter type of a tool that talks to the network."""
+
+
+def principal_of(request: ServerRequestContext[Session, Any]) -> str:
+    """Tell whose calls a request may make, see and join (threats.md T21).
+
+    Every message that came over HTTP carries its HTTP request. Both signs must say that this one
+    came over stdio, so that a transport which loses the request does not become the owner.
+    """
+    over_stdio = request.lifespan_context.settings.transport == "stdio"
+    return LOCAL_PRINCIPAL if over_stdio and request.request is None else HTTP_PRINCIPAL
+
+
+def _principal(call: Call) -> str:
+    return principal_of(call.request_context)
+
+
+Principal = Annotated[str, Resolve(_principal)]
+"""Parameter type of a tool whose calls belong to whoever makes them."""

@@ -1,0 +1,29 @@
+"""Tool: wait for a call, or look at its end."""
+
+from __future__ import annotations
+
+from og_mcp.tools._arguments import CallId, WaitS
+from og_mcp.tools._injected import OG, Call, Principal
+from og_mcp.tools._progress import with_progress
+from og_mcp.tools._tool import tool
+from og_mcp.types import CallInfo
+
+
+@tool(
+    title="Get call",
+    toolset="calls",
+    read_only=True,
+    destructive=False,
+    idempotent=True,
+    open_world=True,
+)
+async def get_call(
+    call_id: CallId, og: OG, call: Call, principal: Principal, wait_s: WaitS = 20.0
+) -> CallInfo:
+    """Return how far a call has come: its status, stage, fee in wei, and its result or its error.
+
+    Waits up to wait_s seconds for a running call to end. Use it after a tool answered status
+    running, and for a call that failed at stage sent_unknown, before it is repeated. A failed
+    call is told here and is no error of this tool. Costs nothing; list_calls finds the ids.
+    """
+    return await with_progress(call, og.get_call(call_id, wait_s, principal=principal))

@@ -1,0 +1,34 @@
+"""Tool: check what a call left as proof."""
+
+from __future__ import annotations
+
+from og_mcp.tools._arguments import Online, OptionalCallId, ReceiptDocument
+from og_mcp.tools._injected import OG, Principal
+from og_mcp.tools._tool import tool
+from og_mcp.types import Verification
+
+
+@tool(
+    title="Verify receipt",
+    toolset="calls",
+    read_only=True,
+    destructive=False,
+    idempotent=True,
+    open_world=True,
+)
+async def verify_receipt(
+    og: OG,
+    principal: Principal,
+    call_id: OptionalCallId = "",
+    receipt: ReceiptDocument = {},  # noqa: B006 - pydantic copies it
+    online: Online = False,
+) -> Verification:
+    """Return whether a receipt holds: each check, its result, and who vouches for it.
+
+    Takes the call_id of a call made here, or a receipt from elsewhere, not both. By itself a
+    receipt is at most consistent: request, answer, hashes and signatures belong together. With
+    online the chain is asked whether it has the transaction (confirmed). Costs nothing.
+    """
+    return await og.verify_receipt(
+        receipt or None, call_id=call_id, online=online, principal=principal
+    )

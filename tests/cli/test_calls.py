@@ -1,0 +1,334 @@
+"""`og-mcp calls`: what was spent, and a person's approval (threats.md T22, T25)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from click.testing import CliRunner, Result
+
+from og_mcp.cli import _program
+from og_mcp.cli._calls_shown import plain
+from og_mcp.client import Session
+from og_mcp.errors import ApprovalRequiredError, OGError, coins
+from og_mcp.types import LOCAL_PRINCIPAL
+from tests.cli.terminal import Terminal
+from tests.localnet_client import LocalNetwork
+from tests.server_process import clean, command, run
+
+Request = dict[str, Any]
+Environ = dict[str, str]
+
+needs_terminal = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind"
+)
+
+TELL_WHAT_IS_STARTED = """
+import sys
+def hear(event, arguments):
+    if event in {"subprocess.Popen", "os.posix_spawn", "os.fork", "socket.connect"}:
+        print("HEARD", event, file=sys.stderr)
+sys.addaudithook(hear)
+"""
+"""A sitecustomize that tells when the process starts another one, or turns to the network."""
+
+
+@pytest.fixture
+def environ(localnet: LocalNetwork) -> Environ:
+    return localnet.environ
+
+
+@pytest.fixture
+def without_network(environ: Environ, tmp_path: Path) -> Environ:
+    """The same journal, in a shell that knows no running network."""
+    (tmp_path / "sitecustomize.py").write_text(TELL_WHAT_IS_STARTED, encoding="utf-8")
+    kept = {name: value for name, value in environ.items() if name != "OG_LOCALNET"}
+    return {**kept, "PYTHONPATH": str(tmp_path)}
+
+
+@pytest.fixture
+def request_of_sample(localnet: LocalNetwork) -> Request:
+    sample = localnet.ready["sample_models"][0]
+    return {"model_cid": sample["cid"], "model_input": sample["model_input"]}
+
+
+def made(
+    environ: Environ,
+    request: Request,
+    principal: str = LOCAL_PRINCIPAL,
+    idempotency_key: str = "",
+) -> str:
+    """Make a call; returns its id."""
+
+    async def make() -> str:
+        async with Session.from_env(environ) as og:
+            key = idempotency_key
+            return (await og.infer(**request, principal=principal, idempotency_key=key)).call_id
+
+    return anyio.run(make)
+
+
+def waiting(environ: Environ, request: Request) -> tuple[str, int]:
+    """Make a call that waits for approval; returns its id and the most it may cost, wei."""
+
+    async def make() -> tuple[str, int]:
+        async with Session.from_env({**environ, "OG_CONFIRM_ABOVE": "0"}) as og:
+            with pytest.raises(ApprovalRequiredError) as refused:
+                await og.infer(**request)
+            call_id = refused.value.approval_of
+            return call_id, (await og.approval(call_id)).cap_wei
+
+    return anyio.run(make)
+
+
+def outcome(environ: Environ, request: Request) -> str:
+    """Repeat a request; returns the id of the call that went through, or the refusal."""
+    try:
+        return made({**environ, "OG_CONFIRM_ABOVE": "0"}, request)
+    except OGError as exc:
+        return str(exc)
+
+
+def calls(*arguments: str, environ: Environ) -> Result:
+    """Run `og-mcp calls ...` in this process."""
+    return CliRunner(env=environ).invoke(_program, ["calls", *arguments])
+
+
+def listed(*arguments: str, environ: Environ) -> dict[str, Any]:
+    done = calls("--json", *arguments, environ=environ)
+    assert done.exit_code == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_it_lists_what_was_spent_and_on_what_without_a_network(
+    localnet: LocalNetwork,
+    environ: Environ,
+    without_network: Environ,
+    request_of_sample: Request,
+) -> None:
+    first = made(environ, request_of_sample)
+    second = made(environ, request_of_sample, principal="http")
+
+    done = run("calls", environ=without_network)
+    document = listed(environ=environ)
+
+    assert done.returncode == 0
+    assert "HEARD" not in done.stderr
+    assert first in done.stdout
+    assert localnet.ready["accounts"][0]["address"] in done.stdout
+    assert [(c["call_id"], c["principal"]) for c in document["calls"]] == [
+        (second, "http"),
+        (first, "local"),
+    ]
+    (total,) = document["totals"]
+    assert int(total["fees_wei"]) == sum(int(c["fee_wei"]) for c in document["calls"]) > 0
+    assert coins(int(total["fees_wei"])) in done.stdout
+
+
+def test_options_choose_what_is_listed(environ: Environ, request_of_sample: Request) -> None:
+    made(environ, request_of_sample)
+    pending, _ = waiting(environ, request_of_sample)
+
+    failed = listed("--status", "failed", environ=environ)
+    one = listed("--limit", "1", environ=environ)
+    chats = listed("--tool", "chat", environ=environ)
+    table = calls(environ=environ)
+
+    assert [call["call_id"] for call in failed["calls"]] == [pending]
+    assert failed["calls"][0]["waiting_approval"] is True
+    assert len(one["calls"]) == 1
+    assert chats["calls"] == []
+    assert "waits for approval" in table.stdout
+
+
+def test_an_empty_journal_is_told(environ: Environ) -> None:
+    assert "There are no such calls." in calls(environ=environ).stdout
+
+
+def test_show_tells_everything_about_one_call(
+    environ: Environ, without_network: Environ, request_of_sample: Request
+) -> None:
+    call_id = made(environ, request_of_sample, principal="http", idempotency_key="order-7")
+
+    text = calls("show", call_id, environ=environ).stdout
+    done = run("calls", "show", call_id, "--json", environ=without_network)
+    shown = json.loads(done.stdout)
+
+    assert "HEARD" not in done.stderr
+    assert all(w in text for w in (call_id, "order-7", "http", request_of_sample["model_cid"]))
+    assert shown["request"]["model_input"] == request_of_sample["model_input"]
+    assert shown["result"]["call_id"] == call_id
+    assert [one["transaction_hash"] for one in shown["transactions"]] == [shown["transaction_hash"]]
+
+
+@pytest.mark.parametrize("verb", ["show", "speed-up", "cancel"])
+def test_an_unknown_call_is_told(environ: Environ, verb: str) -> None:
+    done = calls(verb, "0" * 32, environ=environ)
+
+    assert done.exit_code == 1
+    assert "There is no call" in done.stderr
+
+
+@needs_terminal
+def test_t22_the_amount_typed_at_a_terminal_approves_one_try(
+    environ: Environ, without_network: Environ, request_of_sample: Request
+) -> None:
+    call_id, most = waiting(environ, request_of_sample)
+
+    with Terminal("calls", "approve", call_id, environ=without_network) as terminal:
+        terminal.read_until("to approve it")
+        terminal.type(coins(most))
+        code, screen = terminal.end()
+
+    assert code == 0, screen
+    assert "HEARD" not in screen
+    assert f"at most {coins(most)} coins ({most} wei)" in screen
+    assert all(word in screen for word in ("infer", "local", request_of_sample["model_cid"]))
+    assert "Approved for one try" in screen
+    assert outcome(environ, request_of_sample) == call_id
+    assert "og-mcp calls approve" in outcome(environ, request_of_sample)
+
+
+@needs_terminal
+@pytest.mark.parametrize("typed", ["yes", "0", "\x04"], ids=["yes", "another amount", "nothing"])
+def test_t22_anything_else_approves_nothing(
+    environ: Environ, request_of_sample: Request, typed: str
+) -> None:
+    call_id, _ = waiting(environ, request_of_sample)
+
+    with Terminal("calls", "approve", call_id, environ=environ) as terminal:
+        terminal.read_until("to approve it")
+        terminal.type(typed)
+        code, screen = terminal.end()
+
+    assert code == 1, screen
+    assert "Approved" not in screen
+    assert "og-mcp calls approve" in outcome(environ, request_of_sample)
+
+
+@needs_terminal
+def test_t22_without_a_terminal_on_both_ends_it_refuses(
+    environ: Environ, request_of_sample: Request
+) -> None:
+    call_id, most = waiting(environ, request_of_sample)
+    ours, theirs = os.openpty()
+    approve = partial(
+        subprocess.run,
+        env=clean(environ),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    program = command("calls", "approve", call_id)
+    piped = approve(program, input=f"{coins(most)}\n", stdout=subprocess.PIPE)
+    only_out = approve(program, input=f"{coins(most)}\n", stdout=theirs)
+    only_in = approve(program, stdin=theirs, stdout=subprocess.PIPE)
+    os.close(ours)
+    os.close(theirs)
+
+    assert [done.returncode for done in (piped, only_out, only_in)] == [1, 1, 1]
+    assert all("needs a terminal" in done.stderr for done in (piped, only_out, only_in))
+    assert "og-mcp calls approve" in outcome(environ, request_of_sample)
+
+
+@needs_terminal
+def test_what_needs_no_approval_is_not_approved(
+    environ: Environ, request_of_sample: Request
+) -> None:
+    call_id = made(environ, request_of_sample)
+
+    with Terminal("calls", "approve", call_id, environ=environ) as terminal:
+        code, screen = terminal.end()
+
+    assert code == 1
+    assert "There is no call" in screen
+
+
+@needs_terminal
+def test_t25_a_request_that_was_changed_in_the_database_is_not_shown_for_approval(
+    localnet: LocalNetwork, environ: Environ, request_of_sample: Request
+) -> None:
+    call_id, _ = waiting(environ, request_of_sample)
+    change = "UPDATE calls SET request = replace(request, 'VANILLA', 'ZKML') WHERE id = ?"
+    database = sqlite3.connect(localnet.data_dir / "journal.db")
+    with database:
+        assert database.execute(change, [call_id]).rowcount == 1
+    database.close()
+
+    with Terminal("calls", "approve", call_id, environ=environ) as terminal:
+        code, screen = terminal.end()
+
+    assert code == 1
+    assert "seal" in screen
+    assert "Type the amount" not in screen
+
+
+@pytest.mark.parametrize("verb", ["speed-up", "cancel"])
+async def test_a_stuck_transaction_is_replaced(
+    localnet: LocalNetwork, environ: Environ, request_of_sample: Request, verb: str
+) -> None:
+    localnet.hold_blocks()
+    async with Session.from_env(environ) as og:
+        running = await og.infer(**request_of_sample, wait_s=1)
+        stuck = await og.get_call(running.call_id, 0)
+        replace = partial(calls, verb, running.call_id, environ=environ)
+        done = await anyio.to_thread.run_sync(replace)
+        localnet.release_blocks()
+        ended = await og.get_call(running.call_id, 30)
+
+    assert done.exit_code == 0, done.stderr
+    assert stuck.transaction_hash not in done.stdout
+    assert ended.transaction_hash in done.stdout
+    assert ended.status == ("done" if verb == "speed-up" else "failed")
+
+
+@pytest.mark.parametrize("verb", ["speed-up", "cancel"])
+def test_a_call_is_not_looked_for_where_it_cannot_be(
+    environ: Environ, request_of_sample: Request, verb: str
+) -> None:
+    call_id = made(environ, request_of_sample)
+
+    shell = {**environ, "OG_LOCALNET": ""}
+    nowhere = calls(verb, call_id, environ=shell)
+    elsewhere = calls(verb, call_id, environ={**shell, "OG_NETWORK": "opengradient"})
+
+    assert (nowhere.exit_code, elsewhere.exit_code) == (1, 1)
+    assert "set OG_LOCALNET" in nowhere.stderr
+    assert "OG_NETWORK is opengradient" in elsewhere.stderr
+
+
+def test_prune_removes_old_calls_and_leaves_young_ones(
+    environ: Environ, request_of_sample: Request
+) -> None:
+    made(environ, request_of_sample)
+
+    done = calls("prune", "--before", "2999-01-01", environ=environ)
+    wrong = calls("prune", "--before", "yesterday", environ=environ)
+
+    assert (done.exit_code, done.stdout) == (0, "Removed 0 calls and 0 files.\n")
+    assert wrong.exit_code == 2
+    assert len(listed(environ=environ)["calls"]) == 1
+
+
+def test_what_a_terminal_would_act_on_is_escaped() -> None:
+    assert plain("a\x1b[2Jb\x9b1mc\u202ed\n") == "a\\x1b[2Jb\\x9b1mc\\u202ed\\n"
+
+
+def test_help_is_told_without_the_journal() -> None:
+    done = run("calls", "--help", environ={"PYTHONPROFILEIMPORTTIME": "1"})
+
+    assert all(verb in done.stdout for verb in ("show", "approve", "speed-up", "cancel", "prune"))
+    assert not {"sqlalchemy", "web3", "mcp", "rich"} & {
+        line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()
+    }

@@ -1,0 +1,224 @@
+"""Opening a journal: where it is, what it is made of, and what stands in its way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import anyio
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from pydantic import SecretStr
+from sqlalchemy import create_engine
+
+from og_mcp.calls import Journal
+from og_mcp.errors import ConfigurationError, JournalError
+from og_mcp.journal import open_journal
+from og_mcp.journal._migrating import HEAD, SCRIPTS
+from og_mcp.journal._opened import database_of
+from og_mcp.journal._schema import metadata
+from og_mcp.settings import Settings
+from tests.journal.steps import ACCOUNT, CAPS, opened, reserve, settled_call
+
+
+def at(folder: Path, url: str = "") -> Settings:
+    """Configure a journal."""
+    return Settings(
+        network_name="local", data_dir=folder, journal_url=SecretStr(url) if url else None
+    )
+
+
+def test_importing_the_package_loads_no_database_library() -> None:
+    code = "import sys, og_mcp.journal; sys.exit('sqlalchemy' in sys.modules)"
+
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own line
+
+
+async def test_a_journal_is_found_again(settings: Settings) -> None:
+    async with open_journal(settings) as journal:
+        call = await settled_call(journal)
+    async with open_journal(settings) as journal:
+        assert await journal.get(call.id, "local") == call
+
+
+async def test_a_relative_file_lies_in_the_data_folder(tmp_path: Path) -> None:
+    async with open_journal(at(tmp_path / "data", "sqlite:///other.db")) as journal:
+        await opened(journal)
+
+    assert (tmp_path / "data" / "other.db").stat().st_mode & 0o777 == 0o600
+
+
+async def test_an_absolute_file_lies_where_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "else where" / "50%.db"
+    async with open_journal(at(tmp_path / "data", f"sqlite:///{path}")) as journal:
+        await opened(journal)
+
+    assert path.is_file()
+    assert path.with_name("journal.key").is_file()
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///:memory:", "sqlite:///a.db?mode=ro", "postgresql://u:geheim@host:port/db"]
+)
+async def test_a_url_that_names_no_usable_journal_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        async with open_journal(at(tmp_path, url)):
+            pass
+
+    assert caught.value.problems[0].variable == "OG_JOURNAL_URL"
+    assert "geheim" not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+async def test_a_server_that_is_not_there_is_named_without_its_password(tmp_path: Path) -> None:
+    """T29."""
+    url = "postgresql://someone:geheim@127.0.0.1:1/journal"
+
+    with pytest.raises(JournalError) as caught:
+        async with open_journal(at(tmp_path, url)):
+            pass
+
+    told = f"{caught.value} {caught.value!r} {caught.value.__cause__}"
+    assert "127.0.0.1:1/journal" in told
+    assert "OG_JOURNAL_URL" in told
+    assert "geheim" not in told
+
+
+async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(JournalError, match="file"):
+        async with open_journal(at(tmp_path / "file" / "data")):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "journal.db").write_text("not a database, but long enough to look like one" * 99)
+
+    with pytest.raises(JournalError, match=r"journal\.db.*not a database"):
+        async with open_journal(at(tmp_path)):
+            pass
+
+
+async def test_a_journal_that_was_deleted_signs_nothing_more(tmp_path: Path) -> None:
+    """T6."""
+    async with open_journal(at(tmp_path)) as journal:
+        call = await opened(journal)
+        (tmp_path / "journal.db").unlink()
+
+        with pytest.raises(JournalError, match="moved or replaced"):
+            await reserve(journal, call)
+
+
+async def test_a_journal_that_cannot_be_written_stops_the_call(tmp_path: Path) -> None:
+    async with open_journal(at(tmp_path)) as journal:
+        call = await opened(journal)
+        writer = database_of(at(tmp_path)).connect()
+        writer.plain(
+            "CREATE TRIGGER no BEFORE UPDATE ON calls BEGIN SELECT RAISE(FAIL, 'full'); END"
+        )
+        writer.close()
+
+        with pytest.raises(JournalError, match="full"):
+            await reserve(journal, call)
+
+
+async def test_other_writers_are_waited_for(tmp_path: Path) -> None:
+    async with open_journal(at(tmp_path)) as journal:
+        writer = database_of(at(tmp_path)).connect()
+        writer.begin()
+        async with anyio.create_task_group() as group:
+            group.start_soon(opened, journal)
+            await anyio.wait_all_tasks_blocked()
+            writer.commit()
+        writer.close()
+
+        assert len(await journal.list_calls("local", 10)) == 1
+
+
+async def test_many_processes_may_make_one_journal_at_once(settings: Settings) -> None:
+    url = settings.journal_url.get_secret_value() if settings.journal_url else ""
+    code = (
+        "import sys, anyio, pathlib, pydantic\n"
+        "from og_mcp.journal import open_journal\n"
+        "from og_mcp.settings import Settings\n"
+        "async def main():\n"
+        "    url = pydantic.SecretStr(sys.argv[2]) if sys.argv[2] else None\n"
+        "    where = Settings(network_name='local', data_dir=pathlib.Path(sys.argv[1]), journal_url=url)\n"
+        "    async with open_journal(where):\n"
+        "        pass\n"
+        "anyio.run(main)\n"
+    )
+
+    def make() -> None:
+        command = [sys.executable, "-c", code, str(settings.data_dir), url]
+        subprocess.run(command, check=True, timeout=60)  # noqa: S603 - our own lines
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: make(), range(4)))
+    async with open_journal(settings) as journal:
+        assert (await journal.budget(ACCOUNT, CAPS)).spent == 0
+
+
+async def test_the_journal_of_a_newer_version_is_refused(settings: Settings) -> None:
+    async with open_journal(settings):
+        pass
+    connection = await anyio.to_thread.run_sync(database_of(settings).connect)
+    connection.plain("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+
+    with pytest.raises(JournalError, match=r"of version 9999.*upgrade og-mcp"):
+        async with open_journal(settings):
+            pass
+
+
+def test_the_newest_migration_is_the_one_the_code_expects() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+async def test_migrations_make_what_the_schema_says(settings: Settings) -> None:
+    async with open_journal(settings):
+        pass
+    url = f"sqlite:///{settings.data_dir / 'journal.db'}"
+    if settings.journal_url is not None:
+        url = settings.journal_url.get_secret_value().replace("postgresql:", "postgresql+psycopg:")
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+    engine.dispose()
+
+    assert differences == []
+
+
+@pytest.mark.parametrize("history", [0, 200])
+async def test_no_step_of_a_call_reads_the_whole_journal(tmp_path: Path, history: int) -> None:
+    """SQLite's own plans of every statement that a call takes: an index each time."""
+    settings = at(tmp_path)
+    async with open_journal(settings) as journal:
+        for _ in range(history):
+            await settled_call(journal, fee=1)
+        statements = await _statements_of_a_call(journal)
+    connection = database_of(settings).connect()
+    for sql in statements:
+        for *_, plan in connection.plain(f"EXPLAIN QUERY PLAN {sql}"):
+            assert not str(plan).startswith("SCAN calls"), (sql, plan)
+    connection.close()
+
+
+async def _statements_of_a_call(journal: Journal) -> list[str]:
+    """Return the SQL that one call takes, as SQLite saw it."""
+    seen: list[str] = []
+    nearby = journal._store._nearby._raw  # type: ignore[attr-defined] # noqa: SLF001 - only there can statements be seen
+    nearby.set_trace_callback(seen.append)
+    call = await settled_call(journal)
+    await journal.deliver(call.id)
+    nearby.set_trace_callback(None)
+    assert len(seen) > 4
+    return [sql for sql in seen if not sql.startswith(("BEGIN", "COMMIT", "ROLLBACK", "--"))]

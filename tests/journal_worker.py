@@ -1,0 +1,103 @@
+"""A process that infers for others and can be killed at any moment, as a server can.
+
+Reads a request a line, `{"key": idempotency key, "inputs": {...}}`, carries all of them out at once,
+and writes a line for each: `{"key", "call_id", "status", "stage"}`. Its lease is short, so that
+tests need not wait long until it counts as dead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import anyio
+from anyio import to_thread
+
+from og_mcp.client import Session
+from og_mcp.errors import OGError
+from og_mcp.journal import open_journal
+from og_mcp.settings import Settings
+from tests.server_process import clean
+
+LEASE_S: Final = 1.0
+
+
+class Worker:
+    """The process as a test sees it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def ask(self, model_cid: str, inputs: Mapping[str, Any], *, key: str = "") -> None:
+        """Hand it a request."""
+        assert self.process.stdin is not None
+        request = {"model_cid": model_cid, "inputs": inputs, "key": key}
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for its next line."""
+        assert self.process.stdout is not None
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def kill(self) -> None:
+        """End it at once, without a chance to tidy up."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def running(environ: Mapping[str, str]) -> Iterator[Worker]:
+    """Run a worker, ready to be asked, for as long as the context is open."""
+    process = subprocess.Popen(  # noqa: S603 - this very file
+        [sys.executable, "-m", __name__],
+        env=clean(environ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        worker = Worker(process)
+        try:
+            assert worker.answer() == {"ready": True}
+            yield worker
+        finally:
+            worker.kill()
+
+
+async def _serve() -> None:
+    settings = Settings.from_env(os.environ)
+    async with (
+        open_journal(settings, lease_s=LEASE_S) as journal,
+        Session(settings, journal=journal) as og,
+        anyio.create_task_group() as group,
+    ):
+        _tell({"ready": True})
+        while line := await to_thread.run_sync(sys.stdin.readline):
+            group.start_soon(_infer, og, json.loads(line))
+
+
+async def _infer(og: Session, request: Mapping[str, Any]) -> None:
+    key = request["key"]
+    _tell({"key": key, "status": "asked"})
+    try:
+        result = await og.infer(request["model_cid"], request["inputs"], idempotency_key=key)
+    except OGError as exc:
+        _tell({"key": key, "status": "failed", "stage": exc.stage, "error": str(exc)})
+    else:
+        _tell({"key": key, "status": result.status, "call_id": result.call_id})
+
+
+def _tell(line: Mapping[str, object]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    anyio.run(_serve)

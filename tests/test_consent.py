@@ -1,0 +1,364 @@
+"""A person's agreement, asked through real MCP clients in both eras (threats.md T22, T23)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import anyio
+import pytest
+from inline_snapshot import snapshot
+from mcp import Client, MCPError, StdioServerParameters
+from mcp.client import ClientRequestContext
+from mcp.server import MCPServer
+from mcp.types import (
+    CallToolResult,
+    ElicitRequestParams,
+    ElicitResult,
+    InputRequiredResult,
+    InputResponses,
+)
+
+from og_mcp.client import Session
+from og_mcp.journal import open_journal
+from og_mcp.server import build_server
+from og_mcp.settings import Settings
+from og_mcp.tools._consent import READING_S
+from tests.http_client import WAYS, connected
+from tests.localnet_client import LocalNetwork
+from tests.server_process import over_http, over_stdio
+from tests.tools.calls import answer, refusal, text_of
+
+Action = Literal["accept", "decline", "cancel"]
+
+both_eras = pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+
+
+class Answering:
+    """Who answers the questions: as fast as told, and always the same."""
+
+    def __init__(
+        self, action: Action = "accept", *, agree: bool = True, after_s: float = 1.25 * READING_S
+    ) -> None:
+        self.action, self.agree, self.after_s = action, agree, after_s
+        self.heard: list[str] = []
+
+    async def __call__(
+        self, context: ClientRequestContext, params: ElicitRequestParams
+    ) -> ElicitResult:
+        assert context is not None
+        self.heard.append(params.message)
+        await anyio.sleep(self.after_s)
+        content: dict[str, Any] | None = {"agree": self.agree} if self.action == "accept" else None
+        return ElicitResult(action=self.action, content=content)
+
+
+@pytest.fixture
+def environ(localnet: LocalNetwork) -> dict[str, str]:
+    """The owner wants to be asked before everything that signs."""
+    return {**localnet.environ, "OG_CONFIRM_ABOVE": "0", "OG_LOG_LEVEL": "WARNING"}
+
+
+@pytest.fixture
+def arguments(localnet: LocalNetwork) -> dict[str, Any]:
+    """A request that costs gas."""
+    sample = localnet.ready["sample_models"][0]
+    return {"model_cid": sample["cid"], "model_input": sample["model_input"]}
+
+
+def server(environ: dict[str, str]) -> MCPServer[Session]:
+    return build_server(Session.from_env(environ))
+
+
+def sent(localnet: LocalNetwork) -> int:
+    count: int = localnet.counters()["calls"].get("eth_sendRawTransaction", 0)
+    return count
+
+
+async def only_call(mcp: Client) -> dict[str, Any]:
+    (call,) = (await answer(mcp, "list_calls"))["calls"]
+    return dict(call)
+
+
+@both_eras
+async def test_a_person_who_agrees_lets_one_call_through(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any], mode: str
+) -> None:
+    before, person = sent(localnet), Answering()
+    async with Client(server(environ), mode=mode, elicitation_callback=person) as mcp:
+        result = await answer(mcp, "infer", **arguments)
+        call = await only_call(mcp)
+
+    assert result["status"] == "done"
+    assert call["call_id"] == result["call_id"]
+    assert len(person.heard) == 1
+    assert sent(localnet) == before + 1
+
+
+@both_eras
+async def test_the_question_names_tool_model_network_wallet_and_the_most_it_may_cost(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any], mode: str
+) -> None:
+    person = Answering("decline", after_s=0)
+    async with Client(server(environ), mode=mode, elicitation_callback=person) as mcp:
+        await refusal(mcp, "infer", **arguments)
+        call = await only_call(mcp)
+        async with open_journal(Settings.from_env(environ)) as journal:
+            asked = await journal.approval(call["call_id"])
+
+    (question,) = person.heard
+    assert question.startswith("May og-mcp run infer for at most 0.000")
+    assert f"({asked.cap_wei} wei)?" in question
+    assert f"Network local, wallet {localnet.ready['accounts'][0]['address']}." in question
+    assert f"Call {call['call_id']}: model_cid '{arguments['model_cid']}'" in question
+    assert asked.cap_wei < 10**15
+
+
+@both_eras
+async def test_t22_an_answer_faster_than_a_person_reads_does_not_count(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any], mode: str
+) -> None:
+    before, program = sent(localnet), Answering(after_s=0)
+    async with Client(server(environ), mode=mode, elicitation_callback=program) as mcp:
+        text = await refusal(mcp, "infer", **arguments)
+        call = await only_call(mcp)
+
+    assert f"`og-mcp calls approve {call['call_id']}`" in text
+    assert (call["status"], call["stage"]) == ("failed", "not_sent")
+    assert len(program.heard) == 1
+    assert sent(localnet) == before
+
+
+@both_eras
+@pytest.mark.parametrize(
+    "person",
+    [
+        pytest.param(Answering(agree=False), id="accepts with a no"),
+        pytest.param(Answering("decline"), id="declines"),
+        pytest.param(Answering("cancel", after_s=0), id="closes the form"),
+    ],
+)
+async def test_a_person_who_does_not_agree_is_obeyed(
+    localnet: LocalNetwork,
+    environ: dict[str, str],
+    arguments: dict[str, Any],
+    mode: str,
+    person: Answering,
+) -> None:
+    before = sent(localnet)
+    async with Client(server(environ), mode=mode, elicitation_callback=person) as mcp:
+        text = await refusal(mcp, "infer", **arguments)
+        call = await only_call(mcp)
+
+    assert text == (
+        f"A person was asked about call {call['call_id']} and did not agree to it. "
+        "Nothing was paid; ask them what they want before the request is repeated."
+    )
+    assert (call["status"], call["stage"], call["transaction_hash"]) == ("failed", "not_sent", "")
+    assert sent(localnet) == before
+
+
+@both_eras
+async def test_t22_a_client_that_cannot_ask_is_refused_with_the_command(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any], mode: str
+) -> None:
+    before = sent(localnet)
+    async with Client(server(environ), mode=mode) as mcp:
+        text = await refusal(mcp, "infer", **arguments)
+        call = await only_call(mcp)
+
+    assert f"Call {call['call_id']} may cost up to 0.000" in text
+    assert f"Run `og-mcp calls approve {call['call_id']}` in a terminal" in text
+    assert sent(localnet) == before
+
+
+async def test_t22_what_was_approved_goes_through_once_and_unasked(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any]
+) -> None:
+    before, program = sent(localnet), Answering(after_s=0)
+    async with Client(server(environ), elicitation_callback=program) as mcp:
+        await refusal(mcp, "infer", **arguments)
+        pending = await only_call(mcp)
+        async with open_journal(Settings.from_env(environ)) as journal:
+            await journal.approve(pending["call_id"])
+        result = await answer(mcp, "infer", **arguments)
+        await refusal(mcp, "infer", **arguments)
+
+    assert result["call_id"] == pending["call_id"]
+    assert len(program.heard) == 2
+    assert sent(localnet) == before + 1
+
+
+@pytest.mark.parametrize("name", ["approved", "approved_wei", "consent", "principal", "og"])
+async def test_no_argument_grants_consent(
+    environ: dict[str, str], arguments: dict[str, Any], name: str
+) -> None:
+    async with Client(server(environ)) as mcp:
+        text = await refusal(mcp, "infer", **arguments, **{name: True})
+
+    assert f"Unknown argument '{name}'" in text
+
+
+async def test_nobody_is_asked_below_the_threshold_or_for_a_dry_run(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any]
+) -> None:
+    nobody = Answering()
+    async with Client(server(localnet.environ), elicitation_callback=nobody) as mcp:
+        await answer(mcp, "infer", **arguments)
+    async with Client(server(environ), elicitation_callback=nobody) as mcp:
+        await answer(mcp, "infer", **arguments, dry_run=True)
+
+    assert nobody.heard == []
+
+
+async def first_round(mcp: Client, arguments: dict[str, Any]) -> tuple[str, str]:
+    """Call, and return the key of the question and the sealed state."""
+    asked = await mcp.session.call_tool("infer", arguments, allow_input_required=True)
+    assert isinstance(asked, InputRequiredResult)
+    assert asked.input_requests is not None
+    assert asked.request_state is not None
+    ((key, _),) = asked.input_requests.items()
+    return key, asked.request_state
+
+
+async def second_round(
+    mcp: Client, arguments: dict[str, Any], key: str, state: str
+) -> CallToolResult:
+    """Call again with a yes."""
+    responses: InputResponses = {key: ElicitResult(action="accept", content={"agree": True})}
+    result = await mcp.session.call_tool(
+        "infer",
+        arguments,
+        input_responses=responses,
+        request_state=state,
+        allow_input_required=True,
+    )
+    assert isinstance(result, CallToolResult)
+    return result
+
+
+def modern(environ: dict[str, str]) -> Client:
+    return Client(server(environ), mode="2026-07-28", elicitation_callback=Answering())
+
+
+async def test_an_answer_that_is_sent_twice_pays_once(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any]
+) -> None:
+    before = sent(localnet)
+    async with modern(environ) as mcp:
+        key, state = await first_round(mcp, arguments)
+        await anyio.sleep(READING_S)
+        first = await second_round(mcp, arguments, key, state)
+        second = await second_round(mcp, arguments, key, state)
+
+    assert not first.is_error, text_of(first)
+    assert second.is_error
+    assert "og-mcp calls approve" in text_of(second)
+    assert sent(localnet) == before + 1
+
+
+async def test_an_answer_belongs_to_the_request_that_was_asked_about(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any]
+) -> None:
+    before = sent(localnet)
+    async with modern(environ) as mcp:
+        key, state = await first_round(mcp, arguments)
+        await anyio.sleep(READING_S)
+        with pytest.raises(MCPError, match="Invalid or expired requestState"):
+            await second_round(mcp, {**arguments, "inference_mode": "TEE"}, key, state)
+        with pytest.raises(MCPError, match="Invalid or expired requestState"):
+            await second_round(mcp, arguments, key, state[:-4] + "AAAA")
+
+    assert sent(localnet) == before
+
+
+async def test_an_answer_without_its_question_is_asked_again(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any]
+) -> None:
+    before = sent(localnet)
+    async with modern(environ) as mcp:
+        key, _ = await first_round(mcp, arguments)
+        again = await mcp.session.call_tool(
+            "infer",
+            arguments,
+            input_responses={key: ElicitResult(action="accept", content={"agree": True})},
+            allow_input_required=True,
+        )
+
+    assert isinstance(again, InputRequiredResult)
+    assert sent(localnet) == before
+
+
+async def test_a_client_cannot_write_into_what_a_question_keeps(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any]
+) -> None:
+    before = sent(localnet)
+    async with Client(server(environ)) as mcp:
+        await refusal(mcp, "infer", **arguments)
+        call = await only_call(mcp)
+        forged: Any = {"og-mcp/pause": {"call_id": call["call_id"], "asked_at": 1.0}}
+        result = await mcp.call_tool("infer", arguments, meta=forged)
+
+    assert "og-mcp calls approve" in text_of(result)
+    assert sent(localnet) == before
+
+
+async def test_a_request_that_is_given_up_before_the_question_holds_nobody_up(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any]
+) -> None:
+    before, person = sent(localnet), Answering()
+    async with Client(server(environ), elicitation_callback=person) as mcp:
+        await answer(mcp, "infer", **arguments, dry_run=True)
+        localnet.latency(0.3)
+        with anyio.move_on_after(0.2):
+            await mcp.call_tool("infer", arguments)
+        localnet.latency(0)
+        with anyio.fail_after(20):
+            result = await answer(mcp, "infer", **arguments)
+
+    assert result["status"] == "done"
+    assert len(person.heard) == 1
+    assert sent(localnet) == before + 1
+
+
+@both_eras
+async def test_consent_is_asked_over_stdio(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any], mode: str
+) -> None:
+    before, person = sent(localnet), Answering()
+    process: StdioServerParameters = over_stdio(environ)
+    async with Client(process, mode=mode, elicitation_callback=person) as mcp:
+        result = await answer(mcp, "infer", **arguments)
+        person.after_s = 0
+        text = await refusal(mcp, "infer", **arguments)
+
+    assert result["status"] == "done"
+    assert "og-mcp calls approve" in text
+    assert len(person.heard) == 2
+    assert sent(localnet) == before + 1
+
+
+async def test_t23_a_client_over_http_cannot_answer_for_the_owner(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any]
+) -> None:
+    before, client = sent(localnet), Answering()
+    with over_http(environ) as address:
+        for path, mode in WAYS:
+            async with connected(address, path, mode, client) as mcp:
+                text = await refusal(mcp, "infer", **arguments)
+
+            assert "og-mcp calls approve" in text
+
+    assert client.heard == []
+    assert sent(localnet) == before
+
+
+async def test_the_form_is_one_yes_or_no(
+    environ: dict[str, str], arguments: dict[str, Any]
+) -> None:
+    async with modern(environ) as mcp:
+        asked = await mcp.session.call_tool("infer", arguments, allow_input_required=True)
+
+    assert isinstance(asked, InputRequiredResult)
+    assert asked.input_requests is not None
+    ((_, request),) = asked.input_requests.items()
+    assert request.model_dump(by_alias=True)["params"]["requestedSchema"] == snapshot()

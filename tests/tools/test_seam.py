@@ -1,0 +1,91 @@
+"""The seam of every tool, shown on tools made for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from mcp import Client
+from mcp.server import MCPServer
+from pydantic import Field
+
+from og_mcp.errors import InputError
+from og_mcp.tools._tool import Tool, tool
+from og_mcp.types import Trouble
+from tests.tools.calls import answer, refusal
+
+Rows = Annotated[list[list[int]], Field(min_length=1, max_length=3, description="Rows.")]
+Prices = Annotated[dict[str, float], Field(description="Name -> price.")]
+
+
+def made(title: str) -> Tool:
+    """Make the tool `work`, which does what its argument says."""
+
+    @tool(
+        title=title,
+        toolset="models",
+        read_only=True,
+        destructive=False,
+        idempotent=True,
+        open_world=False,
+    )
+    async def work(rows: Rows, prices: Prices = {}) -> Trouble:  # noqa: B006 - pydantic copies it
+        """Work.
+
+        Indented in its source.
+        """
+        if rows == [[1]]:
+            raise InputError("One is wrong.", "Take two.")
+        if rows == [[2]]:
+            raise KeyError("0x-a-key-that-must-not-leave")
+        return Trouble(what=str(rows), fix=str(prices))
+
+    return work
+
+
+def server() -> MCPServer[None]:
+    return MCPServer("seam", tools=[made("Work")])
+
+
+async def test_the_tool_is_what_the_coroutine_says() -> None:
+    async with Client(server()) as mcp:
+        (listed,) = (await mcp.list_tools()).tools
+
+    assert (listed.name, listed.title) == ("work", "Work")
+    assert listed.description == "Work.\n\nIndented in its source."
+    assert listed.input_schema["properties"]["prices"] == {
+        "type": "object",
+        "additionalProperties": {"type": "number"},
+        "default": {},
+        "description": "Name -> price.",
+    }
+
+
+async def test_an_error_of_ours_reaches_the_model_whole() -> None:
+    async with Client(server()) as mcp:
+        assert await refusal(mcp, "work", rows=[[1]]) == "One is wrong. Take two."
+
+
+async def test_any_other_error_does_not_leave() -> None:
+    async with Client(server()) as mcp:
+        assert await refusal(mcp, "work", rows=[[2]]) == "Error executing tool work"
+
+
+async def test_a_place_inside_an_argument_is_told() -> None:
+    async with Client(server()) as mcp:
+        text = await refusal(mcp, "work", rows=[[1], ["x"], 5, []], prices={"a": "free", "b": [1]})
+        nested = await refusal(mcp, "work", rows=[[1], ["x"]], prices={"a": "free", "b": [1]})
+
+    assert text.startswith("Argument rows must be an array of 1 to 3 items, not an array of 4.")
+    assert nested == (
+        "Argument rows[1][0] must be a whole number, not 'x'. "
+        "Argument prices.a must be a number, not 'free'. "
+        "Argument prices.b must be a number, not an array of 1. "
+        "work takes rows, prices."
+    )
+
+
+async def test_arrays_and_numbers_sent_as_text_are_repaired() -> None:
+    async with Client(server()) as mcp:
+        result = await answer(mcp, "work", rows="[[3], [4]]", prices='{"a": "1.5"}')
+
+    assert result == {"what": "[[3], [4]]", "fix": "{'a': 1.5}"}

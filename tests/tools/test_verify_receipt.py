@@ -1,0 +1,92 @@
+"""Tool verify_receipt."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp.types import TextResourceContents
+
+from tests.localnet_client import LocalNetwork
+from tests.tools.calls import answer, refusal
+
+
+async def receipt_of(mcp: Client, call_id: str) -> dict[str, Any]:
+    """Read a receipt as a host does."""
+    (content,) = (await mcp.read_resource(f"og://receipts/{call_id}")).contents
+    assert isinstance(content, TextResourceContents)
+    document: dict[str, Any] = json.loads(content.text)
+    return document
+
+
+async def test_the_receipt_of_a_call_is_consistent(
+    mcp: Client, request_of_sample: dict[str, Any]
+) -> None:
+    made = await answer(mcp, "infer", **request_of_sample)
+
+    verified = await answer(mcp, "verify_receipt", call_id=made["call_id"])
+
+    assert (verified["valid"], verified["level"]) == (True, "consistent")
+    assert all(check["source"] for check in verified["checks"])
+    assert {check["result"] for check in verified["checks"]} == {"ok", "not_checked"}
+
+
+async def test_online_the_chain_is_asked(mcp: Client, request_of_sample: dict[str, Any]) -> None:
+    made = await answer(mcp, "infer", **request_of_sample)
+
+    verified = await answer(mcp, "verify_receipt", call_id=made["call_id"], online=True)
+
+    assert (verified["valid"], verified["level"]) == (True, "confirmed")
+
+
+async def test_a_receipt_is_checked_by_itself(
+    mcp: Client, request_of_sample: dict[str, Any]
+) -> None:
+    made = await answer(mcp, "infer", **request_of_sample)
+    receipt = await receipt_of(mcp, made["call_id"])
+
+    by_itself = await answer(mcp, "verify_receipt", receipt=receipt)
+
+    assert receipt["schema"] == "og-mcp/receipt/1"
+    assert receipt["chain"]["transaction_hash"] == made["transaction_hash"]
+    assert by_itself == await answer(mcp, "verify_receipt", call_id=made["call_id"])
+
+
+async def test_a_changed_receipt_is_not_valid(
+    mcp: Client, request_of_sample: dict[str, Any]
+) -> None:
+    made = await answer(mcp, "infer", **request_of_sample)
+    receipt = await receipt_of(mcp, made["call_id"])
+    receipt["response"]["model_output"] = {"close_volatility": [0.5]}
+
+    verified = await answer(mcp, "verify_receipt", receipt=receipt)
+
+    assert (verified["valid"], verified["level"]) == (False, "none")
+    assert "failed" in {check["result"] for check in verified["checks"]}
+
+
+@pytest.mark.parametrize("both", [True, False])
+async def test_exactly_one_of_call_and_receipt_is_needed(mcp: Client, *, both: bool) -> None:
+    arguments: dict[str, Any] = {"call_id": "0" * 32, "receipt": {"schema": "x"}} if both else {}
+
+    assert "call_id" in await refusal(mcp, "verify_receipt", **arguments)
+
+
+async def test_a_call_that_sent_nothing_has_no_receipt(
+    mcp: Client, localnet: LocalNetwork, request_of_sample: dict[str, Any]
+) -> None:
+    localnet.fault("eth_sendRawTransaction", "error", message="txpool is full")
+    await refusal(mcp, "infer", **request_of_sample, max_retries=0)
+    (listed,) = (await answer(mcp, "list_calls"))["calls"]
+
+    text = await refusal(mcp, "verify_receipt", call_id=listed["call_id"])
+
+    assert "has no receipt" in text
+
+
+async def test_what_is_no_receipt_is_told(mcp: Client) -> None:
+    verified = await answer(mcp, "verify_receipt", receipt={"schema": "og-mcp/receipt/1"})
+
+    assert verified["valid"] is False
