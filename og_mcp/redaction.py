@@ -38,8 +38,8 @@ _TELLTALE: Final = re.compile(
     # name=value, in any notation; "name": value, as JSON and Python write it
     rf"""(?i:((?:{_NAMES})\w*["']?\s*=\s*|["']\w*(?:{_NAMES})\w*["']\s*:\s*)){_VALUE}"""
     # Authorization: Bearer value, as text and as a pair of bytes
-    r"""|(?i:((?:authorization|x-payment|payment-signature)\b["']?[\s:=,b"']{0,9}"""
-    r"""(?:bearer\s|basic\s)?)([^\s"',)]{4,}))"""
+    r"""|(?i:((?:authorization|x-payment|payment-signature)\b"""
+    r"""(?:[\s:=,"']|b(?=["'])){1,9}(?:bearer\s|basic\s)?)([^\s"',)]{4,}))"""
     # scheme://user:password@host
     r"""|(?<=://)([^/\s@:"']+:[^/\s@"']+)(?=@)"""
 )

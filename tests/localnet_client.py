@@ -104,6 +104,10 @@ class LocalNetwork:
         """Set `gas_price`, `least_gas_price`."""
         self._ask("PUT", f"/chains/{chain}/prices", wei)
 
+    def safe_depth(self, depth: int, chain: str = "rpc") -> None:
+        """Let the tag `safe` lag so many blocks behind the newest."""
+        self._ask("PUT", f"/chains/{chain}/safe", {"depth": depth})
+
     def answers(self, **fields: object) -> None:
         """Choose where results of an inference appear."""
         self._ask("PUT", "/chains/rpc/answers", fields)

@@ -361,4 +361,16 @@ async def test_the_form_is_one_yes_or_no(
     assert isinstance(asked, InputRequiredResult)
     assert asked.input_requests is not None
     ((_, request),) = asked.input_requests.items()
-    assert request.model_dump(by_alias=True)["params"]["requestedSchema"] == snapshot()
+    assert request.model_dump(by_alias=True)["params"]["requestedSchema"] == snapshot(
+        {
+            "properties": {
+                "agree": {
+                    "description": "Yes: send this call and pay for it.",
+                    "title": "Agree",
+                    "type": "boolean",
+                }
+            },
+            "required": ["agree"],
+            "type": "object",
+        }
+    )

@@ -146,6 +146,23 @@ async def test_a_process_that_is_killed_before_it_records_a_call_has_sent_nothin
     await check_books(purse)
 
 
+async def test_a_process_that_starts_right_after_a_death_settles_what_it_finds_unasked(
+    purse: Purse,
+) -> None:
+    killed = await killed_at(STEPS["after it is sent and mined, before the answer"], purse, KEY)
+
+    async with purse.session() as og, open_journal(purse.settings()) as journal:
+        # The dead one still counts as alive.
+        await infer(og, purse, scale=2.0)
+        with anyio.fail_after(30):
+            while (await journal.get(killed.id, None)).status == "running":
+                await journal.wait(killed.id, killed.principal, 1.0)
+                await anyio.sleep(0.1)
+
+    assert purse.sent() == 2
+    await check_books(purse)
+
+
 async def killed_at(step: Step, purse: Purse, key: str) -> Call:
     """Kill a process at a step of its first call; returns the call as it was left."""
     localnet = purse.localnet
@@ -169,9 +186,9 @@ async def at_step(step: Step, purse: Purse) -> Call:
         with anyio.fail_after(60):
             while True:
                 for call in await journal.list_calls(None, 10):
-                    if hold_of(purse, call.id) == step.left and step.seen(purse, call):
-                        if not step.fault[0] or not purse.localnet.pending_faults():
-                            return call
+                    is_left = hold_of(purse, call.id) == step.left and step.seen(purse, call)
+                    if is_left and not purse.localnet.pending_faults():
+                        return call
                 await anyio.sleep(0.02)
 
 
@@ -199,7 +216,9 @@ async def repeat(og: Session, purse: Purse, key: str) -> str:
 def request(purse: Purse, scale: float = 1.0) -> tuple[str, dict[str, Any]]:
     """Give the sample model and its input, multiplied."""
     sample = purse.localnet.ready["sample_models"][0]
-    return sample["cid"], {name: _scaled(value, scale) for name, value in sample["model_input"].items()}
+    return sample["cid"], {
+        name: _scaled(value, scale) for name, value in sample["model_input"].items()
+    }
 
 
 def _scaled(value: Any, scale: float) -> Any:  # noqa: ANN401 - nested lists of numbers

@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import threading
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ SEED: Final = 20261122
 SERVER_KILLS: Final = 6
 LIMIT_S: Final = 240.0
 
-LOST: Final = (MCPError, httpx2.TransportError, OSError, ExceptionGroup)
+LOST: Final = (MCPError, httpx2.TransportError, OSError, ExceptionGroup, TimeoutError)
 """What a client sees of a server that is killed."""
 
 pytestmark = pytest.mark.slow
@@ -62,6 +63,7 @@ class Server:
             raise AssertionError("".join(self.log[-20:]))
         # A full pipe would hold the server up.
         threading.Thread(target=self.log.extend, args=(self._process.stderr,), daemon=True).start()
+        assert found is not None
         self.address = found[1]
 
     def kill(self) -> None:
@@ -80,31 +82,34 @@ class Load:
     def __init__(self, purse: Purse, servers: list[Server]) -> None:
         self._sample = purse.localnet.ready["sample_models"][0]
         self._servers = servers
-        self._numbers = iter(range(CALLS))
+        self._left = deque(range(CALLS))
         self.done: dict[int, str] = {}
         """Number -> transaction hash."""
 
-        self.tries = 0
         self.troubles: list[str] = []
 
-    async def run_task(self) -> None:
-        for number in self._numbers:
-            while number not in self.done:
-                await self._try(number)
+    async def run_task(self, task: int) -> None:
+        """Talk to one server for as long as it lives, then to the other one."""
+        turn = task
+        while self._left:
+            address = self._servers[turn % len(self._servers)].address
+            turn += 1
+            try:
+                if address:
+                    async with connected(address) as mcp:
+                        await self._work(mcp)
+            except LOST as exc:
+                self.troubles.append(type(exc).__name__)
+            await anyio.sleep(0.05)
 
-    async def _try(self, number: int) -> None:
-        server = self._servers[self.tries % len(self._servers)]
-        self.tries += 1
-        if not server.address:
-            await anyio.sleep(0.05)
-            return
-        try:
-            with anyio.fail_after(60):
-                async with connected(server.address) as mcp:
-                    await self._ask(mcp, number)
-        except (*LOST, TimeoutError) as exc:
-            self.troubles.append(f"{number}: {type(exc).__name__}")
-            await anyio.sleep(0.05)
+    async def _work(self, mcp: Client) -> None:
+        while self._left:
+            number = self._left.popleft()
+            try:
+                await self._ask(mcp, number)
+            finally:
+                if number not in self.done:
+                    self._left.append(number)
 
     async def _ask(self, mcp: Client, number: int) -> None:
         arguments = {
@@ -116,7 +121,8 @@ class Load:
         found = result.structured_content or {}
         if result.is_error or found["status"] != "done":
             text = " ".join(getattr(block, "text", "") for block in result.content)
-            self.troubles.append(f"{number}: {text[:300]}")
+            assert text != "Error executing tool infer", "a mistake of ours; the log has it"
+            self.troubles.append(text)
             await self._look_up(mcp, text)
             return
         self.done[number] = found["transaction_hash"]
@@ -159,7 +165,7 @@ async def test_500_calls_on_sqlite_survive_the_deaths_of_servers(purse: Purse) -
 
 async def endure(purse: Purse, database: postgres.Postgres | None = None, **more: str) -> None:
     """Carry the load out under kills, then hold the books against the chain."""
-    more = {"OG_MAX_FEE_PER_DAY": str(10**18), "OG_WAIT_S": "20", **more}
+    more = {"OG_MAX_FEE_PER_DAY": "1", "OG_WAIT_S": "20", **more}
     servers = [Server({**purse.environ, **more}) for _ in range(2)]
     load = Load(purse, servers)
     try:
@@ -169,15 +175,13 @@ async def endure(purse: Purse, database: postgres.Postgres | None = None, **more
                 await to_thread.run_sync(server.start)
             async with anyio.create_task_group() as group:
                 group.start_soon(destroy, load, servers, database)
-                for _ in range(TASKS):
-                    group.start_soon(load.run_task)
+                for task in range(TASKS):
+                    group.start_soon(load.run_task, task)
         seconds = anyio.current_time() - started
     finally:
         for server in servers:
             server.kill()
-        print(len(load.done), load.tries, load.troubles[-6:], flush=True)
-    print(f"{seconds:.0f} s, {load.tries} tries; {len(load.troubles)} troubles:")  # noqa: T201 - for whoever runs it with -s
-    print("\n".join(sorted({trouble.split(": ", 1)[1] for trouble in load.troubles})))  # noqa: T201 - as above
+    print(f"{CALLS} calls in {seconds:.0f} s; troubles: {Counter(load.troubles)}")  # noqa: T201 - shown by pytest -s
     await settle_the_rest(purse, **more)
     calls = await check_books(purse, **more)
 
@@ -188,9 +192,7 @@ async def endure(purse: Purse, database: postgres.Postgres | None = None, **more
     assert purse.sent() == CALLS
 
 
-async def destroy(
-    load: Load, servers: list[Server], database: postgres.Postgres | None
-) -> None:
+async def destroy(load: Load, servers: list[Server], database: postgres.Postgres | None) -> None:
     """Kill servers at random moments, and the database midway; start each again."""
     chance = random.Random(SEED)  # noqa: S311 - the same deaths in every run
     moments = sorted(chance.sample(range(20, CALLS - 20), SERVER_KILLS))
@@ -198,7 +200,7 @@ async def destroy(
     if database is not None:
         deaths.append((CALLS // 2, None))
     for at, server in sorted(deaths, key=lambda death: death[0]):
-        while len(load.done) < at:
+        while len(load.done) < at:  # noqa: ASYNC110 - looked at now and then, as chance has it
             await anyio.sleep(0.02)
         # Not at the moment of an answer: somewhere in the calls that run.
         await anyio.sleep(chance.uniform(0, 0.3))

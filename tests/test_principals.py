@@ -70,24 +70,27 @@ async def test_t21_stdio_and_http_know_nothing_of_each_others_calls(
             running = {(await answer(one, "infer", **arguments))["call_id"] for one in (mcp, http)}
             localnet.release_blocks()
             seen, seen_over_http = await ids_seen(mcp), await ids_seen(http)
+            for one, known in ((mcp, seen), (http, seen_over_http)):
+                ended = [await answer(one, "get_call", call_id=call_id) for call_id in known]
+                assert {call["status"] for call in ended} == {"done"}
             assert ours in seen
             assert seen | seen_over_http == {ours, theirs, *running}
             assert not seen & seen_over_http
-            for one, known in ((mcp, seen), (http, seen_over_http)):
-                for call_id in known:
-                    await answer(one, "get_call", call_id=call_id)
             await shown_not_to_know(mcp, theirs)
         for way in WAYS:
             async with connected(address, *way) as http:
                 assert await ids_seen(http) == seen_over_http
                 await shown_not_to_know(http, ours)
+
     assert len({ours, theirs, *running}) == 4
     assert sent(localnet) == before + 4
 
 
 async def keyed_alike(mcp: Client, arguments: dict[str, Any]) -> str:
-    """Infer under the key that the other one uses too."""
+    """Infer under the key that the other one uses too, to the end."""
     result = await answer(mcp, "infer", **arguments, idempotency_key="same")
+    ended = await answer(mcp, "get_call", call_id=result["call_id"])
+    assert ended["status"] == "done"
     return str(result["call_id"])
 
 

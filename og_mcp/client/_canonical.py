@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Final
 
-from og_mcp.client._abi import NumberWords, RunCall, Texts, to_wire
+import numpy as np
+
+from og_mcp.client._abi import WORD, NumberWords, RunCall, Texts, to_wire
 from og_mcp.client._fixed_point import PAIR_BYTES
 from og_mcp.client._inputs import Inputs, parse_inputs
 from og_mcp.types import MODE_NAMES
@@ -23,7 +25,9 @@ INLINE_VALUES: Final = 10_000
 INLINE_CHARACTERS: Final = 100_000
 """The same for the characters of a string tensor."""
 
-_NUMBER: Final = PAIR_BYTES // 2
+EXACT: Final = 2**53
+EXACT_POWER: Final = 22
+"""Bounds below which whole numbers, and up to which powers of ten, are exact in float64."""
 
 
 def canonical(value: object) -> str:
@@ -118,14 +122,29 @@ def _hashed(tensor: NumberWords | Texts) -> dict[str, Any]:
 
 def _numbers(words: bytes | memoryview) -> list[int | float]:
     """Read pairs of words as the numbers whose shortest text they are."""
-    both = [
-        int.from_bytes(words[start : start + _NUMBER], "big", signed=True)
-        for start in range(0, len(words), _NUMBER)
+    quarters = np.frombuffer(words, ">u8").reshape(-1, 8)
+    values, decimals = quarters[:, 3].astype(np.int64), quarters[:, 7]
+    # Values and powers of ten that float64 holds exactly: one division rounds correctly.
+    plain = (np.abs(values) < EXACT) & (decimals <= EXACT_POWER)
+    plain &= ~(quarters[:, :3].astype(np.int64) + (values < 0)[:, np.newaxis]).any(axis=1)
+    plain &= ~quarters[:, 4:7].any(axis=1)
+    floats = values / 10.0 ** np.minimum(decimals, EXACT_POWER)
+    numbers: list[int | float] = [
+        one if whole else fraction
+        for one, whole, fraction in zip(
+            values.tolist(), (decimals == 0).tolist(), floats.tolist(), strict=True
+        )
     ]
-    return [
-        float(f"{value}e{-decimals}") if decimals else value
-        for value, decimals in zip(both[::2], both[1::2], strict=True)
-    ]
+    for index in np.flatnonzero(~plain):
+        numbers[index] = _number(words[index * PAIR_BYTES : (index + 1) * PAIR_BYTES])
+    return numbers
+
+
+def _number(pair: bytes | memoryview) -> int | float:
+    value, decimals = (
+        int.from_bytes(pair[start : start + WORD], "big", signed=True) for start in (0, WORD)
+    )
+    return float(f"{value}e{-decimals}") if decimals else value
 
 
 def _nested(values: list[Any], shape: Sequence[int]) -> list[Any]:

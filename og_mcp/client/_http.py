@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -26,6 +27,7 @@ from og_mcp.errors import (
     ServiceUnreachableError,
 )
 from og_mcp.networks import is_loopback, is_loopback_host, shown
+from og_mcp.redaction import Redaction, url_secrets
 
 __all__ = [
     "NOTHING_SENT",
@@ -137,7 +139,7 @@ async def fetch_json(
                 body = await _read(response, service)
     except TimeoutError as exc:
         raise ServiceTimeoutError(service, shown(url), FETCH_LIMIT_S) from exc
-    return _json(response.status_code, body, service)
+    return _json(response.status_code, body, service, url)
 
 
 async def _read(response: httpx.Response, service: str) -> bytes:
@@ -149,7 +151,7 @@ async def _read(response: httpx.Response, service: str) -> bytes:
     return bytes(body)
 
 
-def _json(status: int, body: bytes, service: str) -> Any:  # noqa: ANN401 - JSON
+def _json(status: int, body: bytes, service: str, url: str) -> Any:  # noqa: ANN401 - JSON
     try:
         # Bounds the nesting by itself: web3's imports raise Python's bound so far that a deep
         # document would crash the interpreter (py_ecc sets it to 100,000).
@@ -158,12 +160,19 @@ def _json(status: int, body: bytes, service: str) -> Any:  # noqa: ANN401 - JSON
         content = _UNREADABLE
     if status >= HTTPStatus.BAD_REQUEST:
         detail = content.get("detail", "") if isinstance(content, dict) else ""
-        raise ServiceRejectedError(service, status, detail if isinstance(detail, str) else "")
+        said = _without_credentials(detail, url) if isinstance(detail, str) else ""
+        raise ServiceRejectedError(service, status, said)
     if status >= HTTPStatus.MULTIPLE_CHOICES:
         raise ServiceReplyError(service, f"it redirects (status {status}), which is not followed")
     if content is _UNREADABLE:
         raise ServiceReplyError(service, "it is not JSON")
     return content
+
+
+def _without_credentials(text: str, url: str) -> str:
+    """Mask what stands before the host of the URL that a service was asked by."""
+    origin = urlsplit(url)._replace(path="", query="", fragment="").geturl()
+    return Redaction(url_secrets(origin)).mask(text)
 
 
 _UNREADABLE: Final = object()

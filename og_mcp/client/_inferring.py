@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from og_mcp.client._tensors import Inputs
     from og_mcp.client.runner import Runner, Work
     from og_mcp.client.sender import Ticket
+
+logger = logging.getLogger(__name__)
 
 MAX_RETRIES: Final = 20
 MODEL_CID: Final = re.compile(r"[!-~]{1,256}")
@@ -214,7 +217,12 @@ class Inferring:
         sender = await self._parts.sender.get()
         if sender.left_open:
             sender.left_open = False
-            await history.reconcile()
+            try:
+                await history.reconcile()
+            except OGError as exc:
+                # This call is settled; whether the others are is asked again.
+                sender.left_open = True
+                logger.info("interrupted calls were not looked up: %s", exc)
 
     async def _consented(self, call: Call, asked: Asked) -> int:
         """Use up a person's approval; returns the most that they agreed to, wei.

@@ -233,10 +233,12 @@ class Parts:
 
     async def _reconcile(self) -> bool:
         """Settle what an earlier process left behind, before this one signs its first."""
+        history = await self.history.get()
         try:
-            await (await self.history.get()).reconcile()
+            await history.reconcile()
         except ServiceError as exc:
             logger.warning("interrupted calls were not looked up: %s", exc)
+        (await self.tasks.get()).start_soon(history.watch)
         return True
 
     async def _open_hub(self) -> Hub:

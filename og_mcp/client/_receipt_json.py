@@ -13,7 +13,7 @@ from og_mcp.client.chain import Log
 MAX_DEPTH: Final = 100
 """Nesting of a receipt; its answer's own JSON goes to 64."""
 
-MAX_VALUES: Final = 5_000_000
+MAX_VALUES: Final = 4_000_000
 """More than an RPC's largest answer brings."""
 
 MAX_INTEGER_BITS: Final = 14_000

@@ -17,3 +17,6 @@ class Timeouts:
 
     receipt_s: float = 120.0
     """Until an accepted transaction is mined."""
+
+    stuck_after_s: float = 20.0
+    """Until an unmined transaction is replaced, if its gas price has become too low."""

@@ -124,7 +124,10 @@ class Chain:
         """
         if not self._known:
             replies = await self._rpc.ask(*_FIRST_CONTACT)
-            self._learn(*(reply.value() for reply in replies))
+            try:
+                self._learn(*(reply.value() for reply in replies))
+            except RPCError as exc:
+                raise ServiceRejectedError(self.service, exc.code, exc.message) from exc
 
     async def quote(self, sender: str, to: str, data: bytes) -> Quote:
         """Simulate a call and ask what it takes; one HTTP request.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import stamina
 
 from og_mcp.calls import Journal
 from og_mcp.client import receipts
@@ -13,14 +15,17 @@ from og_mcp.client.chain import Chain
 from og_mcp.client.inference import Inference, Inferred
 from og_mcp.client.sender import Sender, Ticket
 from og_mcp.client.wallet import Signed
-from og_mcp.errors import CallStateError, OGError, ServiceError
+from og_mcp.errors import CallStateError, JournalError, OGError, ServiceError
 from og_mcp.networks import Network
-from og_mcp.types import Account, Call, CallInfo, InferenceMode, InferenceResult, Stage
+from og_mcp.types import Call, CallInfo, InferenceMode, InferenceResult, Stage
 
 if TYPE_CHECKING:
     from og_mcp.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+WATCH_S: Final = 60.0
+"""How long a call may run before its process is taken for alive and well."""
 
 NEVER_SENT = "The process ended before anything was sent; nothing was paid."
 NEVER_MINED = "Its nonce went to another transaction: it can never be mined, and nothing was paid."
@@ -78,13 +83,16 @@ class History:
             chain_id=self._network.chain_id,
             keep_content=self._keep,
         )
-        await self._journal.settle(
-            ticket.call_id,
-            Stage.CHARGED,
-            mined.fee_wei,
-            result.model_dump_json(),
-            receipts.canonical(receipt),
-        )
+        async for attempt in stamina.retry_context(_is_lost_journal, attempts=4, timeout=60.0):
+            with attempt:
+                # What was paid for must not be forgotten because a database restarts.
+                await self._journal.settle(
+                    ticket.call_id,
+                    Stage.CHARGED,
+                    mined.fee_wei,
+                    result.model_dump_json(),
+                    receipts.canonical(receipt),
+                )
 
     def result_of(
         self, call_id: str, request: Mapping[str, Any], inferred: Inferred
@@ -116,19 +124,29 @@ class History:
         Raises:
             ServiceError: Chain or journal cannot be used.
         """
-        settled = []
-        account: Account | None = None
-        for call in await self._journal.unfinished():
-            if call.account is not None:
-                account = account or await self._sender.account()
-                if call.account.key != account.key:
-                    continue
-            if await self.look_again(call):
-                settled.append(await self._journal.get(call.id, call.principal))
-        return settled
+        return [
+            await self._journal.get(call.id, call.principal)
+            for call in await self._journal.unfinished()
+            if await self.look_again(call)
+        ]
+
+    async def watch(self) -> None:
+        """Settle the calls that run now once they turn out to be interrupted.
+
+        A process that has just died counts as alive for some seconds more, and whoever is started
+        in its place comes too early to see it.
+        """
+        try:
+            for call in await self._journal.unfinished():
+                await self._journal.wait(call.id, call.principal, WATCH_S)
+            await self.reconcile()
+        except ServiceError as exc:
+            logger.warning("interrupted calls were not looked up: %s", exc)
 
     async def look_again(self, call: Call) -> bool:
         """Find the end of a call that nobody runs; tells whether it was found."""
+        if not await self._is_ours(call):
+            return False
         if call.status == "running" and not (call.orphaned and await self._journal.adopt(call.id)):
             return False
         try:
@@ -139,6 +157,8 @@ class History:
 
     async def confirm(self, call: Call) -> bool:
         """Move a charged call to `confirmed` once the chain calls its block safe (T12)."""
+        if not await self._is_ours(call):
+            return False
         ticket = await self._ticket(call)
         mined = await self._sender.find_receipt(ticket) if ticket.signed else None
         if mined is None or not await self._chain.is_safe(mined):
@@ -160,6 +180,12 @@ class History:
         if await self._sender.find_receipt(ticket) is not None:
             raise CallStateError(call.id, step, "it is mined already")
         return await self._sender.replace(ticket, cancel=cancel)
+
+    async def _is_ours(self, call: Call) -> bool:
+        """Whether this session's chain and wallet are the ones that can tell of a call."""
+        if call.account is None:
+            return True
+        return call.account.key == (await self._sender.account()).key
 
     async def _find_end(self, call: Call) -> bool:
         ticket = await self._ticket(call)
@@ -210,6 +236,10 @@ class History:
                 for one in await self._journal.transactions(call.id)
             ],
         )
+
+
+def _is_lost_journal(exc: Exception) -> bool:
+    return isinstance(exc, JournalError) and not isinstance(exc, CallStateError)
 
 
 def info_of(call: Call) -> CallInfo:

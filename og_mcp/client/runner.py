@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +17,7 @@ from anyio.abc import TaskGroup
 
 from og_mcp.calls import Journal
 from og_mcp.client.sender import Ticket
-from og_mcp.errors import CallFailedError, CallStateError, OGError
+from og_mcp.errors import CallFailedError, CallStateError, OGError, TransactionPendingError
 from og_mcp.types import Call, CallRequest, Opened, Stage
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ Work = Callable[[Ticket], Awaitable[None]]
 """Carries a call out and settles it in the journal, or raises."""
 
 LONG_S: Final = 24 * 3600.0
+LONGEST_PAUSE_S: Final = 30.0
 CANCELLED: Final = "The call was cancelled before anything was sent; nothing was paid."
 INTERNAL: Final = "og-mcp failed in a way it did not expect; its log says more."
 
@@ -93,7 +95,7 @@ class Runner:
                 mine.waiters -= 1
         if call.status == "running":
             return call
-        await self._journal.deliver(call_id)
+        await self._deliver(call_id)
         if call.status == "failed":
             raise CallFailedError(call_id, call.stage, call.error)
         return call
@@ -106,11 +108,20 @@ class Runner:
         with anyio.move_on_after(wait_s):
             await mine.done.wait()
         if mine.failure is not None:
-            # Told even where the journal could not take it.
             mine.failure.call_id = call_id
-            await self._journal.deliver(call_id)
+            await self._deliver(call_id)
             raise mine.failure
-        return await self._journal.get(call_id, principal)
+        try:
+            return await self._journal.get(call_id, principal)
+        except OGError as exc:
+            raise _in_doubt(exc, mine.ticket) from exc
+
+    async def _deliver(self, call_id: str) -> None:
+        """Note that the caller has the end; they get it even where the journal cannot take that."""
+        try:
+            await self._journal.deliver(call_id)
+        except OGError as exc:
+            logger.warning("call %s: its delivery was not recorded: %s", call_id, exc)
 
     async def _perform(self, running: _Running, work: Work) -> None:
         call_id = running.ticket.call_id
@@ -120,13 +131,14 @@ class Runner:
             if running.scope.cancelled_caught:
                 await self._fail(call_id, Stage.NOT_SENT, CANCELLED)
         except OGError as exc:
-            running.failure = exc
-            await self._fail(call_id, exc.stage, str(exc), getattr(exc, "fee_wei", 0))
+            running.failure = _in_doubt(exc, running.ticket)
+            fee_wei = getattr(exc, "fee_wei", 0)
+            await self._fail(call_id, running.failure.stage, str(running.failure), fee_wei)
         except Exception:
             # The top of a background task: a mistake of ours must neither end the other calls nor
             # leave this one running for ever.
             logger.exception("call %s", call_id)
-            stage = Stage.SENT_UNKNOWN if running.ticket.signed else Stage.NOT_SENT
+            stage = Stage.SENT_UNKNOWN if running.ticket.committed else Stage.NOT_SENT
             await self._fail(call_id, stage, INTERNAL)
         finally:
             self._running.pop(call_id, None)
@@ -135,9 +147,39 @@ class Runner:
     async def _fail(self, call_id: str, stage: Stage, error: str, fee_wei: int = 0) -> None:
         with anyio.CancelScope(shield=True):
             try:
-                await self._journal.fail(call_id, stage, error, fee_wei=fee_wei)
-            except CallStateError:
-                # It came further meanwhile, e.g. by a reconciliation.
-                logger.info("call %s had ended before it failed", call_id)
+                await self._record(call_id, stage, error, fee_wei)
             except OGError as exc:
-                logger.warning("call %s: its failure was not recorded: %s", call_id, exc)
+                logger.warning("call %s: its failure is recorded later: %s", call_id, exc)
+                self._tasks.start_soon(self._fail_later, call_id, stage, error, fee_wei)
+
+    async def _fail_later(self, call_id: str, stage: Stage, error: str, fee_wei: int) -> None:
+        """Record a failure once the journal is back: else all who repeat the call would wait."""
+        pause = 1.0
+        while True:
+            await anyio.sleep(pause)
+            try:
+                await self._record(call_id, stage, error, fee_wei)
+            except OGError:
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+            else:
+                return
+
+    async def _record(self, call_id: str, stage: Stage, error: str, fee_wei: int) -> None:
+        # A journal that broke off may have recorded a signature that it could not confirm, or not
+        # have recorded the one that was made.
+        for possible in dict.fromkeys((stage, Stage.SENT_UNKNOWN, Stage.NOT_SENT)):
+            with suppress(CallStateError):
+                await self._journal.fail(call_id, possible, error, fee_wei=fee_wei)
+                return
+        # It came further meanwhile, e.g. by a reconciliation.
+        logger.info("call %s had ended before it failed", call_id)
+
+
+def _in_doubt(error: OGError, ticket: Ticket) -> OGError:
+    """Correct an error that says nothing was sent where a signature stands."""
+    if error.stage is not Stage.NOT_SENT or not ticket.committed:
+        return error
+    if ticket.signed:
+        return TransactionPendingError(ticket.signed[-1].transaction_hash, 0.0, str(error))
+    error.stage = Stage.SENT_UNKNOWN
+    return error

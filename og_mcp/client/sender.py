@@ -48,9 +48,6 @@ GAS_SALT: Final = 2**16
 LOOK_UPS: Final = 3
 """Times that the node must say that it does not know a hash before it is believed."""
 
-STUCK_AFTER_S: Final = 20.0
-"""Seconds after which an unmined transaction is replaced, if its gas price has become too low."""
-
 ACCEPTED_WORDS: Final = ("already known", "already imported")
 NONCE_WORDS: Final = ("nonce too low", "nonce too high", "replacement transaction underpriced")
 FUNDS_WORDS: Final = ("insufficient funds",)
@@ -397,7 +394,7 @@ class Sender:
     async def _mined(self, ticket: Ticket) -> Receipt:
         """Wait until one of the call's transactions is mined; speed it up where it is stuck."""
         started, why, pause = anyio.current_time(), "", 0.1
-        replace_at = started + STUCK_AFTER_S
+        replace_at = started + self._timeouts.stuck_after_s
         with anyio.move_on_after(self._timeouts.receipt_s):
             while True:
                 try:
@@ -405,7 +402,7 @@ class Sender:
                     if receipt is not None:
                         return receipt
                     if anyio.current_time() > replace_at:
-                        replace_at += STUCK_AFTER_S
+                        replace_at += self._timeouts.stuck_after_s
                         await self._replace_if_cheap(ticket)
                 except ServiceError as exc:
                     why = str(exc)

@@ -19,7 +19,14 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 from rlp.exceptions import RLPException
 
-from og_mcp.errors import ConfigurationError, FeeCapError, Problem, UnsafeEndpointError
+from og_mcp.client.keystore import read_key
+from og_mcp.errors import (
+    ConfigurationError,
+    FeeCapError,
+    InputError,
+    Problem,
+    UnsafeEndpointError,
+)
 from og_mcp.networks import Network, is_loopback, shown
 from og_mcp.redaction import hide
 from og_mcp.settings import WalletSource
@@ -222,8 +229,8 @@ _LIBRARY_ERRORS: Final = (
 
 def _load(source: WalletSource) -> LocalAccount:
     try:
-        account: LocalAccount = Account.from_key(_key_of(source))
-    except _LIBRARY_ERRORS:
+        account = _read(source)
+    except (InputError, *_LIBRARY_ERRORS):
         pass
     else:
         hide("0x" + bytes(account.key).hex())
@@ -232,15 +239,16 @@ def _load(source: WalletSource) -> LocalAccount:
     raise ConfigurationError([Problem(source.variable, _UNREADABLE[source.kind])])
 
 
-def _key_of(source: WalletSource) -> str | bytes:
+def _read(source: WalletSource) -> LocalAccount:
     secret = source.secret.get_secret_value()
     if source.kind == "key":
-        return secret
+        return read_key(secret)
     text = Path(secret).read_text(encoding="utf-8")
     if source.kind == "key_file":
-        return text.strip()
+        return read_key(text)
     password = source.password.get_secret_value() if source.password else ""
-    return bytes(Account.decrypt(json.loads(text), password))
+    account: LocalAccount = Account.from_key(Account.decrypt(json.loads(text), password))
+    return account
 
 
 _UNREADABLE: Final = {

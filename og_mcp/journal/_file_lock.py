@@ -58,8 +58,9 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Let go."""
-        _unlock(self._descriptor)
+        """Let go; closing did so already."""
+        if self._descriptor >= 0:
+            _unlock(self._descriptor)
 
     def close(self) -> None:
         """Let go, and close the file; a second time does nothing."""

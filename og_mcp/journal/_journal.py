@@ -112,6 +112,7 @@ class SQLJournal:
     @asynccontextmanager
     async def lane(self, account: Account) -> AsyncGenerator[HeldLane]:
         """Wait for the account's lane, and leave it with the block."""
+        self._store.check_open()
         gate = self._gate(account)
         await gate.enter()
         held = HeldLane(self._store, account, self._owner)

@@ -108,6 +108,7 @@ class AdvisoryMutex:
         self._database, self._arguments, self._number = database, arguments, number
         self._session: PostgresConnection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="og-mcp-lane")
+        self._closed = False
 
     async def acquire(self) -> None:
         """Wait in the server's queue, which is first come, first served."""
@@ -121,10 +122,14 @@ class AdvisoryMutex:
 
     async def release(self) -> None:
         """Let go, without waiting for the server: the next turn waits in the same thread."""
-        self._thread.submit(self._give)
+        if not self._closed:
+            self._thread.submit(self._give)
 
     async def aclose(self) -> None:
         """End the session."""
+        if self._closed:
+            return
+        self._closed = True
         with CancelScope(shield=True):
             await asyncio.wrap_future(self._thread.submit(self._discard))
         self._thread.shutdown(wait=False)

@@ -112,8 +112,6 @@ calls = Table(
     # Runs, or counts against the budget without being in the spending rows yet.
     _state("active", "status = 'running' OR hold IN ('reserved', 'signed', 'settled')"),
     _state("charged", "stage = 'charged'"),
-    # Room on each page for the rows that a call's steps leave behind.
-    postgresql_with={"fillfactor": "60"},
 )
 
 Index("calls_by_principal", calls.c.principal, calls.c.created_at, calls.c.id)

@@ -42,8 +42,7 @@ class Store:
             atomic: Whether the statements must hold together.
             order: See `Job.order`.
         """
-        if self._closed:
-            raise JournalError("The journal is closed.", "Open it again.")
+        self.check_open()
         if not durable and self._nearby is not None:
             try:
                 return self._do_here(self._nearby, work, atomic=atomic)
@@ -68,6 +67,11 @@ class Store:
         finally:
             nearby.rollback()
         return result  # type: ignore[no-any-return] # the work's own
+
+    def check_open(self) -> None:
+        """Raise JournalError once the journal is closed."""
+        if self._closed:
+            raise JournalError("The journal is closed.", "Open it again.")
 
     def mutex(self, key: str) -> Mutex:
         """Return the lock of that name; the same one every time."""

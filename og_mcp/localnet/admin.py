@@ -17,6 +17,8 @@ CHAIN is `rpc` or `base_rpc`. What a fault looks like, and which requests it mee
   once unless blocks are held: `{"transaction_hash"}`.
 * `PUT /chains/CHAIN/prices` `{"gas_price": wei, "least_gas_price": wei}`, either or both: what
   `eth_gasPrice` says, and below which a transaction stays pending. Wei are integers here.
+* `PUT /chains/CHAIN/safe` `{"depth": n}`: the tags `safe` and `finalized` mean the block n below
+  the newest; 0 at the start.
 * `PUT /chains/rpc/answers` with fields of `og_mcp.localnet.precompile.Answers`: where results of
   an inference appear.
 * `POST /hub/accounts` `{"email", "password", "username", "disabled"}`: one more hub account.
@@ -176,12 +178,13 @@ class _ChainVerbs:
             Route("/chains/{chain}/mine", self.mine, methods=["POST"]),
             Route("/chains/{chain}/fund", self.fund, methods=["POST"]),
             Route("/chains/{chain}/prices", self.set_prices, methods=["PUT"]),
+            Route("/chains/{chain}/safe", self.set_safe, methods=["PUT"]),
             Route("/chains/{chain}/answers", self.set_answers, methods=["PUT"]),
         ]
 
     async def reset(self) -> None:
         for name, chain in self._chains.items():
-            chain.answers = self._answers[name]
+            chain.answers, chain.safe_depth = self._answers[name], 0
             for price, wei in self._prices[name].items():
                 setattr(chain, price, wei)
             await chain.in_order(chain.release_blocks)
@@ -217,6 +220,11 @@ class _ChainVerbs:
             if name not in _prices(chain):
                 raise HTTPException(400, f"There is no price {name!r}")
             setattr(chain, name, _whole(wei, name))
+        return _DONE
+
+    async def set_safe(self, request: Request) -> Response:
+        depth = _whole((await _json(request)).get("depth"), "depth")
+        self._chain(request).safe_depth = depth
         return _DONE
 
     async def set_answers(self, request: Request) -> Response:

@@ -67,6 +67,9 @@ class Chain:
     held: bool
     """Whether blocks are held back."""
 
+    safe_depth: int
+    """How many blocks below the newest the tags `safe` and `finalized` mean."""
+
     def __init__(  # noqa: PLR0913 - each is a fact of the chain, given by its name
         self,
         *,
@@ -79,6 +82,7 @@ class Chain:
     ) -> None:
         self.chain_id = chain_id
         self.gas_price, self.least_gas_price, self.held = GAS_PRICE, 0, False
+        self.safe_depth = 0
         self._precompile = InferencePrecompile(models)
         standing = genesis.opengradient(accounts[0]) if contracts is None else contracts
         self._ledger = Ledger(

@@ -27,8 +27,10 @@ def selected_block(chain: Chain, given: object, index: int) -> Selected:
     if isinstance(given, Mapping):
         return _by_fields(chain, given, index)
     match given:
-        case None | "latest" | "safe" | "finalized":
+        case None | "latest":
             return chain.records.head
+        case "safe" | "finalized":
+            return chain.records.by_number(max(0, chain.records.head.number - chain.safe_depth))
         case "pending":
             return "pending"
         case "earliest":

@@ -16,8 +16,9 @@ from og_mcp.types import Status
     open_world=True,
 )
 async def status(og: OG) -> Status:
-    """Return the network in use, the wallet's address and balances, and the caps in force.
+    """Return the network in use, the wallet's address and balances, and the budget.
 
+    budget holds the caps in force and what is spent, open and left of them in 24 hours, in wei.
     ready says whether calls can be paid; problems lists what keeps them from it, each with its
     fix. Costs nothing. Use it before a first paid call, or after one was refused.
     """

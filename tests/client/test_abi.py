@@ -18,7 +18,13 @@ from eth_utils.crypto import keccak
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from og_mcp.client._abi import RUN_SELECTOR, decode_inference_event, decode_result, encode_run
+from og_mcp.client._abi import (
+    RUN_SELECTOR,
+    decode_inference_event,
+    decode_result,
+    decode_run,
+    encode_run,
+)
 from og_mcp.client._inputs import parse_inputs
 from og_mcp.client._outputs import to_json
 from og_mcp.errors import InputError, ServiceReplyError
@@ -359,3 +365,35 @@ def test_an_empty_tensor_keeps_its_shape() -> None:
 
     assert output.numbers["x"].shape == (2, 0, 3)
     assert to_json(output) == {"x": [[], []]}
+
+
+def test_call_data_is_read_back_as_eth_abi_wrote_it() -> None:
+    numbers = [("n", [(12, 1), (-(2**127), 0)], [1, 2]), ("m", [(2**127 - 1, 0)], [1])]
+    strings = [("t", ["", "é" * 40]), ("u", ["x"])]
+    arguments = eth_abi.encode(["string", "uint8", INPUT], ["QmModel", 2, (numbers, strings)])
+
+    call = decode_run(RUN_SELECTOR + arguments)
+
+    assert (call.model_cid, call.mode, call.mode_name) == ("QmModel", 2, "TEE")
+    assert [(one.name, one.shape) for one in call.numbers] == [("n", (1, 2)), ("m", (1,))]
+    assert call.numbers[0].words == eth_abi.encode(["int128"] * 4, [12, 1, -(2**127), 0])
+    assert [(one.name, list(one.values)) for one in call.strings] == strings
+
+
+@given(st.binary(max_size=600))
+def test_bytes_that_are_no_call_are_refused_with_a_value_error(data: bytes) -> None:
+    for call_data in (data, RUN_SELECTOR + data):
+        with pytest.raises(ValueError, match=r"arguments|does not call"):
+            decode_run(call_data)
+
+
+def test_a_call_in_another_spelling_than_the_standard_one_is_refused() -> None:
+    inputs = parse_inputs({"x": [1, 2], "t": "text"})
+    data = encode_run("QmModel", 0, inputs)
+    gap = data[:4] + (int.from_bytes(data[4:36], "big") + 32).to_bytes(32, "big") + data[36:]
+    padded = data.replace(b"text\0", b"text\1")
+
+    for other in (data + bytes(32), data + b"\0", gap, padded):
+        with pytest.raises(ValueError, match=r"standard encoding|malformed"):
+            decode_run(other)
+    assert decode_run(data).model_cid == "QmModel"

@@ -349,7 +349,7 @@ async def test_all_configuration_problems_are_told_at_once() -> None:
     }
 
 
-async def test_t27_the_local_networks_process_inherits_no_key(tmp_path: Path) -> None:
+async def test_t27_the_local_networks_process_inherits_no_key() -> None:
     probe = (
         "import anyio, json, os, pathlib, subprocess\n"
         "from og_mcp.client._localnet import running_localnet\n"

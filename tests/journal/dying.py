@@ -18,7 +18,7 @@ from tests.journal.steps import ACCOUNT, CAPS, FEE
 
 STEPS = ("open", "enter", "reserve", "sign", "leave", "settle", "deliver")
 REQUEST = CallRequest(tool="infer", principal="local", network="local", request_hash="aa")
-LEASE_S = 1.0
+LEASE_S = 0.4
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from og_mcp.calls import Journal
-from og_mcp.errors import CallNotFoundError, CallStateError
+from og_mcp.errors import CallNotFoundError, CallStateError, JournalError
 from og_mcp.journal import open_journal
 from og_mcp.settings import Settings
 from og_mcp.types import Stage
@@ -276,5 +276,15 @@ async def test_totals_are_by_account_and_principal(journal: Journal) -> None:
 async def test_what_is_not_open_any_more_says_so(settings: Settings) -> None:
     async with open_journal(settings) as journal:
         await journal.aclose()
-        with pytest.raises(Exception, match="journal is closed"):
+        with pytest.raises(JournalError, match="is closed"):
             await opened(journal)
+        with pytest.raises(JournalError, match="is closed"):
+            async with journal.lane(ACCOUNT):
+                pass
+
+
+async def test_a_lane_can_be_left_after_the_journal_was_closed(settings: Settings) -> None:
+    async with open_journal(settings) as journal, journal.lane(ACCOUNT):
+        await journal.aclose()
+    async with open_journal(settings) as journal, journal.lane(ACCOUNT):
+        pass
