@@ -79,6 +79,9 @@ class OGError(Exception):
     call_id: str = ""
     """The journalled call that failed; empty where there is none."""
 
+    receipt: str = ""
+    """The receipt of a failure that was paid for, JSON."""
+
     def __str__(self) -> str:
         """Join the message and the hint."""
         return f"{super().__str__()} {self.hint}".rstrip()

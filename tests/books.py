@@ -34,7 +34,7 @@ class Purse:
     def __post_init__(self) -> None:
         wallet = self.localnet.new_wallet(self.funds)
         self.address = wallet.address
-        account = {"address": wallet.address, "private_key": wallet.key.to_0x_hex()}
+        account = {"address": wallet.address, "private_key": "0x" + bytes(wallet.key).hex()}
         ready_file = self.folder / "ready.json"
         ready_file.write_text(json.dumps({**self.localnet.ready, "accounts": [account]}))
         self.environ = {
@@ -46,10 +46,8 @@ class Purse:
     def settings(self, **more: str) -> Settings:
         return Settings.from_env({**self.environ, **more})
 
-    def session(
-        self, journal: Journal | None = None, timeouts: Timeouts | None = None, **more: str
-    ) -> Session:
-        return Session(self.settings(**more), timeouts=timeouts, journal=journal)
+    def session(self, timeouts: Timeouts | None = None, /, **more: str) -> Session:
+        return Session(self.settings(**more), timeouts=timeouts)
 
     @property
     def account(self) -> Account:

@@ -26,11 +26,11 @@ class Inspector:
 
     @classmethod
     def found_or_installed(cls) -> Inspector:
-        """Find the packages in OG_NODE_HOME or in a cache; install them there when missing.
+        """Find the packages in TEST_NODE_HOME or in a cache; install them there when missing.
 
         Skips the test in words where npm is absent or cannot install.
         """
-        home = Path(os.environ.get("OG_NODE_HOME") or user_cache_path("og-mcp-tests") / "node")
+        home = Path(os.environ.get("TEST_NODE_HOME") or user_cache_path("og-mcp-tests") / "node")
         if not (home / "node_modules" / ".bin" / "mcp-inspector").exists():
             _install(home)
         return cls(home)

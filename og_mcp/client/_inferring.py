@@ -204,14 +204,19 @@ class Inferring:
         """Carry an opened inference out and record its end."""
         await self._parts.reconciled.get()
         inference, history = await self._parts.inference.get(), await self._parts.history.get()
-        inferred = await inference.run(
-            ticket,
-            asked.model_cid,
-            asked.inputs,
-            asked.mode,
-            max_retries=asked.max_retries,
-            outputs=self._tensors_of(asked.model_cid)[1],
-        )
+        try:
+            inferred = await inference.run(
+                ticket,
+                asked.model_cid,
+                asked.inputs,
+                asked.mode,
+                max_retries=asked.max_retries,
+                outputs=self._tensors_of(asked.model_cid)[1],
+            )
+        except OGError as exc:
+            if exc.stage is Stage.CHARGED:
+                exc.receipt = await history.receipt_of_failure(ticket, request)
+            raise
         with CancelScope(shield=True):
             await history.settle(ticket, request, inferred)
         sender = await self._parts.sender.get()

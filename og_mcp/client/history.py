@@ -11,7 +11,7 @@ import stamina
 
 from og_mcp.calls import Journal
 from og_mcp.client import receipts
-from og_mcp.client.chain import Chain
+from og_mcp.client.chain import Chain, Receipt
 from og_mcp.client.inference import Inference, Inferred
 from og_mcp.client.sender import Sender, Ticket
 from og_mcp.client.wallet import Signed
@@ -68,8 +68,36 @@ class History:
             request: Its canonical request.
             inferred: What it gave.
         """
-        result = self.result_of(ticket.call_id, request, inferred)
-        mined = inferred.receipt
+        result = self._result(ticket.call_id, request, inferred.receipt)
+        result.model_output, result.source = inferred.values, inferred.source
+        result.is_simulation_result = inferred.output.is_simulation_result
+        receipt = self._receipt(ticket, request, result, inferred.receipt)
+        async for attempt in stamina.retry_context(_is_lost_journal, attempts=4, timeout=60.0):
+            with attempt:
+                # What was paid for must not be forgotten because a database restarts.
+                await self._journal.settle(
+                    ticket.call_id,
+                    Stage.CHARGED,
+                    inferred.receipt.fee_wei,
+                    result.model_dump_json(),
+                    receipt,
+                )
+
+    async def receipt_of_failure(self, ticket: Ticket, request: Mapping[str, Any]) -> str:
+        """Make the receipt of a call that was paid for and gave nothing; empty without the chain."""
+        try:
+            mined = await self._sender.find_receipt(ticket)
+        except ServiceError as exc:
+            logger.info("call %s has no receipt: %s", ticket.call_id, exc)
+            return ""
+        if mined is None:
+            return ""
+        result = self._result(ticket.call_id, request, mined)
+        return self._receipt(ticket, request, result, mined)
+
+    def _receipt(
+        self, ticket: Ticket, request: Mapping[str, Any], result: InferenceResult, mined: Receipt
+    ) -> str:
         raw = next(s.raw for s in ticket.signed if s.transaction_hash == mined.transaction_hash)
         receipt = receipts.build(
             call_id=ticket.call_id,
@@ -83,32 +111,17 @@ class History:
             chain_id=self._network.chain_id,
             keep_content=self._keep,
         )
-        async for attempt in stamina.retry_context(_is_lost_journal, attempts=4, timeout=60.0):
-            with attempt:
-                # What was paid for must not be forgotten because a database restarts.
-                await self._journal.settle(
-                    ticket.call_id,
-                    Stage.CHARGED,
-                    mined.fee_wei,
-                    result.model_dump_json(),
-                    receipts.canonical(receipt),
-                )
+        return receipts.canonical(receipt)
 
-    def result_of(
-        self, call_id: str, request: Mapping[str, Any], inferred: Inferred
-    ) -> InferenceResult:
-        """Put together what the tool returns."""
-        mined = inferred.receipt
+    def _result(self, call_id: str, request: Mapping[str, Any], mined: Receipt) -> InferenceResult:
+        """Put together what the chain says of a call; its output comes from elsewhere."""
         return InferenceResult(
             call_id=call_id,
             network=self._network.name,
             status="done",
             transaction_hash=mined.transaction_hash,
-            model_output=inferred.values,
             inference_mode=InferenceMode[request["inference_mode"]].word,
             model_cid=request["model_cid"],
-            is_simulation_result=inferred.output.is_simulation_result,
-            source=inferred.source,
             block_number=mined.block_number,
             gas_used=mined.gas_used,
             fee_wei=mined.fee_wei,
@@ -195,18 +208,23 @@ class History:
         mined = await self._sender.find_receipt(ticket)
         if mined is None:
             return await self._find_loss(call, ticket)
+        # OG_RECEIPTS=hashes keeps no request; the signed call data holds it all the same.
+        request = (
+            json.loads(call.request)
+            if call.request
+            else receipts.request_of_transaction(ticket.signed[0].raw, call.tool)
+        )
         try:
             await self._sender.finish(ticket, mined)
-            request = json.loads(call.request or "{}")
-            mode = InferenceMode[request.get("inference_mode", "VANILLA")]
+            mode = InferenceMode[request["inference_mode"]]
             inferred = await self._inference.read(mined, mode)
         except OGError as exc:
             if isinstance(exc, ServiceError):
                 raise
             fee = getattr(exc, "fee_wei", mined.fee_wei)
-            await self._journal.fail(call.id, Stage.CHARGED, str(exc), fee_wei=fee)
+            receipt = await self.receipt_of_failure(ticket, request)
+            await self._journal.fail(call.id, Stage.CHARGED, str(exc), fee_wei=fee, receipt=receipt)
             return True
-        request = {"model_cid": "", "inference_mode": mode.name, **request}
         await self.settle(ticket, request, inferred)
         return True
 

@@ -42,6 +42,21 @@ class _Running:
     failure: OGError | None = None
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """A bad end as the journal takes it."""
+
+    stage: Stage
+    error: str
+    fee_wei: int = 0
+    receipt: str = ""
+
+
+def _failed(error: OGError) -> _Failure:
+    fee_wei = getattr(error, "fee_wei", 0)
+    return _Failure(error.stage, str(error), fee_wei, error.receipt)
+
+
 class Runner:
     """Carries calls out in the background of a session.
 
@@ -129,47 +144,52 @@ class Runner:
             with running.scope:
                 await work(running.ticket)
             if running.scope.cancelled_caught:
-                await self._fail(call_id, Stage.NOT_SENT, CANCELLED)
+                await self._fail(call_id, _Failure(Stage.NOT_SENT, CANCELLED))
         except OGError as exc:
             running.failure = _in_doubt(exc, running.ticket)
-            fee_wei = getattr(exc, "fee_wei", 0)
-            await self._fail(call_id, running.failure.stage, str(running.failure), fee_wei)
+            await self._fail(call_id, _failed(running.failure))
         except Exception:
             # The top of a background task: a mistake of ours must neither end the other calls nor
             # leave this one running for ever.
             logger.exception("call %s", call_id)
             stage = Stage.SENT_UNKNOWN if running.ticket.committed else Stage.NOT_SENT
-            await self._fail(call_id, stage, INTERNAL)
+            await self._fail(call_id, _Failure(stage, INTERNAL))
         finally:
             self._running.pop(call_id, None)
             running.done.set()
 
-    async def _fail(self, call_id: str, stage: Stage, error: str, fee_wei: int = 0) -> None:
+    async def _fail(self, call_id: str, failure: _Failure) -> None:
         with anyio.CancelScope(shield=True):
             try:
-                await self._record(call_id, stage, error, fee_wei)
+                await self._record(call_id, failure)
             except OGError as exc:
                 logger.warning("call %s: its failure is recorded later: %s", call_id, exc)
-                self._tasks.start_soon(self._fail_later, call_id, stage, error, fee_wei)
+                self._tasks.start_soon(self._fail_later, call_id, failure)
 
-    async def _fail_later(self, call_id: str, stage: Stage, error: str, fee_wei: int) -> None:
+    async def _fail_later(self, call_id: str, failure: _Failure) -> None:
         """Record a failure once the journal is back: else all who repeat the call would wait."""
         pause = 1.0
         while True:
             await anyio.sleep(pause)
             try:
-                await self._record(call_id, stage, error, fee_wei)
+                await self._record(call_id, failure)
             except OGError:
                 pause = min(pause * 2, LONGEST_PAUSE_S)
             else:
                 return
 
-    async def _record(self, call_id: str, stage: Stage, error: str, fee_wei: int) -> None:
+    async def _record(self, call_id: str, failure: _Failure) -> None:
         # A journal that broke off may have recorded a signature that it could not confirm, or not
         # have recorded the one that was made.
-        for possible in dict.fromkeys((stage, Stage.SENT_UNKNOWN, Stage.NOT_SENT)):
+        for possible in dict.fromkeys((failure.stage, Stage.SENT_UNKNOWN, Stage.NOT_SENT)):
             with suppress(CallStateError):
-                await self._journal.fail(call_id, possible, error, fee_wei=fee_wei)
+                await self._journal.fail(
+                    call_id,
+                    possible,
+                    failure.error,
+                    fee_wei=failure.fee_wei,
+                    receipt=failure.receipt,
+                )
                 return
         # It came further meanwhile, e.g. by a reconciliation.
         logger.info("call %s had ended before it failed", call_id)

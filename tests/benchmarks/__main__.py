@@ -1,7 +1,7 @@
 """Run benchmark rows, all or by name: `python -m tests.benchmarks [rows]`, `--list` to see them.
 
 Ends with 1 where a target is missed or results disagree. Peers are installed into environments of
-their own under OG_BENCH_HOME (the platform's cache folder) and used again.
+their own under BENCH_HOME (the platform's cache folder) and used again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(names: tuple[str, ...], *, only_list: bool) -> None:
             click.echo(f"{name:{WIDTHS[0]}} {row.title} ({row.target.text})")
         return
     cache = platformdirs.user_cache_dir("og-mcp")
-    bench = Bench(Path(os.environ.get("OG_BENCH_HOME") or Path(cache) / "benchmarks").absolute())
+    bench = Bench(Path(os.environ.get("BENCH_HOME") or Path(cache) / "benchmarks").absolute())
     click.echo(line("row", "ours", "peer", "ratio", "spread", "target"))
     held = [run(name, rows[name], bench) for name in names or rows]
     sys.exit(not all(held))

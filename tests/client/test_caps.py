@@ -33,8 +33,11 @@ def purse(localnet: LocalNetwork, tmp_path: Path) -> Purse:
     return Purse(localnet, tmp_path, funds=10**24)
 
 
-async def infer(  # noqa: ANN401 - as Session.infer
-    og: Session, purse: Purse, key: str = "", **more: Any
+async def infer(
+    og: Session,
+    purse: Purse,
+    key: str = "",
+    **more: Any,  # noqa: ANN401 - as Session.infer
 ) -> InferenceResult:
     sample = purse.localnet.ready["sample_models"][0]
     return await og.infer(sample["cid"], sample["model_input"], idempotency_key=key, **more)
@@ -65,7 +68,7 @@ async def test_100_calls_at_once_never_pass_the_day_by_one_wei(purse: Purse) -> 
                 await anyio.sleep(0.005)
 
     async with (
-        purse.session(timeouts=PATIENT, OG_MAX_FEE_PER_DAY=coins(cap)) as og,
+        purse.session(PATIENT, OG_MAX_FEE_PER_DAY=coins(cap)) as og,
         anyio.create_task_group() as group,
     ):
         group.start_soon(watch)
@@ -91,7 +94,7 @@ async def test_what_waits_for_a_block_counts_with_all_that_it_may_cost(purse: Pu
             await infer(og, purse, f"call-{number}")
         ended.append(caught.value)
 
-    async with purse.session(timeouts=BRIEF, OG_MAX_FEE_PER_DAY=coins(cap)) as og:
+    async with purse.session(BRIEF, OG_MAX_FEE_PER_DAY=coins(cap)) as og:
         async with anyio.create_task_group() as group:
             for number in range(20):
                 group.start_soon(one, number)
@@ -139,7 +142,7 @@ async def test_t1_a_replacement_is_held_to_the_caps_too(
 ) -> None:
     cap = await most_of_a_call(purse) * 2
     purse.localnet.hold_blocks()
-    async with purse.session(timeouts=BRIEF, **{variable: coins(cap)}) as og:
+    async with purse.session(BRIEF, **{variable: coins(cap)}) as og:
         with pytest.raises(TransactionPendingError) as stuck:
             await infer(og, purse)
         purse.localnet.prices(gas_price=100 * GWEI if step == "speed_up" else 10**6 * GWEI)

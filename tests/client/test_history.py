@@ -41,8 +41,11 @@ async def og(purse: Purse) -> AsyncIterator[Session]:
         yield session
 
 
-async def infer(  # noqa: ANN401 - as Session.infer
-    og: Session, purse: Purse, key: str = "", **more: Any
+async def infer(
+    og: Session,
+    purse: Purse,
+    key: str = "",
+    **more: Any,  # noqa: ANN401 - as Session.infer
 ) -> InferenceResult:
     sample = purse.localnet.ready["sample_models"][0]
     return await og.infer(sample["cid"], sample["model_input"], idempotency_key=key, **more)
@@ -219,7 +222,7 @@ async def test_t11_a_call_that_is_stuck_is_sped_up_by_itself(purse: Purse) -> No
         results.append(await infer(og, purse))
 
     purse.localnet.prices(least_gas_price=2 * GWEI)
-    async with purse.session(timeouts=WATCHFUL) as og, anyio.create_task_group() as group:
+    async with purse.session(WATCHFUL) as og, anyio.create_task_group() as group:
         group.start_soon(call, og)
         await until_sent(purse)
         assert purse.sent() == 0
@@ -232,14 +235,14 @@ async def test_t11_a_call_that_is_stuck_is_sped_up_by_itself(purse: Purse) -> No
 async def test_t11_a_call_that_is_stuck_at_a_fair_price_waits(purse: Purse) -> None:
     purse.localnet.hold_blocks()
     brief = Timeouts(rpc_s=10.0, look_up_s=2.0, receipt_s=2.0, stuck_after_s=0.2)
-    async with purse.session(timeouts=brief) as og:
+    async with purse.session(brief) as og:
         with pytest.raises(TransactionPendingError):
             await infer(og, purse)
     assert len((await the_call(purse)).transaction_hashes) == 1
 
 
 async def test_t11_a_stuck_call_is_sped_up_on_request(purse: Purse) -> None:
-    async with purse.session(timeouts=BRIEF) as og:
+    async with purse.session(BRIEF) as og:
         call_id = await stuck_call(og, purse)
         purse.localnet.prices(gas_price=3 * GWEI)
 
@@ -279,7 +282,7 @@ async def test_t11_who_waits_for_a_call_gets_the_end_that_another_process_gave_i
 async def test_t11_the_earlier_transaction_counts_where_the_replacement_is_lost(
     purse: Purse,
 ) -> None:
-    async with purse.session(timeouts=BRIEF) as og:
+    async with purse.session(BRIEF) as og:
         call_id = await stuck_call(og, purse)
         purse.localnet.fault(SEND, "drop")
         with pytest.raises(ServiceError):
@@ -292,7 +295,7 @@ async def test_t11_the_earlier_transaction_counts_where_the_replacement_is_lost(
 
 
 async def test_t11_a_stuck_call_is_cancelled_for_the_price_of_a_transfer(purse: Purse) -> None:
-    async with purse.session(timeouts=BRIEF) as og:
+    async with purse.session(BRIEF) as og:
         call_id = await stuck_call(og, purse)
         purse.localnet.prices(gas_price=3 * GWEI)
 
@@ -307,7 +310,7 @@ async def test_t11_a_stuck_call_is_cancelled_for_the_price_of_a_transfer(purse: 
 
 
 async def test_t11_calls_behind_a_stuck_one_go_through_once_it_does(purse: Purse) -> None:
-    async with purse.session(timeouts=BRIEF) as og:
+    async with purse.session(BRIEF) as og:
         first = await stuck_call(og, purse)
         purse.localnet.prices(gas_price=3 * GWEI)
         with pytest.raises(TransactionPendingError) as behind:
@@ -347,7 +350,7 @@ async def test_t12_a_chain_that_knows_no_safe_block_confirms_nothing(
 async def test_a_call_that_failed_in_doubt_is_not_paid_again_by_its_repetition(
     purse: Purse,
 ) -> None:
-    async with purse.session(timeouts=BRIEF) as og:
+    async with purse.session(BRIEF) as og:
         purse.localnet.hold_blocks()
         with pytest.raises(TransactionPendingError):
             await infer(og, purse, "key")

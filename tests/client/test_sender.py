@@ -17,6 +17,7 @@ from og_mcp.errors import (
     SimulationRevertedError,
     TransactionPendingError,
     TransactionRefusedError,
+    TransactionRevertedError,
 )
 from og_mcp.settings import Settings
 from og_mcp.types import InferenceResult, Stage
@@ -379,3 +380,19 @@ async def test_a_batch_that_the_node_refuses_is_asked_one_by_one(
     result = await infer(og, localnet)
 
     assert result.model_output == sample(localnet)["model_output"]
+
+
+async def test_a_call_that_reverts_on_chain_tells_its_cost_and_has_a_receipt(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    localnet.fault("eth_estimateGas", "result", result=hex(200_000))
+
+    with pytest.raises(TransactionRevertedError, match="no_such_tensor") as caught:
+        await og.infer(sample(localnet)["cid"], {"no_such_tensor": [1.0]})
+
+    told = await og.get_call(caught.value.call_id)
+    checked = await og.verify_receipt(call_id=caught.value.call_id)
+    assert caught.value.stage is Stage.CHARGED
+    assert (told.status, told.stage) == ("failed", Stage.CONFIRMED)
+    assert told.fee_wei == caught.value.fee_wei > 0
+    assert checked.valid

@@ -325,7 +325,7 @@ async def test_status_tells_an_unreachable_rpc_and_does_not_raise(
 
 async def test_a_keystore_signs_and_a_wrong_password_names_its_variable(tmp_path: Path) -> None:
     keystore = tmp_path / "key.json"
-    encrypted = Account.encrypt(A_KEY, "right", kdf="pbkdf2", iterations=1000)
+    encrypted = Account.encrypt(bytes.fromhex(A_KEY[2:]), "right", kdf="pbkdf2", iterations=1000)
     keystore.write_text(json.dumps(encrypted), encoding="utf-8")
     config = {"OG_KEYSTORE": str(keystore), "OG_RPC_URL": "https://127.0.0.1:1", "OG_CHAIN_ID": "1"}
 

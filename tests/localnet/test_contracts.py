@@ -150,12 +150,12 @@ def test_nobody_but_the_owner_writes_to_the_registry(chain: Chain) -> None:
 
 
 def _solc_folder(tmp_path: Path) -> Path:
-    """Where npm's solc is: `OG_NODE_HOME` names the folder, or it is installed now."""
-    if folder := os.environ.get("OG_NODE_HOME"):
+    """Where npm's solc is: `TEST_NODE_HOME` names the folder, or it is installed now."""
+    if folder := os.environ.get("TEST_NODE_HOME"):
         return Path(folder)
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        pytest.skip("solc needs node and npm, or OG_NODE_HOME where both are already")
+        pytest.skip("solc needs node and npm, or TEST_NODE_HOME where both are already")
     wanted = f"solc@{compiling.SOLC_VERSION}"
     subprocess.run([npm, "install", "--no-audit", wanted], cwd=tmp_path, check=True)  # noqa: S603 - npm itself
     return tmp_path

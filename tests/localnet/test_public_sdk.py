@@ -1,6 +1,6 @@
 """The public SDK works against the local network, unchanged.
 
-It has an environment of its own: `OG_SDK_HOME` names it, or one is made now.
+It has an environment of its own: `TEST_SDK_HOME` names it, or one is made now.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def sdk_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    if home := os.environ.get("OG_SDK_HOME"):
+    if home := os.environ.get("TEST_SDK_HOME"):
         return _python(Path(home))
     folder = tmp_path_factory.mktemp("sdk")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)  # noqa: S603 - our own Python
