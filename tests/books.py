@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from og_mcp.calls import Journal
 from og_mcp.client import Session, Timeouts
 from og_mcp.journal import open_journal
 from og_mcp.settings import Settings

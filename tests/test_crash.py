@@ -12,6 +12,7 @@ from typing import Any, Final
 import anyio
 import pytest
 
+from og_mcp.calls import Journal
 from og_mcp.client import Session
 from og_mcp.errors import CallFailedError
 from og_mcp.journal import open_journal
@@ -170,26 +171,27 @@ async def killed_at(step: Step, purse: Purse, key: str) -> Call:
         await og.list_calls()
     if step.holds_blocks:
         localnet.hold_blocks()
-    with endless(purse, "UPDATE", step.before), journal_worker.running(purse.environ) as worker:
-        method, when = step.fault
-        if method:
-            localnet.fault(method, "hang", when=when)
-        worker.ask(*request(purse), key=key)
-        call = await at_step(step, purse)
-        worker.kill()
+    # Closed after the kill: a closing journal writes, and could wait for the one that hangs.
+    async with open_journal(purse.settings()) as journal:
+        with endless(purse, "UPDATE", step.before), journal_worker.running(purse.environ) as worker:
+            method, when = step.fault
+            if method:
+                localnet.fault(method, "hang", when=when)
+            worker.ask(*request(purse), key=key)
+            call = await at_step(step, purse, journal)
+            worker.kill()
     return call
 
 
-async def at_step(step: Step, purse: Purse) -> Call:
+async def at_step(step: Step, purse: Purse, journal: Journal) -> Call:
     """Wait until the call is where it is to be killed."""
-    async with open_journal(purse.settings()) as journal:
-        with anyio.fail_after(60):
-            while True:
-                for call in await journal.list_calls(None, 10):
-                    is_left = hold_of(purse, call.id) == step.left and step.seen(purse, call)
-                    if is_left and not purse.localnet.pending_faults():
-                        return call
-                await anyio.sleep(0.02)
+    with anyio.fail_after(60):
+        while True:
+            for call in await journal.list_calls(None, 10):
+                is_left = hold_of(purse, call.id) == step.left and step.seen(purse, call)
+                if is_left and not purse.localnet.pending_faults():
+                    return call
+            await anyio.sleep(0.02)
 
 
 async def reconciled(og: Session, killed: Call) -> Call:

@@ -15,6 +15,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "serve": ("og_mcp.cli.serve", "Serve MCP to an assistant; what og-mcp does by itself."),
         "try": ("og_mcp.cli.try_", "Run the main job on a local network: no key, no account."),
+        "doctor": ("og_mcp.cli.doctor", "Check what is configured and what works."),
         "localnet": ("og_mcp.cli.localnet", "Run the local network alone."),
         "verify": ("og_mcp.cli.verify", "Verify a saved receipt, offline or also on the chain."),
         "wallet": ("og_mcp.cli.wallet", "Make an encrypted keystore; show the wallet's address."),
