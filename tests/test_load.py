@@ -22,6 +22,7 @@ from anyio import to_thread
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
+from og_mcp.errors import JournalError
 from tests import postgres
 from tests.books import CHARGED, Purse, check_books
 from tests.localnet_client import LocalNetwork
@@ -217,3 +218,29 @@ async def settle_the_rest(purse: Purse, **more: str) -> None:
         for call in await journal.unfinished():
             await journal.wait(call.id, call.principal, 15.0)
         await og.reconcile()
+
+
+async def test_a_call_that_was_paid_while_the_database_was_gone_is_found_when_it_is_back(
+    purse: Purse, database: postgres.Postgres
+) -> None:
+    sample = purse.localnet.ready["sample_models"][0]
+    purse.localnet.hold_blocks()
+    async with purse.session(OG_JOURNAL_URL=database.url) as og:
+        running = await og.infer(sample["cid"], sample["model_input"], wait_s=0.1)
+        with anyio.fail_after(20):
+            while purse.sent("pending") == 0:  # noqa: ASYNC110 - the chain changes it
+                await anyio.sleep(0.02)
+        await to_thread.run_sync(database.kill)
+        purse.localnet.release_blocks()
+        # Longer than the journal waits for a database that comes back by itself.
+        with pytest.raises(JournalError):
+            await og.get_call(running.call_id)
+        await to_thread.run_sync(database.start)
+
+        with anyio.fail_after(60):
+            while (await og.get_call(running.call_id, 5.0)).status != "done":
+                pass
+        again = await og.infer(sample["cid"], sample["model_input"])
+
+    assert again.call_id != running.call_id
+    assert len(await check_books(purse, OG_JOURNAL_URL=database.url)) == 2
