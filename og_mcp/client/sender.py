@@ -9,16 +9,21 @@ the same bytes once more, which can be mined only once.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Final
 
 import anyio
-import stamina
 
 from og_mcp.calls import Journal, Lane
+from og_mcp.client._answers import (
+    attempts,
+    is_accepted,
+    is_nonce_taken,
+    is_passing,
+    is_refused,
+    is_unsent,
+)
 from og_mcp.client._rpc import RPCError
 from og_mcp.client._timeouts import Timeouts
 from og_mcp.client.chain import Chain, Quote, Receipt
@@ -48,24 +53,7 @@ GAS_SALT: Final = 2**16
 LOOK_UPS: Final = 3
 """Times that the node must say that it does not know a hash before it is believed."""
 
-ACCEPTED_WORDS: Final = ("already known", "already imported")
-NONCE_WORDS: Final = ("nonce too low", "nonce too high", "replacement transaction underpriced")
-FUNDS_WORDS: Final = ("insufficient funds",)
 REFUSED_LATE: Final = "The node did not take its transaction; nothing was paid."
-REFUSED_WORDS: Final = (
-    *FUNDS_WORDS,
-    "intrinsic gas too low",
-    "exceeds block gas limit",
-    "transaction underpriced",
-    "max fee per gas less than",
-    "invalid sender",
-    "invalid chain id",
-    "oversized data",
-    "txpool is full",
-    "fee cap",
-    "max initcode size",
-)
-"""What geth says when it has not taken a transaction (protocol.md section 3.3)."""
 
 
 @dataclass
@@ -134,7 +122,7 @@ class Sender:
         """
         self._guard.check_endpoint()
         sender = await self._wallet.address()
-        async for attempt in _attempts(max_retries, _is_passing):
+        async for attempt in attempts(max_retries, is_passing):
             with attempt:
                 offer = await self._chain.quote(sender, to, data)
         # Unused gas is free, and the salt gives each call a hash of its own: what the node says
@@ -218,7 +206,7 @@ class Sender:
                 try:
                     await self._chain.broadcast(signed.raw, signed.transaction_hash)
                 except RPCError as exc:
-                    if not any(word in exc.message.lower() for word in ACCEPTED_WORDS):
+                    if not is_accepted(exc):
                         raise TransactionRefusedError(
                             exc.message, "The earlier transaction may still be mined."
                         ) from exc
@@ -326,9 +314,9 @@ class Sender:
         try:
             await self._chain.broadcast(raw, newest.transaction_hash)
         except RPCError as exc:
-            if any(word in exc.message.lower() for word in ACCEPTED_WORDS):
+            if is_accepted(exc):
                 return True
-            if any(word in exc.message.lower() for word in REFUSED_WORDS):
+            if is_refused(exc):
                 await lane.give_back(entry.call_id)
                 await self._journal.fail(entry.call_id, Stage.NOT_SENT, REFUSED_LATE)
                 return False
@@ -341,7 +329,7 @@ class Sender:
         # Whoever comes next asks the chain, unless the node turns out to have it.
         self._next = None
         try:
-            async for attempt in _attempts(max_retries, _is_unsent):
+            async for attempt in attempts(max_retries, is_unsent):
                 with attempt:
                     receipt = await self._chain.broadcast(signed.raw, signed.transaction_hash)
         except ServiceUnreachableError:
@@ -355,16 +343,15 @@ class Sender:
 
     async def _after_error(self, signed: Signed, error: RPCError) -> None:
         """Return if the node has the transaction in spite of its error reply."""
-        words = error.message.lower()
-        if any(word in words for word in ACCEPTED_WORDS):
+        if is_accepted(error):
             return
-        refused = any(word in words for word in (*NONCE_WORDS, *REFUSED_WORDS))
+        refused = is_nonce_taken(error) or is_refused(error)
         known = await self._look_up(signed, times=1 if refused else LOOK_UPS)
         if known:
             return
         if known is None or not refused:
             raise self._in_doubt(signed, f"the node answered {quote(error.message)}")
-        if any(word in words for word in NONCE_WORDS):
+        if is_nonce_taken(error):
             raise _NonceTakenError(error.message)
         raise TransactionRefusedError(error.message)
 
@@ -448,23 +435,3 @@ class Sender:
 
 class _NonceTakenError(Exception):
     """The nonce belongs to another transaction; this one can never be mined."""
-
-
-def _is_unsent(exc: Exception) -> bool:
-    return isinstance(exc, ServiceUnreachableError)
-
-
-def _is_passing(exc: Exception) -> bool:
-    """Whether a question, which changes nothing, is worth asking again."""
-    if isinstance(exc, ServiceRejectedError):
-        return exc.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return isinstance(exc, ServiceError)
-
-
-def _attempts(max_retries: int, on: Callable[[Exception], bool]) -> AsyncIterator[stamina.Attempt]:
-    """Repeat what was not sent, or only asks: bounded in number and in time."""
-    return aiter(
-        stamina.retry_context(
-            on=on, attempts=max_retries + 1, timeout=20.0, wait_initial=0.1, wait_max=2.0
-        )
-    )
