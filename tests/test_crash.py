@@ -11,11 +11,13 @@ from typing import Any, Final
 
 import anyio
 import pytest
+from mcp import Client
 
 from og_mcp.calls import Journal
 from og_mcp.client import Session
 from og_mcp.errors import CallFailedError
 from og_mcp.journal import open_journal
+from og_mcp.server import build_server
 from og_mcp.types import Call, Stage
 from tests import journal_worker
 from tests.books import CHARGED, Purse, check_books
@@ -101,7 +103,11 @@ STEPS: Final = {
 
 
 @pytest.mark.parametrize("name", STEPS)
-@pytest.mark.parametrize("key", ["", KEY], ids=["without a key", "with a key"])
+@pytest.mark.parametrize(
+    "key",
+    ["", pytest.param(KEY, marks=pytest.mark.slow)],
+    ids=["without a key", "with a key"],
+)
 async def test_a_call_is_paid_once_when_its_process_is_killed(
     name: str, key: str, purse: Purse
 ) -> None:
@@ -161,6 +167,25 @@ async def test_a_process_that_starts_right_after_a_death_settles_what_it_finds_u
                 await anyio.sleep(0.1)
 
     assert purse.sent() == 2
+    await check_books(purse)
+
+
+async def test_a_server_that_starts_settles_what_it_finds_before_anyone_asks(
+    purse: Purse,
+) -> None:
+    killed = await killed_at(STEPS["after it is sent and mined, before the answer"], purse, KEY)
+
+    async with (
+        Client(build_server(purse.session())) as host,
+        open_journal(purse.settings()) as journal,
+    ):
+        assert len((await host.list_tools()).tools) > 0
+        with anyio.fail_after(30):
+            while (await journal.get(killed.id, None)).status == "running":
+                await journal.wait(killed.id, killed.principal, 1.0)
+                await anyio.sleep(0.1)
+
+    assert purse.sent() == 1
     await check_books(purse)
 
 

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from og_mcp.calls import Journal
 from og_mcp.client._localnet import read_ready_file, running_localnet
 from og_mcp.client._timeouts import Timeouts
-from og_mcp.errors import LocalnetError, NoWalletError, ServiceError, quote
+from og_mcp.errors import LocalnetError, NoWalletError, OGError, ServiceError, quote
 from og_mcp.networks import Network, from_ready_file
 from og_mcp.redaction import hide
 from og_mcp.settings import Settings, WalletSource
@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+JOURNAL_FILE: Final = "journal.db"
+"""Where the journal is in the data folder, unless OG_JOURNAL_URL names another place."""
+
+LOOK_BACK_AFTER_S: Final = 2.0
 
 _IMPORTING: Final = threading.Lock()
 """One import at a time: each restores the recursion limit that it found."""
@@ -94,6 +99,20 @@ class Parts:
         self.reconciled = Part(self._reconcile)
         self.hub = Part(self._open_hub)
         self.files = Part(self._open_files)
+
+    async def look_back(self) -> None:
+        """Begin to settle what an earlier process left, unless it cannot have left anything."""
+        settings = self.settings
+        own_network = settings.local and settings.localnet_ready_file is None
+        kept = settings.journal_url is not None or (settings.data_dir / JOURNAL_FILE).exists()
+        if kept and not own_network and (settings.local or settings.wallet is not None):
+            (await self.tasks.get()).start_soon(_quietly, self._look_back)
+
+    async def _look_back(self) -> None:
+        # The host's first questions are answered before anything heavy is imported.
+        await anyio.sleep(LOOK_BACK_AFTER_S)
+        if await (await self.journal.get()).unfinished():
+            await self.reconciled.get()
 
     def needs_consent(self, tool: str, *, max_opg: int = 0) -> bool:
         """Tell whether a person has to agree to a call first (OG_CONFIRM_ABOVE).
@@ -238,7 +257,7 @@ class Parts:
             await history.reconcile()
         except ServiceError as exc:
             logger.warning("interrupted calls were not looked up: %s", exc)
-        (await self.tasks.get()).start_soon(history.watch)
+        (await self.tasks.get()).start_soon(_quietly, history.watch)
         return True
 
     async def _open_hub(self) -> Hub:
@@ -251,6 +270,17 @@ class Parts:
             self.settings.upload_roots, self.settings.secret_paths
         )
         return files
+
+
+async def _quietly(look: Callable[[], Awaitable[None]]) -> None:
+    """Look up interrupted calls; whatever becomes of that, the calls that run go on."""
+    try:
+        await look()
+    except OGError as exc:
+        logger.warning("interrupted calls were not looked up: %s", exc)
+    except Exception:
+        # The top of a background task: a mistake of ours here must not end the task group.
+        logger.exception("interrupted calls were not looked up")
 
 
 async def _nothing() -> None:

@@ -79,6 +79,14 @@ class Session:
         """Open nothing yet."""
         return self
 
+    async def look_back(self) -> None:
+        """Begin to settle, in the background, what an earlier process left interrupted.
+
+        For a server, which may wait long for its first call; nothing is signed. Where no journal
+        was kept, or the network is one that this process starts itself, there is nothing to find.
+        """
+        await self._parts.look_back()
+
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,

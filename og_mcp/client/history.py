@@ -149,12 +149,9 @@ class History:
         A process that has just died counts as alive for some seconds more, and whoever is started
         in its place comes too early to see it.
         """
-        try:
-            for call in await self._journal.unfinished():
-                await self._journal.wait(call.id, call.principal, WATCH_S)
-            await self.reconcile()
-        except ServiceError as exc:
-            logger.warning("interrupted calls were not looked up: %s", exc)
+        for call in await self._journal.unfinished():
+            await self._journal.wait(call.id, call.principal, WATCH_S)
+        await self.reconcile()
 
     async def look_again(self, call: Call) -> bool:
         """Find the end of a call that nobody runs; tells whether it was found."""

@@ -90,6 +90,7 @@ def _shared(session: Session) -> Lifespan:
         nonlocal users
         if users == 0:
             await session.__aenter__()
+            await session.look_back()
         users += 1
         try:
             yield session
