@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from anyio import CancelScope, get_cancelled_exc_class, to_thread
+from anyio import CancelScope, to_thread
 
+from og_mcp.client._calling import Calling, Terms
 from og_mcp.client._parts import Parts, load
 from og_mcp.errors import (
     ApprovalRequiredError,
-    CallStateError,
     InputError,
     OGError,
     coins,
@@ -23,18 +22,15 @@ from og_mcp.errors import (
 )
 from og_mcp.types import (
     Call,
-    CallRequest,
     Check,
     InferenceMode,
     InferenceResult,
-    Opened,
     Stage,
     TensorSpec,
 )
 
 if TYPE_CHECKING:
     from og_mcp.client._tensors import Inputs
-    from og_mcp.client.runner import Runner, Work
     from og_mcp.client.sender import Ticket
 
 logger = logging.getLogger(__name__)
@@ -45,8 +41,6 @@ MODEL_CID: Final = re.compile(r"[!-~]{1,256}")
 
 APPROVAL_MARGIN: Final = 2
 """What a person agrees to over what it would cost now: gas prices move until they have answered."""
-
-GIVEN_UP: Final = "The call was given up before anything was sent; nothing was paid."
 
 CHECKED: Final = {
     "input": "every tensor can go on the wire, and into the model where its tensors are known",
@@ -67,15 +61,6 @@ class Asked:
     max_retries: int
     given: Mapping[str, Any]
     """The input as the caller gave it."""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Who asks, and on what terms."""
-
-    principal: str
-    idempotency_key: str
-    wait_s: float | None
 
 
 class Inferring:
@@ -159,46 +144,19 @@ class Inferring:
             ),
             "inference_mode": asked.mode.name,
         }
-        runner = await self._parts.runner.get()
-        with CancelScope(shield=True):
-            # A call that is recorded and given up before it runs would be waited for for ever.
-            opened = await self._open(request, terms)
         most_wei: int | None = None
-        if not opened.joined and self._parts.needs_consent("infer"):
-            try:
-                most_wei = await self._consented(opened.call, asked)
-            except get_cancelled_exc_class():
-                await self._give_up(opened.call)
-                raise
+
+        async def consent(call: Call) -> None:
+            nonlocal most_wei
+            if self._parts.needs_consent("infer"):
+                most_wei = await self._consented(call, asked)
 
         async def work(ticket: Ticket) -> None:
             ticket.most_wei = most_wei
             await self._carry_out(ticket, asked, request)
 
-        return _result_of(await self._follow(runner, opened, terms, work), asked)
-
-    async def _open(self, request: Mapping[str, Any], terms: Terms) -> Opened:
-        receipts = await load("receipts")
-        journal = await self._parts.journal.get()
-        return await journal.open_call(
-            CallRequest(
-                tool="infer",
-                principal=terms.principal,
-                network=self._parts.settings.network_name,
-                request_hash=await to_thread.run_sync(receipts.digest, request),
-                request=await to_thread.run_sync(receipts.canonical, request),
-                idempotency_key=terms.idempotency_key,
-            )
-        )
-
-    async def _follow(self, runner: Runner, opened: Opened, terms: Terms, work: Work) -> Call:
-        call = await runner.follow(opened, terms.principal, work, wait_s=terms.wait_s)
-        if call.orphaned:
-            # Its process died; what it signed is looked up, and nothing is signed again.
-            await (await self._parts.history.get()).look_again(call)
-            again = Opened(call, joined=True)
-            call = await runner.follow(again, terms.principal, work, wait_s=terms.wait_s)
-        return call
+        calling = Calling(self._parts)
+        return _result_of(await calling.make(request, terms, work, consent=consent), asked)
 
     async def _carry_out(self, ticket: Ticket, asked: Asked, request: Mapping[str, Any]) -> None:
         """Carry an opened inference out and record its end."""
@@ -247,12 +205,6 @@ class Inferring:
         error = ApprovalRequiredError(call.id, f"up to {coins(cap)} coins ({cap} wei) in fees")
         await journal.request_approval(call.id, call.request_hash, str(error), cap_wei=cap)
         raise error
-
-    async def _give_up(self, call: Call) -> None:
-        """Record that nobody waits for a call any more that has not begun to run."""
-        with CancelScope(shield=True), suppress(CallStateError):
-            # It waits for approval already where the question was recorded in the last moment.
-            await (await self._parts.journal.get()).fail(call.id, Stage.NOT_SENT, GIVEN_UP)
 
     def _tensors_of(self, model_cid: str) -> tuple[list[TensorSpec], list[TensorSpec]]:
         """Return the model's inputs and outputs where a listing has shown them; asks nobody."""

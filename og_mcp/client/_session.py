@@ -13,7 +13,8 @@ from anyio import to_thread
 from pydantic_core import from_json
 
 from og_mcp.calls import Journal
-from og_mcp.client._inferring import Inferring, Terms
+from og_mcp.client._calling import Terms
+from og_mcp.client._inferring import Inferring
 from og_mcp.client._parts import Parts, load
 from og_mcp.client._status import look
 from og_mcp.client._timeouts import Timeouts
