@@ -1,8 +1,8 @@
 """The journal of calls as the client layer knows it: two protocols.
 
 A call that can cost something goes: `open_call`, then in the wallet's lane `reserve` and `signed`,
-then `settle` or `fail`, then `deliver`. Each step is on disk when its method returns. The
-implementation is `og_mcp.journal`; whoever assembles a process hands it to the session.
+then `settle` or `fail`, then `deliver`. Each step but `reserve` is on disk when its method returns.
+The implementation is `og_mcp.journal`; whoever assembles a process hands it to the session.
 
 Every method raises JournalError where the journal cannot be read or written; nothing may be sent
 then. The steps are idempotent, and a stage never goes back, with two exceptions: `open_call` tries
@@ -22,9 +22,12 @@ from og_mcp.types import (
     Call,
     CallRequest,
     CallStatus,
+    Cap,
+    CapRequest,
     FeeCaps,
     Opened,
     OpenNonce,
+    OPGCaps,
     Pruned,
     SignedTransaction,
     Stage,
@@ -59,13 +62,15 @@ class Lane(Protocol):
 
         For a call that is signed already and the same nonce it raises what is set aside to the
         larger fee: a replacement (threats.md T11) passes the caps like any other signature.
-        What is reserved and not signed when the lane is left is released by whoever comes next.
+        Nobody else can sign before the lane is left, so the lane's holder alone keeps it; it goes
+        on record with the signature, and without one it ends with the next reservation, the lane
+        or the process.
 
         Raises:
             FeeCapError: `max_fee_wei` is above `caps.per_call`; nothing was written.
             BudgetExceededError: Spent + open + `max_fee_wei` is above `caps.per_day`; nothing was
                 written.
-            CallStateError: The call has ended, has another nonce open, or another process has it.
+            CallStateError: The call has another nonce open, or the nonce is another call's.
             LaneLostError: The lane's lock was lost.
         """
         ...
@@ -84,7 +89,8 @@ class Lane(Protocol):
         transaction leaves. Forced to disk.
 
         Raises:
-            CallStateError: It was not reserved so.
+            CallStateError: It was not reserved so, the call has ended, or another process has it;
+                the transaction must not be sent.
             LaneLostError: The lane's lock was lost; the transaction must not be sent.
         """
         ...
@@ -135,7 +141,7 @@ class Journal(Protocol):
             receipt: JSON, as interface.md section 4.
 
         Raises:
-            CallStateError: Its nonce was given back, or it was reserved and never signed.
+            CallStateError: Its nonce was given back, or it costs something and never signed.
         """
         ...
 
@@ -144,12 +150,100 @@ class Journal(Protocol):
     ) -> None:
         """End a call badly.
 
-        At `not_sent` a reservation is released; at `sent_unknown` what was signed stays open; at
-        `charged` the fee is settled. A call that came further already is left as it is.
+        At `sent_unknown` what was signed stays open; at `charged` the fee is settled. A call that
+        came further already is left as it is.
 
         Raises:
             CallStateError: It is done; or `stage` is `not_sent` and it is signed: see `give_back`.
         """
+        ...
+
+    async def open_cap(self, call_id: str, cap: CapRequest, caps: OPGCaps) -> Cap:
+        """Record a payment's signed maximum before it is signed, for the call that needs it.
+
+        From here on it counts as open, and the call is at `sent_unknown`. Forced to disk; among
+        all processes of one journal, the account's caps are checked one at a time.
+
+        Raises:
+            OPGCapError: The call's signed maxima together would pass `caps.per_call`; nothing was
+                written.
+            BudgetExceededError: Settled + open + this one is above `caps.per_day`; nothing was
+                written.
+            CallStateError: The call does not run here.
+        """
+        ...
+
+    async def drop_cap(self, cap_id: str) -> None:
+        """Undo a signed maximum whose signature never left this process: it is void.
+
+        Calls that run and have no other go back to `not_sent`.
+
+        Raises:
+            CallStateError: It is settled.
+        """
+        ...
+
+    async def pay_by(self, call_id: str, cap_id: str) -> None:
+        """Record that a call is paid by an open cap, before a byte of it leaves; forced to disk.
+
+        The call is at `sent_unknown` from here on.
+
+        Raises:
+            CallStateError: The call does not run here, or the cap is not open, or it is another
+                principal's (threats.md T21).
+        """
+        ...
+
+    async def unpay(self, call_id: str) -> None:
+        """Undo `pay_by` or `open_cap` for a call of which provably nothing left: `not_sent` again.
+
+        The cap stays as it is.
+
+        Raises:
+            CallStateError: The call has ended.
+        """
+        ...
+
+    async def settle_cap(self, cap_id: str, amount_opg: int, transaction_hash: str) -> None:
+        """Record what the chain says a cap was settled for; its charged calls are `confirmed`."""
+        ...
+
+    async def void_cap(self, cap_id: str) -> None:
+        """Record that a cap can never be taken any more: unspent past its deadline (T7).
+
+        Its calls cost nothing: answered ones are `confirmed`, failed ones at `sent_unknown` go
+        back to `not_sent`.
+        """
+        ...
+
+    async def cap(self, cap_id: str) -> Cap:
+        """Return a cap.
+
+        Raises:
+            CallNotFoundError: There is none of that id.
+        """
+        ...
+
+    async def open_caps(self, account: Account | None = None) -> tuple[Cap, ...]:
+        """Return the caps that are open, the oldest first."""
+        ...
+
+    async def opg_budget(self, account: Account, caps: OPGCaps) -> Budget:
+        """Return what is spent, open and left of the account's cap of 24 hours, OPG base units."""
+        ...
+
+    async def opg_totals(
+        self, principal: str | None = None, account: Account | None = None
+    ) -> tuple[int, int]:
+        """Return what was settled since the journal began, and what is open, OPG base units."""
+        ...
+
+    async def remember(self, name: str, document: str) -> None:
+        """Keep a small document under a name, sealed (T25); the newest counts."""
+        ...
+
+    async def recall(self, name: str) -> str:
+        """Return what was remembered, or nothing where there is none, or its seal is broken."""
         ...
 
     async def confirm(self, call_id: str) -> None:
@@ -234,10 +328,17 @@ class Journal(Protocol):
         """Take over a running call whose process died; true for exactly one process."""
         ...
 
-    async def request_approval(
-        self, call_id: str, request_hash: str, error: str, *, cap_wei: int = 0, cap_opg: int = 0
+    async def request_approval(  # noqa: PLR0913 - what a person is asked about, by name
+        self,
+        call_id: str,
+        request_hash: str,
+        error: str,
+        *,
+        cap_wei: int = 0,
+        cap_opg: int = 0,
+        what: str = "",
     ) -> None:
-        """End a running call at `not_sent` until a person approves what it may cost.
+        """End a running call at `not_sent` until a person approves what it may cost, or does.
 
         Raises:
             CallStateError: It does not run, or has signed.

@@ -3,9 +3,11 @@
 * OGError
     * ConfigurationError
     * NoWalletError (also a RuntimeError)
+    * NoAccountError (also a RuntimeError)
     * InputError
         * TensorError
         * FileRefusedError
+        * UnfitFileError
         * IdempotencyKeyReusedError
     * NotFoundError
         * ModelNotFoundError
@@ -16,6 +18,7 @@
         * UnsafeEndpointError
         * InsufficientFundsError
         * FeeCapError
+        * OPGCapError
         * BudgetExceededError
         * SimulationRevertedError
         * TransactionRefusedError
@@ -26,15 +29,21 @@
         * ApprovalRequiredError
         * ApprovalDeclinedError
         * CallFailedError
+    * VerificationError
     * ServiceError
+        * NoGatewayError
+        * RegistryConflictError
         * ServiceUnreachableError
         * ServiceTimeoutError
         * ServiceRejectedError
         * ServiceReplyError
+        * SignInError
+        * UploadFailedError
         * JournalError
             * LaneLostError
             * CallStateError
             * SealBrokenError
+    * PublishingStoppedError
     * LocalnetError
 
 A message is one sentence with the value that is wrong; `hint` is one sentence with what to do.
@@ -43,10 +52,10 @@ Text from outside is quoted by `quote`, never pasted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from og_mcp.types import Stage
 
@@ -65,6 +74,16 @@ def coins(wei: int) -> str:
     """Write an amount of wei in whole coins, exactly and without an exponent."""
     text = f"{Decimal(wei).scaleb(-18):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def in_coins(wei: int) -> str:
+    """Write an amount of the native coin."""
+    return f"{coins(wei)} coins ({wei} wei)"
+
+
+def in_opg(base_units: int) -> str:
+    """Write an amount of OPG, which has 18 decimals too."""
+    return f"{coins(base_units)} OPG"
 
 
 class OGError(Exception):
@@ -126,6 +145,32 @@ class NoWalletError(OGError, RuntimeError):
         super().__init__(f"{operation} on network {network} needs a wallet and none is configured.")
 
 
+class NoAccountError(OGError, RuntimeError):
+    """The operation needs a Model Hub account and a part of it is not configured."""
+
+    def __init__(self, operation: str, network: str, missing: Sequence[str]) -> None:
+        names = " and ".join(missing)
+        verb = "is" if len(missing) == 1 else "are"
+        super().__init__(
+            f"{operation} on network {network} needs a Model Hub account, and {names} {verb} not set."
+        )
+        self.missing = tuple(missing)
+        self.hint = " ".join(_ACCOUNT_HINTS[name] for name in missing)
+
+
+_ACCOUNT_HINTS: Final = {
+    "OG_EMAIL": (
+        "Set OG_EMAIL to the address of a Model Hub account; "
+        "https://hub.opengradient.ai/signup makes one."
+    ),
+    "OG_PASSWORD": "Set OG_PASSWORD to that account's password.",
+    "FIREBASE_API_KEY": (
+        "Set FIREBASE_API_KEY to the web API key that the Model Hub's sign-in uses; the public SDK "
+        "reads the same variable."
+    ),
+}
+
+
 class InputError(OGError):
     """The caller's argument is wrong, beyond what the schema can say."""
 
@@ -150,6 +195,15 @@ class FileRefusedError(InputError):
 
     def __init__(self, path: str, reason: str, hint: str = "") -> None:
         super().__init__(f"The file {quote(path)} was not read: {reason}.", hint)
+
+
+class UnfitFileError(InputError):
+    """A file may be read, and is none that is published."""
+
+    def __init__(self, path: str, reason: str, hint: str = "") -> None:
+        super().__init__(
+            f"The file {quote(path)} is not published: {reason}.", hint or "Nothing was published."
+        )
 
 
 class IdempotencyKeyReusedError(InputError):
@@ -244,15 +298,35 @@ class FeeCapError(ChainError):
         self.hint = f"Only the operator can raise {variable}; a smaller input costs less."
 
 
+class OPGCapError(ChainError):
+    """The most that a call's payments may take is above a cap; checked before one is signed."""
+
+    def __init__(self, variable: str, asked: int, cap: int) -> None:
+        super().__init__(
+            f"The call's payments could reach {in_opg(asked)}, above the cap of {in_opg(cap)} that "
+            f"{variable} sets; nothing was signed."
+        )
+        self.asked, self.cap = asked, cap
+        self.hint = f"Only the operator can raise {variable}."
+
+
 class BudgetExceededError(ChainError):
     """The call would pass what may be spent in 24 hours; amounts in wei or OPG base units."""
 
-    def __init__(self, variable: str, *, cap: int, spent: int, open_: int, asked: int) -> None:
+    def __init__(  # noqa: PLR0913 - the facts of the refusal
+        self,
+        variable: str,
+        *,
+        cap: int,
+        spent: int,
+        open_: int,
+        asked: int,
+        write: Callable[[int], str] = in_coins,
+    ) -> None:
         super().__init__(
-            f"The call may cost {coins(asked)} coins ({asked} wei); {coins(spent)} ({spent} wei) "
-            f"were spent in the last 24 hours and {coins(open_)} ({open_} wei) are signed and still "
-            f"open, so that the cap of {coins(cap)} ({cap} wei) that {variable} sets would be "
-            "passed; nothing was signed."
+            f"The call may cost {write(asked)}; {write(spent)} were spent in the last 24 hours and "
+            f"{write(open_)} are signed and still open, so that the cap of {write(cap)} that "
+            f"{variable} sets would be passed; nothing was signed."
         )
         self.variable, self.cap, self.spent, self.open, self.asked = (
             variable,
@@ -267,7 +341,7 @@ class BudgetExceededError(ChainError):
 class SimulationRevertedError(ChainError):
     """The contract refuses the call; learned from a simulation, so nothing was sent."""
 
-    hint = "Check the model CID, tensor names and shapes; get_model shows them. Nothing was paid."
+    hint = "Check the model and its input; get_model shows tensor names and shapes. Nothing was paid."
 
     def __init__(self, revert_reason: str) -> None:
         super().__init__(f"The contract refuses this call: {quote(revert_reason)}.")
@@ -329,10 +403,17 @@ class TransactionCancelledError(ChainError):
 
 
 class ApprovalRequiredError(ChainError):
-    """A person has to agree first, and none could be asked (threats.md T22)."""
+    """A person has to agree first, and none could be asked (threats.md T22).
 
-    def __init__(self, call_id: str, cost: str) -> None:
-        super().__init__(f"Call {call_id} may cost {cost} and waits for a person's approval.")
+    Args:
+        call_id: What waits.
+        cost: The most that it may cost, or
+        what: what it does for good, where it costs nothing.
+    """
+
+    def __init__(self, call_id: str, cost: str = "", *, what: str = "") -> None:
+        does = f"would {what}, which cannot be undone," if what else f"may cost {cost}"
+        super().__init__(f"Call {call_id} {does} and waits for a person's approval.")
         self.approval_of = call_id
         self.hint = (
             f"Run `og-mcp calls approve {call_id}` in a terminal, then repeat the same request."
@@ -368,8 +449,71 @@ class OutputMissingError(ChainError):
         self.hint = "Its gas is paid; repeating the call pays again."
 
 
+class VerificationError(OGError):
+    """An answer of a TEE gateway is not what its signature covers; the content is withheld.
+
+    Args:
+        what: What does not match.
+        tee_id: The TEE that was asked.
+        stage: What the caller knows of the payment; an answer that came is charged.
+        evidence: What was received, as the receipt's part `tee` keeps it.
+    """
+
+    stage = Stage.CHARGED
+    hint = (
+        "The content is withheld, and the receipt keeps it as evidence; "
+        "repeating the call pays again."
+    )
+
+    def __init__(
+        self,
+        what: str,
+        tee_id: str,
+        *,
+        stage: Stage = Stage.CHARGED,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(f"The answer of TEE {quote(tee_id)} cannot be verified: {what}.")
+        self.what, self.tee_id, self.stage = what, tee_id, stage
+        self.evidence = dict(evidence or {})
+
+
 class ServiceError(OGError):
     """No answer from a service, or not one we understand."""
+
+
+class NoGatewayError(ServiceError):
+    """No TEE gateway is left that could be asked; nothing was sent.
+
+    Args:
+        why: What is in the way of each, or of all.
+        tried: Ids of the TEEs that were asked in vain.
+    """
+
+    hint = "Nothing was paid; repeat the call later."
+
+    def __init__(self, why: str, tried: Sequence[str] = ()) -> None:
+        asked = f" after {', '.join(tried)}" if tried else ""
+        super().__init__(f"There is no TEE gateway to ask{asked}: {why}.")
+        self.tried = tuple(tried)
+
+
+class RegistryConflictError(ServiceError):
+    """RPCs that must agree on the TEE registry do not (threats.md T15).
+
+    Args:
+        odd: Origins of the RPCs that say something else than the others.
+        agreed: Origins of the others.
+    """
+
+    hint = "Nothing was sent; take an RPC that is wrong out of OG_RPC_URLS or OG_RPC_URL."
+
+    def __init__(self, odd: Sequence[str], agreed: Sequence[str], block_number: int) -> None:
+        super().__init__(
+            f"At block {block_number}, the TEE registry is another one by {', '.join(odd)} than by "
+            f"{', '.join(agreed)}."
+        )
+        self.odd, self.agreed = tuple(odd), tuple(agreed)
 
 
 class ServiceUnreachableError(ServiceError):
@@ -402,6 +546,157 @@ class ServiceReplyError(ServiceError):
 
     def __init__(self, service: str, what: str) -> None:
         super().__init__(f"The {service} gave an answer that cannot be used: {what}.")
+
+
+class SignInError(ServiceError):
+    """The Model Hub's sign-in said no.
+
+    Args:
+        code: Firebase's word for it, e.g. `INVALID_LOGIN_CREDENTIALS`.
+    """
+
+    def __init__(self, code: str) -> None:
+        self.code = code.partition(" : ")[0].strip()
+        what, self.hint = _SIGN_IN.get(self.code, ("", ""))
+        if not what and self.code.startswith("API key not valid"):
+            what, self.hint = _SIGN_IN["INVALID_API_KEY"]
+        super().__init__(what or f"The Model Hub's sign-in was refused: {quote(code)}.")
+
+
+_WRONG_LOGIN: Final = (
+    "The Model Hub does not know this e-mail address with this password.",
+    "Check OG_EMAIL and OG_PASSWORD, and start og-mcp again.",
+)
+_SIGN_IN: Final = {
+    "INVALID_LOGIN_CREDENTIALS": _WRONG_LOGIN,
+    "INVALID_PASSWORD": (
+        "The Model Hub refused the password of this account.",
+        "Check OG_PASSWORD, and start og-mcp again.",
+    ),
+    "EMAIL_NOT_FOUND": (
+        "The Model Hub has no account of this e-mail address.",
+        "Check OG_EMAIL; https://hub.opengradient.ai/signup makes an account.",
+    ),
+    "INVALID_EMAIL": (
+        "OG_EMAIL is no e-mail address.",
+        "Set it to the address of the Model Hub account, and start og-mcp again.",
+    ),
+    "USER_DISABLED": (
+        "This Model Hub account is disabled.",
+        "Ask the operator of the Model Hub, or set OG_EMAIL and OG_PASSWORD to another account.",
+    ),
+    "TOO_MANY_ATTEMPTS_TRY_LATER": (
+        "The Model Hub takes no more sign-ins for this account for now: there were too many tries.",
+        "Check OG_PASSWORD, wait some minutes, then repeat the call.",
+    ),
+    "INVALID_API_KEY": (
+        "The Model Hub's sign-in does not know this FIREBASE_API_KEY.",
+        "Set FIREBASE_API_KEY to the web API key that the Model Hub's sign-in uses.",
+    ),
+}
+
+
+class UploadFailedError(ServiceError):
+    """A file was not taken; `stage` says whether it may be published all the same."""
+
+    def __init__(self, name: str, why: str, *, stage: Stage = Stage.NOT_SENT) -> None:
+        super().__init__(f"The upload of {quote(name)} did not succeed: {why}.")
+        self.stage = stage
+        self.hint = (
+            "Nothing was published; the call can be repeated."
+            if stage is Stage.NOT_SENT
+            else "It may have been published all the same: list_files shows it, and repeating the "
+            "upload does not send twice what is there."
+        )
+
+
+class PaymentError(OGError):
+    """Paying a gateway did not work out."""
+
+
+class PaymentRefusedError(PaymentError):
+    """The gateway asks for a payment that must not be signed (threats.md T3, T5); nothing was."""
+
+    hint = (
+        "Nothing was paid. The network's record is what counts; a gateway that asks for something "
+        "else may be broken or dishonest."
+    )
+
+    def __init__(self, gateway: str, what: str) -> None:
+        super().__init__(f"The gateway {gateway} asks for a payment that is not signed: {what}.")
+
+
+class PaymentRejectedError(PaymentError):
+    """The gateway did not take the payment that it had asked for; its signature stays open."""
+
+    stage = Stage.SENT_UNKNOWN
+
+    def __init__(self, gateway: str, cap_id: str, amount: int, why: str) -> None:
+        said = f": {quote(why)}" if why else ""
+        super().__init__(f"The gateway {gateway} did not take payment {cap_id}{said}.")
+        self.cap_id, self.amount = cap_id, amount
+        self.hint = (
+            f"Up to {coins(amount)} OPG stay set aside until the chain shows that it can no longer "
+            "be taken; status shows the allowance and the balance."
+        )
+
+
+class AllowanceError(PaymentError):
+    """Permit2 may not take what the payment could cost; nothing was signed."""
+
+    def __init__(self, address: str, needed: int, allowance: int) -> None:
+        super().__init__(
+            f"Permit2 may take {coins(allowance)} OPG from wallet {address}, and the payment may "
+            f"take {coins(needed)}; nothing was signed."
+        )
+        self.needed, self.allowance = needed, allowance
+        self.hint = "Call approve_opg with amount_opg set to what may be spent from now on."
+
+
+class InsufficientOPGError(PaymentError):
+    """The wallet holds less OPG than the payment could cost; nothing was signed."""
+
+    def __init__(self, address: str, needed: int, balance: int) -> None:
+        super().__init__(
+            f"Wallet {address} holds {coins(balance)} OPG and the payment may take "
+            f"{coins(needed)}; nothing was signed."
+        )
+        self.needed, self.balance = needed, balance
+        self.hint = "Send it OPG on the payment chain; status shows the address and the chain."
+
+
+class GatewayError(OGError):
+    """A TEE gateway gave no answer that can be used."""
+
+
+class GatewayRejectedError(GatewayError):
+    """The gateway answered with an HTTP error."""
+
+    def __init__(self, gateway: str, status: int, detail: str, *, stage: Stage) -> None:
+        said = f": {quote(detail)}" if detail else ""
+        super().__init__(f"The gateway {gateway} answered {status}{said}.")
+        self.status, self.stage = status, stage
+        self.hint = (
+            "Nothing was paid; the call can be repeated."
+            if stage is Stage.NOT_SENT
+            else "By the network's rules it charges nothing for that; the signed cap shows what it "
+            "did charge once it settles."
+        )
+
+
+class AnswerLostError(GatewayError):
+    """The request was sent and its answer did not come, or not whole; it is not sent again."""
+
+    stage = Stage.SENT_UNKNOWN
+    hint = (
+        "It may have been charged, at most up to the signed cap; get_call shows what the cap "
+        "settled for. Repeating the request asks, and may pay, again."
+    )
+
+    def __init__(self, gateway: str, why: str, cap_id: str = "") -> None:
+        paid = f" It was sent under payment {cap_id}." if cap_id else ""
+        super().__init__(f"The answer of the gateway {gateway} was lost: {why.rstrip('.')}.{paid}")
+        self.cap_id = cap_id
 
 
 class JournalError(ServiceError):
@@ -442,6 +737,15 @@ class SealBrokenError(JournalError):
             "Check who can write to the journal's database, and that journal.key in OG_DATA_DIR "
             "is the one that sealed it.",
         )
+
+
+class PublishingStoppedError(OGError):
+    """Some steps of a publication are done, and a later one failed."""
+
+    def __init__(self, done: str, cause: OGError) -> None:
+        super().__init__(f"{done}; the next step failed: {cause.args[0]}")
+        self.cause, self.stage = cause, cause.stage
+        self.hint = f"{cause.hint} The same call again continues from there.".lstrip()
 
 
 class LocalnetError(OGError):

@@ -91,6 +91,9 @@ class Network:
     model_page_url: str = ""
     """With `{author}` and `{model}` in it; empty where there are no pages."""
 
+    hub_file_url: str = ""
+    """With `{cid}` in it; empty where the hub is not known to serve files by content id."""
+
     pay_to: frozenset[str] = frozenset()
     """Recipients of payments that are known beside the registry's payment addresses."""
 
@@ -188,6 +191,7 @@ def from_ready_file(ready: Mapping[str, Any]) -> Network:
         opg_token=ready["opg_token"],
         hub_url=ready["hub_url"],
         hub_read_url=ready["hub_read_url"],
+        hub_file_url=f"{ready['hub_read_url']}/api/v0/files/{{cid}}",
         auth_url=ready["auth_url"],
         token_url=ready["token_url"],
         sample_models=tuple(ready["sample_models"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -34,6 +34,12 @@ class InferenceMode(IntEnum):
 
 InferenceModeName = Literal["VANILLA", "ZKML", "TEE"]
 MODE_NAMES: Final[tuple[InferenceModeName, ...]] = ("VANILLA", "ZKML", "TEE")
+LLMModeName = Literal["AUTO", "VANILLA", "TEE"]
+"""AUTO is TEE where the network has gateways, else VANILLA."""
+
+SettlementModeName = Literal["private", "batch", "individual"]
+"""What a gateway settles beside the payment; private: nothing else."""
+
 CallStatus = Literal["done", "running", "failed"]
 
 LOCAL_PRINCIPAL: Final = "local"
@@ -60,6 +66,21 @@ class TensorSpec(Shape):
     name: str
     dtype: str = Field(description="ONNX element type, e.g. float, int64, string.")
     shape: list[int] = Field(description="Dimensions; -1 where any size is allowed.")
+    any_rank: bool = Field(
+        default=False,
+        exclude_if=lambda value: not value,
+        description="The graph leaves the number of dimensions open; shape is empty.",
+    )
+
+
+class ModelGraph(Shape):
+    """What a model takes and gives, as its file says."""
+
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    fields: dict[str, list[str]] = Field(
+        default={}, description="Input -> what each place of its last axis holds, where named."
+    )
 
 
 class ModelFile(Shape):
@@ -100,6 +121,85 @@ class Model(Shape):
     versions: list[ModelVersion]
     example_input: dict[str, Any] = Field(
         default={}, description="A model_input of the right names and shapes, where known."
+    )
+
+
+ModelKind = Literal["onnx", "llm", "image"]
+
+
+class FoundModel(Shape):
+    """One model that a search found."""
+
+    name: str = Field(description="get_model takes it for kind onnx, chat for llm.")
+    author: str
+    kind: ModelKind
+    description: str = Field(default="", description="Its beginning.")
+    url: str = ""
+
+
+class FoundModels(Shape):
+    """One page of what a search found."""
+
+    network: str
+    models: list[FoundModel]
+    next_page: int = Field(description="0 where this is the last page.")
+    complete: bool = Field(
+        default=True, description="False where the hub lists more models than were looked through."
+    )
+
+
+class CreatedVersion(Shape):
+    """A version that was added to a repository."""
+
+    call_id: str
+    network: str
+    status: CallStatus = Field(description="running: get_call waits on.")
+    model_name: str
+    version: str = Field(
+        default="", description="Empty where the hub does not tell; get_model lists versions."
+    )
+
+
+class UploadResult(Shape):
+    """A file that is published under a version."""
+
+    call_id: str
+    network: str
+    status: CallStatus = Field(description="running: get_call waits on.")
+    model_cid: str = Field(default="", description="Content id; infer takes that of an ONNX file.")
+    size: int = Field(default=0, description="Bytes.")
+    sha256: str = ""
+    model_name: str
+    version: str
+    file_name: str = ""
+    format: str = Field(
+        default="", description="E.g. onnx; a pickle runs code in whoever loads it."
+    )
+    checked_by: str = Field(
+        default="",
+        description="What checked an ONNX file: onnx (the package) or structure; else empty.",
+    )
+    already_there: bool = Field(
+        default=False, description="True where this very file was listed before; none was sent."
+    )
+    inputs: list[TensorSpec] = Field(default=[], description="Empty where not known.")
+    outputs: list[TensorSpec] = Field(default=[], description="Empty where not known.")
+
+
+class CreatedModel(Shape):
+    """A repository with its first version, and the file where one was given."""
+
+    call_id: str
+    network: str
+    status: CallStatus = Field(description="running: get_call waits on.")
+    model_name: str
+    version: str = ""
+    url: str = ""
+    already_there: bool = Field(
+        default=False, description="True where you had a repository of that name before."
+    )
+    upload: dict[str, Any] = Field(
+        default={}, description="As upload returns it; empty without model_path."
     )
 
 
@@ -152,6 +252,152 @@ class InferenceResult(Shape):
     checks: list[Check] = Field(default=[], description="What a dry run checked.")
 
 
+class Payment(Shape):
+    """What a gateway call may cost and did cost; empty where nothing was paid this way."""
+
+    scheme: str = Field(default="", description="x402 scheme, upto: settled up to max_opg.")
+    network: str = Field(default="", description="CAIP-2 id of the payment chain, eip155:N.")
+    asset: str = Field(default="", description="Address of the OPG token.")
+    max_opg: str = Field(default="", description="The signed cap, OPG.")
+    cap_id: str = Field(
+        default="", description="The signed cap that covers the call; others may share it."
+    )
+    amount_opg: str = Field(
+        default="", description="What that cap settled for, OPG; empty until the chain says it."
+    )
+    transaction_hash: str = Field(default="", description="Of the settlement, once there is one.")
+
+
+class Voucher(Shape):
+    """Who said that a TEE is registered, and as of which block."""
+
+    rpc: str = ""
+    chain_id: int = 0
+    block_number: int = 0
+    block_hash: str = ""
+
+
+ProofStatus = Literal["", "verified", "unsigned", "local", "chain"]
+
+
+class Proof(Shape):
+    """What vouches for an answer (field `verification` of a result)."""
+
+    status: ProofStatus = Field(
+        default="",
+        description=(
+            "verified: signature, hashes and registry hold; unsigned: the gateway signed nothing; "
+            "local: signed by the local network, which proves nothing; chain: read from the "
+            "chain's own receipt."
+        ),
+    )
+    tee_id: str = ""
+    tee_endpoint: str = ""
+    pcr_hash: str = ""
+    timestamp: int = Field(default=0, description="Unix seconds, by the TEE's clock.")
+    covers: list[str] = Field(default=[], description="What the signature covers.")
+    not_covered: list[str] = Field(default=[], description="What it does not.")
+    registry: Voucher = Voucher()
+
+
+class Usage(Shape):
+    """Tokens, as the gateway counts them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class CalledFunction(Shape):
+    """The function of a tool call."""
+
+    name: str
+    arguments: str = Field(description="JSON text.")
+
+
+class ToolCall(Shape):
+    """A tool that the model wants called; goes back in an assistant message as it is."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class _Answer(Shape):
+    """What results of language and image calls share; what a call has not reached is empty."""
+
+    call_id: str
+    network: str
+    status: Literal["done", "running", "failed", "dry_run"] = Field(
+        description="running: get_call waits on; dry_run: nothing was sent."
+    )
+    model: str
+    transaction_hash: str = Field(default="", description="Of an on-chain call.")
+    payment: Payment = Payment()
+    verification: Proof = Proof()
+    fee_wei: Wei = Field(default=0, description="Gas of an on-chain call, or with dry_run at most.")
+    max_opg: str = Field(default="0", description="The most OPG it may cost.")
+    explorer_url: str = ""
+    checks: list[Check] = Field(default=[], description="What a dry run checked.")
+
+
+class ChatResult(_Answer):
+    """What a chat gave."""
+
+    content: str = ""
+    tool_calls: list[ToolCall] = Field(default=[])
+    finish_reason: str = Field(default="", description="Not covered by the TEE's signature.")
+    usage: Usage = Usage()
+
+
+class CompletionResult(_Answer):
+    """What a completion gave."""
+
+    text: str = ""
+    usage: Usage = Usage()
+
+
+class StoredImage(Shape):
+    """An image that is kept as a file."""
+
+    uri: str = Field(default="", description="og://images/{sha256}.")
+    path: str = Field(default="", description="File on the machine that runs og-mcp.")
+    mime_type: str = ""
+    width: int = Field(default=0, description="Pixels.")
+    height: int = Field(default=0, description="Pixels.")
+    size: int = Field(default=0, description="Bytes.")
+    sha256: str = Field(default="", description="Hex.")
+
+
+class Image(StoredImage):
+    """One image of a result."""
+
+    original: StoredImage = Field(
+        default=StoredImage(),
+        description="What the gateway sent, where another size was asked; else empty.",
+    )
+
+
+class ImageResult(_Answer):
+    """The images that were made."""
+
+    images: list[Image] = Field(default=[])
+
+
+class AllowanceResult(Shape):
+    """What changing the Permit2 allowance gave."""
+
+    call_id: str
+    network: str
+    status: Literal["done", "running", "failed", "dry_run"]
+    transaction_hash: str = ""
+    allowance_opg: str = Field(description="OPG that Permit2 may take from the wallet.")
+    fee_wei: Wei = Field(default=0, description="Gas on the payment chain, or at most.")
+    max_opg: str = Field(default="0", description="An approval moves no OPG by itself.")
+    explorer_url: str = ""
+    checks: list[Check] = Field(default=[])
+
+
 class CallInfo(Shape):
     """How far a call has come, and what it gave; a failed call is told here."""
 
@@ -165,6 +411,7 @@ class CallInfo(Shape):
         description="Of the newest transaction; empty before one is signed."
     )
     fee_wei: Wei
+    payment: Payment = Payment()
     result: dict[str, Any] = Field(default={}, description="As the tool itself returns it.")
     error: str = Field(default="", description="Why it failed and what to do.")
 
@@ -193,9 +440,12 @@ class Status(Shape):
     network: str
     chain_id: int
     address: str = Field(description="Empty without a wallet.")
+    payer: str = Field(default="", description="The wallet that pays OPG, where it is another.")
     balances: dict[str, str] = Field(description="Coin -> amount in whole coins.")
-    allowance_opg: str = ""
-    budget: dict[str, str] = Field(default={}, description="Caps in force.")
+    allowance_opg: str = Field(default="", description="OPG that Permit2 may take.")
+    budget: dict[str, str] = Field(
+        default={}, description="Caps in force, and what of them is spent, open and left."
+    )
     ready: bool
     problems: list[Trouble]
 
@@ -214,6 +464,52 @@ class NetworkInfo(Shape):
     authenticated: bool = Field(description="False where answers come over plain HTTP.")
     local: bool
     sample_models: list[dict[str, Any]] = Field(default=[])
+
+
+class Progress(Protocol):
+    """What a long call counts while it runs, for whoever watches; never content (threats.md T16)."""
+
+    count: int
+    total: int | None
+    """`None` while there is nothing to count."""
+
+
+TOOL_NAMES: Final = frozenset(
+    {
+        *("infer", "chat", "completion", "generate_image", "create_model", "create_version"),
+        *("upload", "list_files", "search_models", "get_model", "status", "approve_opg"),
+        *("get_call", "list_calls", "verify_receipt"),
+    }
+)
+"""The fifteen tools (interface.md section 3); a published model has another name."""
+
+
+@dataclass(frozen=True)
+class InputDoc:
+    """What the operator says about one input of a published model."""
+
+    name: str
+    """The tensor's name in the graph."""
+
+    description: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+    """Name and description of each place of the last axis."""
+
+    dtype: str = ""
+    shape: tuple[int, ...] | None = None
+    """With `dtype` what the graph takes, for networks where its file cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedModel:
+    """A model that is a tool of its own (OG_MODELS)."""
+
+    cid: str
+    name: str
+    title: str = ""
+    description: str = ""
+    mode: InferenceModeName = "VANILLA"
+    inputs: tuple[InputDoc, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +538,59 @@ class FeeCaps:
 
     chain_spent: int = 0
     """What the chain itself shows as spent in that time; counts where the journal has less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OPGCaps:
+    """What may be spent in OPG, base units."""
+
+    per_call: int
+    per_day: int
+    """For the last 24 hours, of one account on the payment chain."""
+
+    chain_spent: int = 0
+    """What the chain itself shows as spent in that time; counts where the journal has less."""
+
+
+CapStatus = Literal["open", "settled", "void"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapRequest:
+    """A signed maximum that is about to be signed: an x402 `upto` payment."""
+
+    account: Account
+    """Who pays: the network's key, the payment chain's id, the wallet."""
+
+    principal: str
+    resource: str
+    """What it pays for: the gateway's origin and path."""
+
+    asset: str
+    pay_to: str
+    max_opg: int
+    """Base units."""
+
+    nonce: str
+    """Permit2 nonce, decimal text of a uint256; unique for the payer."""
+
+    deadline: int
+    """Unix seconds after which nobody can take it any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cap(CapRequest):
+    """A signed maximum and what became of it. Many calls may share one (a gateway session)."""
+
+    id: str
+    status: CapStatus
+    """`open` from before its signature is made until the chain tells its end."""
+
+    amount_opg: int = 0
+    """What it settled for, base units."""
+
+    transaction_hash: str = ""
+    created_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,7 +633,7 @@ class Call:
 
     error: str
     account: Account | None
-    """Who pays; `None` before a nonce is reserved."""
+    """Who pays; `None` before something is signed."""
 
     nonce: int | None
     transaction_hashes: tuple[str, ...]
@@ -302,6 +651,9 @@ class Call:
     delivered_at: datetime | None
     owner: str
     """Id of the process that runs it."""
+
+    cap: Cap | None = None
+    """The signed maximum that pays for it, where a gateway is paid; the newest of several."""
 
     request: str = ""
     """JSON. Like `result` and `receipt`: empty in lists and where it is not kept."""
@@ -350,7 +702,7 @@ class Budget:
     cap: int
     spent: int
     open: int
-    """Reserved or signed, and not settled."""
+    """Signed, and not settled."""
 
     left: int
 
@@ -366,7 +718,7 @@ class Totals:
     address: str
     fees_wei: int
     open_wei: int
-    """Reserved or signed, and not settled."""
+    """Signed, and not settled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -386,6 +738,9 @@ class Approval:
 
     taken: bool
     """Whether the approval was used; it is good for one try."""
+
+    what: str = ""
+    """What it does for good, where that and not money is what a person is asked about."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from typing import Any, Final
 import httpx
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from eth_utils.crypto import keccak
+
+from og_mcp.networks import PERMIT2
 
 START_S: Final = 60.0
 
@@ -60,6 +63,39 @@ class LocalNetwork:
         self._ask(
             "POST", f"/services/{service}/faults", {"method": method, "action": action, **fields}
         )
+
+    def spoil(
+        self,
+        how: str,
+        path: str = "/v1/chat/completions",
+        *,
+        service: str = "gateway",
+        **fields: object,
+    ) -> None:
+        """Let one answer of the gateway go wrong; the ways: `og_mcp.localnet.gateway.spoiling`."""
+        self.fault(f"{service} POST {path}", "spoil", service=service, how=how, **fields)
+
+    def clear_faults(self, service: str = "rpc") -> None:
+        """Forget the faults of a service that were not shown yet."""
+        self._ask("DELETE", f"/services/{service}/faults")
+
+    def tees(self) -> list[dict[str, Any]]:
+        """List the gateways and what the registry says of them."""
+        found: list[dict[str, Any]] = self._ask("GET", "/tees")
+        return found
+
+    def add_tee(self) -> dict[str, Any]:
+        """Start one more gateway with keys of its own and register it."""
+        added: dict[str, Any] = self._ask("POST", "/tees")
+        return added
+
+    def change_tee(self, service: str = "gateway", **fields: object) -> None:
+        """Change the registry's entry: `enabled`, `heartbeat`, `endpoint`, `payment_address`, ..."""
+        self._ask("PUT", f"/tees/{service}", fields)
+
+    def rotate_certificate(self, service: str = "gateway", *, register: bool = False) -> None:
+        """Let a gateway serve with another certificate."""
+        self._ask("POST", f"/tees/{service}/rotate", {"register": register})
 
     def pending_faults(self, service: str = "rpc") -> list[dict[str, Any]]:
         """List the faults that were not shown yet."""
@@ -129,6 +165,63 @@ class LocalNetwork:
         self.fund(wallet.address, wei)
         return wallet
 
+    def terms(self, *, after_challenges: int = 0, **accepts: object) -> None:
+        """Let the gateway ask for something else: `terms(amount="1", payTo="0x...")`."""
+        body = {"accepts": accepts, "after_challenges": after_challenges}
+        self._ask("PUT", "/payments/terms", body)
+
+    def payment_mode(self, **mode: object) -> None:
+        """Choose `sessions` (true or false) and `session_idle_s`."""
+        self._ask("PUT", "/payments/mode", mode)
+
+    def refuse_payments(self, times: int = 1) -> None:
+        """Answer so many valid payments by 402 all the same."""
+        self._ask("POST", "/payments/refuse", {"times": times})
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Describe the gateway's sessions, oldest first."""
+        sessions: list[dict[str, Any]] = self._ask("GET", "/payments/sessions")
+        return sessions
+
+    def end_sessions(self) -> None:
+        """Let no session take more requests."""
+        self._ask("POST", "/payments/end")
+
+    def settle(self) -> list[dict[str, Any]]:
+        """End and settle every session now; describes all settlements, oldest first."""
+        settlements: list[dict[str, Any]] = self._ask("POST", "/payments/settle")
+        return settlements
+
+    def settlements(self) -> list[dict[str, Any]]:
+        """Describe all settlements, oldest first."""
+        settlements: list[dict[str, Any]] = self._ask("GET", "/payments/settlements")
+        return settlements
+
+    def payment_counters(self) -> dict[str, int]:
+        """Tell how many challenges, verifications, sessions, charges and settlements there were."""
+        counters: dict[str, int] = self._ask("GET", "/payments/counters")
+        return counters
+
+    def fund_opg(self, address: str, amount: int) -> None:
+        """Give an address base units of OPG; it may pay from then on."""
+        self._ask("POST", "/payments/fund", {"address": address, "opg": amount})
+
+    def opg(self, address: str) -> int:
+        """Read a balance of OPG in base units."""
+        return self._opg("balanceOf(address)", address)
+
+    def allowance(self, owner: str) -> int:
+        """Read what Permit2 may still move, in base units of OPG."""
+        return self._opg("allowance(address,address)", owner, PERMIT2)
+
+    def _opg(self, function: str, *addresses: str) -> int:
+        words = "".join(address.removeprefix("0x").rjust(64, "0") for address in addresses)
+        call = {
+            "to": self.ready["opg_token"],
+            "data": f"0x{keccak(text=function)[:4].hex()}{words}",
+        }
+        return int(self.rpc("eth_call", call, "latest", url=self.ready["base_rpc_url"]), 16)
+
     def expire_tokens(self) -> None:
         """End every id token of the hub."""
         self._ask("POST", "/hub/expire_tokens")
@@ -147,6 +240,20 @@ class LocalNetwork:
         )
         token: str = answer.raise_for_status().json()["idToken"]
         return token
+
+    def publish(self, name: str, content: bytes, file_name: str = "model.onnx") -> str:
+        """Put a file on the hub as a new model's first version; returns its content id."""
+        token = self.sign_in()
+        with http_client(self.ready["hub_url"], token=token) as hub:
+            hub.post("/api/v0/models/", json={"name": name, "description": ""}).raise_for_status()
+            made = hub.post(f"/api/v0/models/{name}/versions", json={"notes": ""})
+            version = made.raise_for_status().json()["versionString"]
+            sent = hub.post(
+                f"/api/v0/models/{name}/versions/{version}/files",
+                files={"file": (file_name, content)},
+            )
+        cid: str = sent.raise_for_status().json()["ipfsCid"]
+        return cid
 
     def rpc(self, method: str, *params: object, url: str = "") -> Any:  # noqa: ANN401 - JSON
         """Make one JSON-RPC call and return its result."""

@@ -365,7 +365,7 @@ async def test_the_form_is_one_yes_or_no(
         {
             "properties": {
                 "agree": {
-                    "description": "Yes: send this call and pay for it.",
+                    "description": "Yes: carry this call out.",
                     "title": "Agree",
                     "type": "boolean",
                 }

@@ -75,11 +75,8 @@ STEPS: Final = {
     "after it is opened, while the node is asked": Step(
         "none", Stage.NOT_SENT, fault=(ESTIMATE, "before")
     ),
-    "after it is opened, before the fee is set aside": Step(
-        "none", Stage.NOT_SENT, before="NEW.hold = 'reserved'"
-    ),
     "after the fee is set aside, before the signature is recorded": Step(
-        "reserved", Stage.NOT_SENT, before="NEW.hold = 'signed' AND OLD.hold = 'reserved'"
+        "none", Stage.NOT_SENT, before="NEW.hold = 'signed'"
     ),
     "after the signature is recorded, before it is sent": Step(
         "signed", Stage.SENT_UNKNOWN, fault=(SEND, "before")

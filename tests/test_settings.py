@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from og_mcp.errors import ConfigurationError, Problem
 from og_mcp.networks import ALPHA_2025, OPENGRADIENT
 from og_mcp.settings import TOOLSETS, VARIABLES, Settings
+from og_mcp.types import InputDoc, PublishedModel
 
 KEY = "0x" + "11" * 32
 TOKEN = "t0ken-" * 4
@@ -122,7 +123,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
             "OG_RPC_URLS": "https://a.example.com https://b.example.com",
             "OG_ALLOW_INSECURE": "YES",
             "OG_IMAGES": "omit",
-            "OG_MODELS": "one, two",
+            "OG_MODELS": "Qm1:one, Qm2:two",
             "OG_LOCAL_LLM_URL": "http://127.0.0.1:11434/v1",
             "OG_TOOLSETS": "models,wallet",
             "OG_READ_ONLY": "true",
@@ -168,7 +169,10 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
     assert settings.rpc_urls == ("https://a.example.com", "https://b.example.com")
     assert settings.allow_insecure
     assert settings.images == "omit"
-    assert settings.models == ("one", "two")
+    assert settings.models == (
+        PublishedModel(cid="Qm1", name="one"),
+        PublishedModel(cid="Qm2", name="two"),
+    )
     assert settings.local_llm_url == "http://127.0.0.1:11434/v1"
     assert settings.toolsets == ("models", "wallet")
     assert settings.read_only
@@ -228,7 +232,7 @@ BAD_VALUES = {
     "OG_RPC_URLS": ["https://a.example.com,b"],
     "OG_ALLOW_INSECURE": ["maybe", "2"],
     "OG_IMAGES": ["all"],
-    "OG_MODELS": ["one\x07"],
+    "OG_MODELS": ["one", "Qm1:one\x07", "Qm1:infer", "Qm1:a,Qm2:a", ":a", "x.toml", "/none.toml"],
     "OG_LOCAL_LLM_URL": ["localhost:11434"],
     "OG_TOOLSETS": ["models,chat"],
     "OG_READ_ONLY": ["on"],
@@ -606,3 +610,80 @@ def test_reading_settings_imports_nothing_heavy() -> None:
     )
 
     assert done.stdout.strip() == "[]"
+
+
+MODELS_FILE = """
+[[models]]
+cid = "Qm1"
+name = "volatility"
+title = "Volatility"
+description = "How much ten candles move."
+inference_mode = "TEE"
+
+[models.inputs.candles]
+description = "Ten candles."
+fields = { open = "First price.", close = "" }
+dtype = "float"
+shape = [1, -1, 2]
+
+[models.inputs.plain]
+fields = ["a", "b"]
+
+[[models]]
+cid = "Qm2"
+name = "second"
+"""
+
+
+def test_published_models_can_be_described_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(MODELS_FILE, encoding="utf-8")
+
+    settings = Settings.from_env({**LOCAL, "OG_MODELS": str(file)})
+
+    assert settings.models == (
+        PublishedModel(
+            cid="Qm1",
+            name="volatility",
+            title="Volatility",
+            description="How much ten candles move.",
+            mode="TEE",
+            inputs=(
+                InputDoc(
+                    name="candles",
+                    description="Ten candles.",
+                    fields=(("open", "First price."), ("close", "")),
+                    dtype="float",
+                    shape=(1, -1, 2),
+                ),
+                InputDoc(name="plain", fields=(("a", ""), ("b", ""))),
+            ),
+        ),
+        PublishedModel(cid="Qm2", name="second"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[[models]\n", "names a file that is no TOML"),
+        ("[[models]]\ncid = 5\nname = 'a'", "is wrong at models.1.cid: Input should be a valid"),
+        ("[[models]]\ncid = 'Qm1'", "is wrong at models.1.name: Field required"),
+        ("[[models]]\ncid = 'Qm1'\nname = 'infer'", "names model 1 like a tool that is there"),
+        ("[[models]]\ncid = 'Qm1'\nname = 'a b'", "is wrong at models.1.name: String should match"),
+        ("[[models]]\ncid = 'Qm1'\nname = 'a'\nmode = 'x'", "is wrong at models.1.mode: Extra"),
+        ("[[models]]\ncid = 'Qm1'\nname = 'a'\ninference_mode = 'FAST'", "models.1.inference_mode"),
+        ("models = 3", "is wrong at models: Input should be a valid list"),
+        ("#" * (2**20 + 1), "names a file of more than"),
+    ],
+)
+def test_a_file_of_models_that_is_wrong_is_told_by_place(
+    content: str, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(content, encoding="utf-8")
+
+    (problem,) = problems({**LOCAL, "OG_MODELS": str(file)})
+
+    assert problem.variable == "OG_MODELS"
+    assert said in problem.what

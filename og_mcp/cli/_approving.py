@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
+from typing import Final
 
 import click
 
@@ -14,6 +15,9 @@ from og_mcp.client._localnet import read_ready_file
 from og_mcp.errors import CallStateError, SealBrokenError, coins
 from og_mcp.settings import Settings
 from og_mcp.types import Approval, Call
+
+PUBLISH: Final = "publish"
+"""What is typed where nothing is paid."""
 
 
 async def approve_call(settings: Settings, journal: Journal, call_id: str) -> None:
@@ -39,12 +43,13 @@ async def approve_call(settings: Settings, journal: Journal, call_id: str) -> No
             "network": call.network,
             "wallet": await _wallet(settings, call),
             "costs": f"at most {_amounts(asked)}",
+            **({"does": f"{asked.what}; this cannot be undone"} if asked.what else {}),
             "request": cut(call.request) or f"not kept; its SHA-256 is {asked.request_hash}",
         }
     )
     amount, unit = _typed_back(asked)
-    if click.prompt(f"Type the amount in {unit} to approve it, {amount}").strip() != amount:
-        raise click.ClickException("That is not the amount; nothing was approved.")
+    if click.prompt(f"Type {unit} to approve it, {amount}").strip() != amount:
+        raise click.ClickException(f"That is not {unit}; nothing was approved.")
     approved = await journal.approve(call_id, asked)
     click.echo(f"Approved for one try until {approved.expires_at:%H:%M} UTC; repeat the request.")
 
@@ -86,6 +91,9 @@ def _amounts(asked: Approval) -> str:
 
 
 def _typed_back(asked: Approval) -> tuple[str, str]:
+    """Choose what has to be typed, and what to call it."""
     if asked.cap_opg:
-        return coins(asked.cap_opg), "OPG"
-    return coins(asked.cap_wei), "coins"
+        return coins(asked.cap_opg), "the amount in OPG"
+    if asked.cap_wei or not asked.what:
+        return coins(asked.cap_wei), "the amount in coins"
+    return PUBLISH, "the word"

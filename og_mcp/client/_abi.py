@@ -10,10 +10,10 @@ Source: Solidity contract ABI specification; `abi/inference.json`, `abi/precompi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from og_mcp.client._abi_words import WORD, Part, Reader, array, string, tuple_, word
 from og_mcp.client._fixed_point import PAIR_BYTES, from_words, to_words
 from og_mcp.client._inputs import Inputs
 from og_mcp.client._outputs import MAX_OUTPUT_RANK, ModelOutput, malformed, read_json, shaped
@@ -23,10 +23,7 @@ from og_mcp.types import MODE_NAMES
 RUN_SELECTOR: Final = bytes.fromhex("cbf09d80")
 """`run(string,uint8,ModelInput)`."""
 
-WORD: Final = 32
 UINT32_LIMIT: Final = 2**32
-
-Part = bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Texts:
     @property
     def words(self) -> bytes:
         """The ABI's words of the `string[]`."""
-        return b"".join(_array([_string(text) for text in self.values]))
+        return b"".join(array([string(text) for text in self.values]))
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def decode_run(data: bytes) -> RunCall:
     if data[: len(RUN_SELECTOR)] != RUN_SELECTOR:
         raise ValueError("it does not call run(string,uint8,ModelInput)")
     try:
-        call = _read_run(_Reader(data[len(RUN_SELECTOR) :]))
+        call = _read_run(_TensorReader(data[len(RUN_SELECTOR) :]))
     except ServiceReplyError as exc:
         raise ValueError("its arguments are malformed") from exc
     # One meaning only: nothing may hide in gaps, behind the end, or in a spelling of its own.
@@ -123,7 +120,7 @@ def decode_result(data: bytes) -> ModelOutput:
     Raises:
         ServiceReplyError: It is malformed.
     """
-    reader = _Reader(data)
+    reader = _TensorReader(data)
     return _read_output(reader, reader.offset(0, 0))
 
 
@@ -133,116 +130,36 @@ def decode_inference_event(data: bytes) -> tuple[str, ModelOutput]:
     Raises:
         ServiceReplyError: It is malformed.
     """
-    reader = _Reader(data)
+    reader = _TensorReader(data)
     inference_id = reader.string(reader.offset(0, 0))
     return inference_id, _read_output(reader, reader.offset(0, 2))
 
 
-def _word(value: int) -> list[Part]:
-    return [value.to_bytes(WORD, "big")]
-
-
-def _string(text: str) -> list[Part]:
-    encoded = text.encode()
-    return [len(encoded).to_bytes(WORD, "big") + encoded + bytes(-len(encoded) % WORD)]
-
-
-def _tuple(members: Sequence[list[Part]], *, static: Sequence[int] = ()) -> list[Part]:
-    """Put members behind their offsets; those at the indices `static` stand in the head itself."""
-    head: list[Part] = []
-    tail: list[Part] = []
-    offset = WORD * len(members)
-    for index, member in enumerate(members):
-        if index in static:
-            head += member
-            continue
-        head += _word(offset)
-        tail += member
-        offset += sum(map(len, member))
-    return head + tail
-
-
-def _array(members: Sequence[list[Part]]) -> list[Part]:
-    """Write an array of members that need offsets."""
-    return _word(len(members)) + _tuple(members)
-
-
 def _write(call: RunCall) -> bytes:
-    numbers = _array([_number_tensor(tensor) for tensor in call.numbers])
-    strings = _array([_string_tensor(tensor) for tensor in call.strings])
-    tensors = _tuple([numbers, strings])
-    arguments = _tuple([_string(call.model_cid), _word(call.mode), tensors], static=(1,))
+    numbers = array([_number_tensor(tensor) for tensor in call.numbers])
+    strings = array([_string_tensor(tensor) for tensor in call.strings])
+    tensors = tuple_([numbers, strings])
+    arguments = tuple_([string(call.model_cid), word(call.mode), tensors], static=(1,))
     return b"".join([RUN_SELECTOR, *arguments])
 
 
 def _number_tensor(tensor: NumberWords) -> list[Part]:
-    shape = [part for size in tensor.shape for part in _word(size)]
-    return _tuple(
+    shape = [part for size in tensor.shape for part in word(size)]
+    return tuple_(
         [
-            _string(tensor.name),
-            [*_word(len(tensor.words) // PAIR_BYTES), tensor.words],
-            _word(len(tensor.shape)) + shape,
+            string(tensor.name),
+            [*word(len(tensor.words) // PAIR_BYTES), tensor.words],
+            word(len(tensor.shape)) + shape,
         ]
     )
 
 
 def _string_tensor(tensor: Texts) -> list[Part]:
-    return _tuple([_string(tensor.name), _array([_string(text) for text in tensor.values])])
+    return tuple_([string(tensor.name), array([string(text) for text in tensor.values])])
 
 
-class _Reader:
-    """Reads words at offsets; each byte of the data pays for one byte that is read.
-
-    Honest data has no overlaps, so it never runs out; a node that lets many offsets point at the
-    same large array does.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._unread = len(data)
-
-    def take(self, start: int, size: int) -> bytes:
-        """Return bytes and count them as read."""
-        self.claim(start, size)
-        return self._data[start : start + size]
-
-    def claim(self, start: int, size: int) -> int:
-        """Count bytes as read and return where they start."""
-        if start + size > len(self._data):
-            malformed(f"{size} bytes are said to be at {start} of {len(self._data)}")
-        self._unread -= size
-        if self._unread < 0:
-            malformed("more is to be read than there is")
-        return start
-
-    def word(self, start: int) -> int:
-        """Return an unsigned word."""
-        return int.from_bytes(self.take(start, WORD), "big")
-
-    def offset(self, base: int, member: int) -> int:
-        """Return where a member of the tuple at `base` starts."""
-        return base + self.word(base + WORD * member)
-
-    def length(self, start: int, item_bytes: int) -> int:
-        """Return the length of the array at `start`, whose items take so many bytes at least."""
-        length = self.word(start)
-        if length * item_bytes > self._unread:
-            malformed(f"an array of {quote(length)} items is more than is left to read")
-        return length
-
-    def members(self, start: int) -> Iterator[int]:
-        """Yield where each member of an array starts, for members that have offsets."""
-        length = self.length(start, WORD)
-        for index in range(length):
-            yield self.offset(start + WORD, index)
-
-    def string(self, start: int) -> str:
-        """Return the string at `start`."""
-        encoded = self.take(start + WORD, self.length(start, 1))
-        try:
-            return encoded.decode()
-        except UnicodeDecodeError as exc:
-            raise ServiceReplyError("node", "a text in the model's output is not UTF-8") from exc
+class _TensorReader(Reader):
+    """Reads the arrays of tensors too."""
 
     def numbers(self, start: int) -> Any:  # noqa: ANN401 - an array, as numpy types it
         """Return the numbers of the array at `start`, one-dimensional."""
@@ -267,7 +184,7 @@ class _Reader:
         return sizes
 
 
-def _read_run(reader: _Reader) -> RunCall:
+def _read_run(reader: _TensorReader) -> RunCall:
     model_cid, mode = reader.string(reader.offset(0, 0)), reader.word(WORD)
     tensors = reader.offset(0, 2)
     numbers = tuple(
@@ -288,7 +205,7 @@ def _read_run(reader: _Reader) -> RunCall:
     return RunCall(model_cid, mode, numbers, strings)
 
 
-def _read_output(reader: _Reader, start: int) -> ModelOutput:
+def _read_output(reader: _TensorReader, start: int) -> ModelOutput:
     is_simulation_result = reader.word(start + 3 * WORD)
     if is_simulation_result > 1:
         malformed("is_simulation_result is no boolean")

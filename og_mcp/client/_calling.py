@@ -76,15 +76,15 @@ class Calling:
         return await self._follow(opened, terms, work)
 
     async def _open(self, request: Mapping[str, Any], terms: Terms, max_opg: int) -> Opened:
-        receipts = await load("receipts")
+        form = await load("_canonical_json")
         journal = await self._parts.journal.get()
         return await journal.open_call(
             CallRequest(
                 tool=request["tool"],
                 principal=terms.principal,
                 network=self._parts.settings.network_name,
-                request_hash=await to_thread.run_sync(receipts.digest, request),
-                request=await to_thread.run_sync(receipts.canonical, request),
+                request_hash=await to_thread.run_sync(form.digest, request),
+                request=await to_thread.run_sync(form.canonical, request),
                 idempotency_key=terms.idempotency_key,
                 max_opg=max_opg,
             )

@@ -7,14 +7,14 @@ numpy array. JSON is written with sorted keys and without spaces, in UTF-8, and 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Final
 
 import numpy as np
 
-from og_mcp.client._abi import WORD, NumberWords, RunCall, Texts, to_wire
+from og_mcp.client._abi import NumberWords, RunCall, Texts, to_wire
+from og_mcp.client._abi_words import WORD
 from og_mcp.client._fixed_point import PAIR_BYTES
 from og_mcp.client._inputs import Inputs, parse_inputs
 from og_mcp.types import MODE_NAMES
@@ -28,26 +28,6 @@ INLINE_CHARACTERS: Final = 100_000
 EXACT: Final = 2**53
 EXACT_POWER: Final = 22
 """Bounds below which whole numbers, and up to which powers of ten, are exact in float64."""
-
-
-def canonical(value: object) -> str:
-    """Write JSON in the one form that is hashed.
-
-    Raises:
-        ValueError: It holds NaN or infinities, which JSON does not know.
-    """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-
-
-def digest(value: object) -> str:
-    """Return the SHA-256 of the canonical JSON, 64 hexadecimal digits.
-
-    Raises:
-        ValueError: It holds NaN, infinities or half a surrogate pair.
-    """
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def canonical_input(model_input: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:

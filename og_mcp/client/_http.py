@@ -37,6 +37,9 @@ __all__ = [
     "mapped",
     "nothing_sent",
     "open_http",
+    "post_json",
+    "read_body",
+    "read_json",
     "shown",
 ]
 
@@ -133,16 +136,51 @@ async def fetch_json(
         ServiceRejectedError: An HTTP status of 400 or above; `status` tells which.
         ServiceReplyError: A redirect, too long, or no JSON.
     """
+    status, body = await _ask(http, service, "GET", url, params=params, headers=headers)
+    return read_json(status, body, service, url)
+
+
+async def post_json(  # noqa: PLR0913 - the parts of a request, by name
+    http: httpx.AsyncClient,
+    service: str,
+    url: str,
+    *,
+    document: object = None,
+    form: Mapping[str, str] | None = None,
+    params: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Any:  # noqa: ANN401 - JSON has no narrower type
+    """Post a JSON document or a form, and return the JSON answer; `None` where it is empty.
+
+    Raises:
+        As `fetch_json`; after all but ServiceUnreachableError the request may have been carried out.
+    """
+    status, body = await _ask(
+        http, service, "POST", url, json=document, data=form, params=params, headers=headers
+    )
+    if not body and status < HTTPStatus.MULTIPLE_CHOICES:
+        return None
+    return read_json(status, body, service, url)
+
+
+async def _ask(
+    http: httpx.AsyncClient,
+    service: str,
+    method: str,
+    url: str,
+    **parts: Any,  # noqa: ANN401 - as httpx takes them
+) -> tuple[int, bytes]:
+    """Send a request and read status and body: at most 8 MiB, within a minute."""
     try:
         with mapped(service, url), anyio.fail_after(FETCH_LIMIT_S):
-            async with http.stream("GET", url, params=params, headers=headers) as response:
-                body = await _read(response, service)
+            async with http.stream(method, url, **parts) as response:
+                return response.status_code, await read_body(response, service)
     except TimeoutError as exc:
         raise ServiceTimeoutError(service, shown(url), FETCH_LIMIT_S) from exc
-    return _json(response.status_code, body, service, url)
 
 
-async def _read(response: httpx.Response, service: str) -> bytes:
+async def read_body(response: httpx.Response, service: str) -> bytes:
+    """Read a streamed answer of at most 8 MiB."""
     body = bytearray()
     async for part in response.aiter_bytes():
         body += part
@@ -151,7 +189,13 @@ async def _read(response: httpx.Response, service: str) -> bytes:
     return bytes(body)
 
 
-def _json(status: int, body: bytes, service: str, url: str) -> Any:  # noqa: ANN401 - JSON
+def read_json(status: int, body: bytes, service: str, url: str) -> Any:  # noqa: ANN401 - JSON
+    """Read the JSON of an answer.
+
+    Raises:
+        ServiceRejectedError: An HTTP status of 400 or above, with what the service says of it.
+        ServiceReplyError: A redirect, or no JSON.
+    """
     try:
         # Bounds the nesting by itself: web3's imports raise Python's bound so far that a deep
         # document would crash the interpreter (py_ecc sets it to 100,000).
@@ -159,14 +203,21 @@ def _json(status: int, body: bytes, service: str, url: str) -> Any:  # noqa: ANN
     except ValueError:
         content = _UNREADABLE
     if status >= HTTPStatus.BAD_REQUEST:
-        detail = content.get("detail", "") if isinstance(content, dict) else ""
-        said = _without_credentials(detail, url) if isinstance(detail, str) else ""
-        raise ServiceRejectedError(service, status, said)
+        raise ServiceRejectedError(service, status, _without_credentials(_detail(content), url))
     if status >= HTTPStatus.MULTIPLE_CHOICES:
         raise ServiceReplyError(service, f"it redirects (status {status}), which is not followed")
     if content is _UNREADABLE:
         raise ServiceReplyError(service, "it is not JSON")
     return content
+
+
+def _detail(content: object) -> str:
+    """Find what a service says of its refusal: `detail`, or `error.message` as Firebase has it."""
+    if not isinstance(content, dict):
+        return ""
+    error = content.get("error")
+    detail = content.get("detail") or (error.get("message") if isinstance(error, dict) else "")
+    return detail if isinstance(detail, str) else ""
 
 
 def _without_credentials(text: str, url: str) -> str:

@@ -2,53 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from anyio import CancelScope, to_thread
+from anyio import create_task_group, to_thread
 
-from og_mcp.client._calling import Calling, Terms
+from og_mcp.client._calling import Terms
+from og_mcp.client._onchain_calling import OnchainCalling, check_retries
 from og_mcp.client._parts import Parts, load
-from og_mcp.errors import (
-    ApprovalRequiredError,
-    InputError,
-    OGError,
-    coins,
-    quote,
-)
-from og_mcp.types import (
-    Call,
-    Check,
-    InferenceMode,
-    InferenceResult,
-    Stage,
-    TensorSpec,
-)
+from og_mcp.errors import InputError, OGError, quote
+from og_mcp.types import Call, Check, InferenceMode, InferenceResult, ModelGraph
 
 if TYPE_CHECKING:
     from og_mcp.client._tensors import Inputs
-    from og_mcp.client.sender import Ticket
+    from og_mcp.client._ticket import Ticket
+    from og_mcp.client.inference import Inferred
+    from og_mcp.client.wallet import Transaction
 
-logger = logging.getLogger(__name__)
-
-MAX_RETRIES: Final = 20
 MODEL_CID: Final = re.compile(r"[!-~]{1,256}")
 """A content id is printable ASCII without spaces; what it names only the network knows."""
 
-APPROVAL_MARGIN: Final = 2
-"""What a person agrees to over what it would cost now: gas prices move until they have answered."""
-
-CHECKED: Final = {
-    "input": "every tensor can go on the wire, and into the model where its tensors are known",
-    "simulation": "the contract and the model take the call",
-    "balance": "the wallet holds the most that it may cost",
-    "fee_cap": "the most that it may cost is within the cap",
-}
-"""What a dry run checks."""
+CHECKED_INPUT: Final = "every tensor can go on the wire"
+TENSORS_FIT: Final = "names, kinds and shapes are what the model's graph takes"
 
 
 @dataclass(frozen=True)
@@ -61,6 +40,9 @@ class Asked:
     max_retries: int
     given: Mapping[str, Any]
     """The input as the caller gave it."""
+
+    graph: ModelGraph | None
+    """What the model takes and gives, where it is known."""
 
 
 class Inferring:
@@ -81,26 +63,26 @@ class Inferring:
         *,
         max_retries: int,
     ) -> Asked:
-        """Check what is asked for; asks nobody but the file system.
+        """Check what is asked for, against the model's tensors where they can be known.
 
         Raises:
             InputError: It cannot go on the wire, or not into this model.
+            OGError: The network in use cannot be opened.
         """
         if not MODEL_CID.fullmatch(model_cid):
             raise InputError(
                 f"{quote(model_cid)} is no model CID.", "get_model and list_files show model CIDs."
             )
-        if not 0 <= max_retries <= MAX_RETRIES:
-            raise InputError(f"max_retries is {max_retries}.", f"Use 0 to {MAX_RETRIES}.")
+        check_retries(max_retries)
         checked_mode = _mode(mode)
         parse = (await load("_tensors")).parse_inputs
         most = (await load("_tensor_files")).MAX_FILE_BYTES
         open_file = partial((await self._parts.files.get()).open, max_bytes=most)
         inputs = await to_thread.run_sync(partial(parse, model_input, open_file=open_file))
-        specs = self._tensors_of(model_cid)[0]
-        if specs:
-            inputs = (await load("_specs")).check_against(inputs, specs)
-        return Asked(model_cid, inputs, checked_mode, max_retries, model_input)
+        graph = await self._graph_of(model_cid)
+        if graph is not None:
+            inputs = (await load("_specs")).check_against(inputs, graph.inputs)
+        return Asked(model_cid, inputs, checked_mode, max_retries, model_input, graph)
 
     async def price(self, asked: Asked) -> InferenceResult:
         """Check and price an inference against the chain; sends nothing.
@@ -109,12 +91,7 @@ class Inferring:
             ChainError: It would be refused.
             ServiceError: The chain cannot be asked.
         """
-        inference = await self._parts.inference.get()
-        transaction = await inference.price(
-            asked.model_cid, asked.inputs, asked.mode, max_retries=asked.max_retries
-        )
-        rpc = (await self._parts.chain.get()).rpc_shown
-        sources = ("this process", rpc, rpc, "OG_MAX_FEE_PER_CALL")
+        transaction = await self._price(asked)
         return InferenceResult(
             call_id="",
             network=self._parts.settings.network_name,
@@ -123,8 +100,8 @@ class Inferring:
             model_cid=asked.model_cid,
             fee_wei=transaction.max_fee,
             checks=[
-                Check(name=name, result="ok", source=source, detail=detail)
-                for (name, detail), source in zip(CHECKED.items(), sources, strict=True)
+                await self._tensor_check(asked),
+                *await OnchainCalling(self._parts).checks(CHECKED_INPUT),
             ],
         )
 
@@ -144,72 +121,59 @@ class Inferring:
             ),
             "inference_mode": asked.mode.name,
         }
-        most_wei: int | None = None
 
-        async def consent(call: Call) -> None:
-            nonlocal most_wei
-            if self._parts.needs_consent("infer"):
-                most_wei = await self._consented(call, asked)
+        async def price() -> Transaction:
+            return await self._price(asked)
 
-        async def work(ticket: Ticket) -> None:
-            ticket.most_wei = most_wei
-            await self._carry_out(ticket, asked, request)
-
-        calling = Calling(self._parts)
-        return _result_of(await calling.make(request, terms, work, consent=consent), asked)
-
-    async def _carry_out(self, ticket: Ticket, asked: Asked, request: Mapping[str, Any]) -> None:
-        """Carry an opened inference out and record its end."""
-        await self._parts.reconciled.get()
-        inference, history = await self._parts.inference.get(), await self._parts.history.get()
-        try:
-            inferred = await inference.run(
+        async def ask(ticket: Ticket) -> Inferred:
+            inference = await self._parts.inference.get()
+            return await inference.run(
                 ticket,
                 asked.model_cid,
                 asked.inputs,
                 asked.mode,
                 max_retries=asked.max_retries,
-                outputs=self._tensors_of(asked.model_cid)[1],
+                outputs=asked.graph.outputs if asked.graph is not None else (),
             )
-        except OGError as exc:
-            if exc.stage is Stage.CHARGED:
-                exc.receipt = await history.receipt_of_failure(ticket, request)
-            raise
-        with CancelScope(shield=True):
-            await history.settle(ticket, request, inferred)
-        sender = await self._parts.sender.get()
-        if sender.left_open:
-            sender.left_open = False
-            try:
-                await history.reconcile()
-            except OGError as exc:
-                # This call is settled; whether the others are is asked again.
-                sender.left_open = True
-                logger.info("interrupted calls were not looked up: %s", exc)
 
-    async def _consented(self, call: Call, asked: Asked) -> int:
-        """Use up a person's approval; returns the most that they agreed to, wei.
+        calling = OnchainCalling(self._parts)
+        return _result_of(await calling.make(request, terms, price=price, ask=ask), asked)
 
-        Raises:
-            ApprovalRequiredError: Nobody has agreed; the call waits for it.
+    async def _price(self, asked: Asked) -> Transaction:
+        inference = await self._parts.inference.get()
+        return await inference.price(
+            asked.model_cid, asked.inputs, asked.mode, max_retries=asked.max_retries
+        )
+
+    async def _tensor_check(self, asked: Asked) -> Check:
+        if asked.graph is not None:
+            return Check(
+                name="tensors", result="ok", source="the model's graph", detail=TENSORS_FIT
+            )
+        why = (await self._parts.graphs.get()).why_not(asked.model_cid)
+        detail = f"what the model takes is not known: {why or 'it could not be looked up'}"
+        return Check(name="tensors", result="not_checked", source="nobody", detail=detail)
+
+    async def _graph_of(self, model_cid: str) -> ModelGraph | None:
+        """Find what the model takes; where its file is read, what comes next opens meanwhile.
+
+        Read before the call is recorded: the record holds the shapes that travel, and an input
+        that does not fit makes no call. Once per model: it is kept.
         """
-        journal = await self._parts.journal.get()
-        try:
-            fee = (await self.price(asked)).fee_wei
-        except OGError as exc:
-            await journal.fail(call.id, Stage.NOT_SENT, str(exc))
-            raise
-        if await journal.take_approval(call.id, call.request_hash, fee):
-            return (await journal.approval(call.id)).cap_wei
-        cap = fee * APPROVAL_MARGIN
-        error = ApprovalRequiredError(call.id, f"up to {coins(cap)} coins ({cap} wei) in fees")
-        await journal.request_approval(call.id, call.request_hash, str(error), cap_wei=cap)
-        raise error
+        known = self._parts.known
+        if await known.find(model_cid) is None:
+            graphs = await self._parts.graphs.get()
+            if not graphs.why_not(model_cid):
+                async with create_task_group() as group:
+                    group.start_soon(self._open_the_next)
+                    await graphs.find(model_cid)
+        return known.get(model_cid)
 
-    def _tensors_of(self, model_cid: str) -> tuple[list[TensorSpec], list[TensorSpec]]:
-        """Return the model's inputs and outputs where a listing has shown them; asks nobody."""
-        hub = self._parts.hub.opened
-        return (hub.tensors_of(model_cid) if hub is not None else None) or ([], [])
+    async def _open_the_next(self) -> None:
+        """Open what the call needs after its check; what fails is told there."""
+        with suppress(OGError):
+            await self._parts.inference.get()
+            await (await self._parts.chain.get()).check()
 
 
 def _result_of(call: Call, asked: Asked) -> InferenceResult:

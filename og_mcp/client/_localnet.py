@@ -46,8 +46,11 @@ MISSING_EXTRA: Final = "Install it with: pip install 'og-mcp[local]'"
 
 
 @asynccontextmanager
-async def running_localnet() -> AsyncIterator[Path]:
+async def running_localnet(llm_url: str = "") -> AsyncIterator[Path]:
     """Run a local network for as long as the context is open.
+
+    Args:
+        llm_url: What answers its chats (OG_LOCAL_LLM_URL); its own responder if empty.
 
     Yields:
         The path of its ready file.
@@ -67,7 +70,7 @@ async def running_localnet() -> AsyncIterator[Path]:
                 stdout=DEVNULL,
                 stderr=stderr.wrapped,
                 cwd=folder,
-                env={name: os.environ[name] for name in INHERITED if name in os.environ},
+                env=_environ(llm_url),
             )
         try:
             await _wait_for(anyio.Path(ready_file), process, anyio.Path(log))
@@ -94,6 +97,12 @@ def read_ready_file(path: Path) -> dict[str, Any]:
             f"{quote(path)} is not the ready file of a local network.", "Correct OG_LOCALNET."
         )
     return dict(ready)
+
+
+def _environ(llm_url: str) -> dict[str, str]:
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    # Not an option: other users of the machine can read those, and a URL may hold a password.
+    return {**inherited, "OG_LOCAL_LLM_URL": llm_url} if llm_url else inherited
 
 
 def _options(ready_file: Path) -> list[str]:

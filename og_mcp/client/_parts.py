@@ -11,7 +11,7 @@ import importlib
 import logging
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -22,31 +22,55 @@ from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from og_mcp.calls import Journal
+from og_mcp.client._known import KnownGraphs
 from og_mcp.client._localnet import read_ready_file, running_localnet
 from og_mcp.client._timeouts import Timeouts
-from og_mcp.errors import LocalnetError, NoWalletError, OGError, ServiceError, quote
+from og_mcp.errors import (
+    LocalnetError,
+    NoGatewayError,
+    NoWalletError,
+    OGError,
+    ServiceError,
+    quote,
+)
 from og_mcp.networks import Network, from_ready_file
 from og_mcp.redaction import hide
 from og_mcp.settings import Settings, WalletSource
+from og_mcp.types import ModelGraph
 
 if TYPE_CHECKING:
     import httpx
 
     from og_mcp.client.chain import Chain
     from og_mcp.client.files import FileRoots
+    from og_mcp.client.gateways import Gateways
+    from og_mcp.client.graphs import Graphs
     from og_mcp.client.history import History
     from og_mcp.client.hub import Hub
+    from og_mcp.client.images import Images
     from og_mcp.client.inference import Inference
+    from og_mcp.client.names import ModelNames
+    from og_mcp.client.onchain_llm import OnchainLLM
     from og_mcp.client.runner import Runner
     from og_mcp.client.sender import Sender
+    from og_mcp.client.tee import Registry
     from og_mcp.client.wallet import Wallet
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+ALWAYS_ASKED: Final = frozenset({"approve_opg"})
+"""Tools that a person agrees to whatever they cost: they let others take from the wallet."""
+
 JOURNAL_FILE: Final = "journal.db"
 """Where the journal is in the data folder, unless OG_JOURNAL_URL names another place."""
+
+IMAGES_FOLDER: Final = "images"
+"""Where in the data folder images are kept."""
+
+KNOWN_FOLDER: Final = "models"
+"""Where in the data folder models' tensors are kept."""
 
 LOOK_BACK_AFTER_S: Final = 2.0
 
@@ -82,6 +106,7 @@ class Parts:
 
     def __init__(self, settings: Settings, timeouts: Timeouts, journal: Journal | None) -> None:
         self.settings, self.timeouts = settings, timeouts
+        self.known = KnownGraphs(settings.data_dir / KNOWN_FOLDER, settings.network_name)
         self._closing = AsyncExitStack()
         self._given_journal = journal
         self._end_tasks: Callable[[], Awaitable[None]] = _nothing
@@ -89,16 +114,22 @@ class Parts:
         self.network = Part(self._open_network)
         self.http = Part(self._open_http)
         self.chain = Part(self._open_chain)
+        self.registry = Part(self._open_registry)
+        self.gateways = Part(self._open_gateways)
         self.wallet = Part(self._open_wallet)
         self.journal = Part(self._open_journal)
         self.tasks = Part(self._open_tasks)
         self.runner = Part(self._open_runner)
         self.sender = Part(self._open_sender)
         self.inference = Part(self._open_inference)
+        self.onchain_llm = Part(self._open_onchain_llm)
         self.history = Part(self._open_history)
         self.reconciled = Part(self._reconcile)
         self.hub = Part(self._open_hub)
+        self.graphs = Part(self._open_graphs)
+        self.names = Part(self._open_names)
         self.files = Part(self._open_files)
+        self.images = Part(self._open_images)
 
     async def look_back(self) -> None:
         """Begin to settle what an earlier process left, unless it cannot have left anything."""
@@ -114,6 +145,35 @@ class Parts:
         if await (await self.journal.get()).unfinished():
             await self.reconciled.get()
 
+    @property
+    def has_network(self) -> bool:
+        """Whether the network can be asked without one being started for it."""
+        settings = self.settings
+        started = self.network.opened is not None or settings.localnet_ready_file is not None
+        return started or not settings.local
+
+    async def learn(
+        self, cids: Iterable[str], told: Callable[[str, ModelGraph], Awaitable[None]]
+    ) -> None:
+        """Begin to find out, in the background, what models take; `told` hears each answer."""
+        if self.has_network:
+            (await self.tasks.get()).start_soon(self._learn, tuple(cids), told)
+
+    async def _learn(
+        self, cids: Iterable[str], told: Callable[[str, ModelGraph], Awaitable[None]]
+    ) -> None:
+        try:
+            graphs = await self.graphs.get()
+            for cid in cids:
+                graph = await graphs.find(cid, from_file=True)
+                if graph is not None:
+                    await told(cid, graph)
+        except OGError as exc:
+            logger.info("published models were not looked up: %s", exc)
+        except Exception:
+            # The top of a background task: a mistake of ours here must not end the task group.
+            logger.exception("published models were not looked up")
+
     def needs_consent(self, tool: str, *, max_opg: int = 0) -> bool:
         """Tell whether a person has to agree to a call first (OG_CONFIRM_ABOVE).
 
@@ -122,7 +182,8 @@ class Parts:
             max_opg: The most OPG that it may cost, base units.
         """
         threshold = self.settings.confirm_above
-        return tool != "" and (threshold == 0 or max_opg > threshold)
+        always = tool in ALWAYS_ASKED
+        return always or (tool != "" and (threshold == 0 or max_opg > threshold))
 
     async def aclose(self) -> None:
         """Close what was opened, the last first; the calls that still run before all else."""
@@ -132,7 +193,9 @@ class Parts:
     async def _open_ready_file(self) -> dict[str, Any]:
         path = self.settings.localnet_ready_file
         if path is None:
-            path = await self._closing.enter_async_context(running_localnet())
+            path = await self._closing.enter_async_context(
+                running_localnet(self.settings.local_llm_url)
+            )
         ready = read_ready_file(path)
         accounts = [one for one in ready["accounts"] if isinstance(one, Mapping)]
         hide(*(str(account.get("private_key", "")) for account in accounts))
@@ -162,6 +225,24 @@ class Parts:
         )
         chain: Chain = (await load("chain")).Chain(rpc, network.chain_id)
         return chain
+
+    async def _open_registry(self) -> Registry:
+        network, http = await self.network.get(), await self.http.get()
+        if not network.tee_registry:
+            raise NoGatewayError(f"network {network.name} has no TEE registry")
+        rpc_of, wait_s = (await load("_rpc")).RPC, self.timeouts.rpc_s
+        urls = dict.fromkeys((network.rpc_url, *self.settings.rpc_urls))
+        rpcs = [rpc_of(http, url, f"{network.name} RPC", timeout_s=wait_s) for url in urls]
+        registry: Registry = (await load("tee")).Registry(
+            rpcs, network, self.settings, await self.tasks.get()
+        )
+        return registry
+
+    async def _open_gateways(self) -> Gateways:
+        registry = await self.registry.get()
+        gateways: Gateways = (await load("gateways")).Gateways(registry, local=self.settings.local)
+        self._closing.push_async_callback(gateways.aclose)
+        return gateways
 
     async def _open_wallet(self) -> Wallet:
         source = self.settings.wallet
@@ -239,14 +320,20 @@ class Parts:
         inference: Inference = (await load("inference")).Inference(network, sender, http)
         return inference
 
+    async def _open_onchain_llm(self) -> OnchainLLM:
+        network, sender = await self.network.get(), await self.sender.get()
+        llm: OnchainLLM = (await load("onchain_llm")).OnchainLLM(network, sender)
+        return llm
+
     async def _open_history(self) -> History:
+        llm = await self.onchain_llm.get()
         history: History = (await load("history")).History(
             self.settings,
             await self.network.get(),
             await self.journal.get(),
             await self.chain.get(),
             await self.sender.get(),
-            await self.inference.get(),
+            {"infer": await self.inference.get(), "chat": llm, "completion": llm},
         )
         return history
 
@@ -262,14 +349,29 @@ class Parts:
 
     async def _open_hub(self) -> Hub:
         network, http = await self.network.get(), await self.http.get()
-        hub: Hub = (await load("hub")).Hub(http, network)
+        hub: Hub = (await load("hub")).Hub(http, network, known=self.known)
         return hub
+
+    async def _open_names(self) -> ModelNames:
+        names: ModelNames = (await load("names")).ModelNames(await self.hub.get())
+        return names
+
+    async def _open_graphs(self) -> Graphs:
+        graphs: Graphs = (await load("graphs")).Graphs(
+            self.known, await self.network.get(), await self.http.get()
+        )
+        return graphs
 
     async def _open_files(self) -> FileRoots:
         files: FileRoots = (await load("files")).FileRoots(
             self.settings.upload_roots, self.settings.secret_paths
         )
         return files
+
+    async def _open_images(self) -> Images:
+        folder, local = self.settings.data_dir / IMAGES_FOLDER, self.settings.local
+        images: Images = (await load("images")).Images(folder, local=local)
+        return images
 
 
 async def _quietly(look: Callable[[], Awaitable[None]]) -> None:

@@ -12,20 +12,19 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
 
-from og_mcp.client._abi import decode_inference_event, decode_result, decode_run
-from og_mcp.client._canonical import canonical, digest, is_same
-from og_mcp.client._outputs import ModelOutput, to_json
-from og_mcp.client._receipt_json import MismatchError, NotKeptError, read_hex, read_logs
+from og_mcp.client import _tee_checks
+from og_mcp.client._canonical_json import digest
+from og_mcp.client._receipt_functions import Function, function_of
+from og_mcp.client._receipt_json import MismatchError, NotKeptError, equal, read_hex, read_logs
 from og_mcp.client._signature import SignedCall, read_signed
-from og_mcp.client.inference import PRECOMPILE_TOPIC, RESULT_TOPIC, find_log
 from og_mcp.errors import OGError, quote
-from og_mcp.networks import INFERENCE_PRECOMPILE, NETWORKS
+from og_mcp.networks import NETWORKS
 from og_mcp.types import Check, CheckResult
 
 SCHEMA: Final = "og-mcp/receipt/1"
 REQUIRED: Final = ("call_id", "network", "tool", "created_at", "request_hash")
 KNOWN: Final = frozenset(
-    {"schema", *REQUIRED, "request", "response", "response_hash", "chain"},
+    {"schema", *REQUIRED, "request", "response", "response_hash", "chain", "tee", "payment"},
 )
 EVIDENCE: Final = ("chain", "tee")
 """Parts that prove something; a receipt has one of them at least."""
@@ -63,17 +62,18 @@ class Evidence:
             raise MismatchError(f"raw_transaction cannot be read: {exc}") from exc
 
     @cached_property
-    def output(self) -> ModelOutput:
-        """The output in the events: the contract's, else the precompile's."""
+    def function(self) -> Function[Any]:
+        """The function that the signed transaction calls."""
+        try:
+            return function_of(self.signed.data)
+        except ValueError as exc:
+            raise MismatchError(f"the call data cannot be read: {exc}") from exc
+
+    @cached_property
+    def answer(self) -> Any:  # noqa: ANN401 - of the function's own kind
+        """The answer in the events: the contract's, else the precompile's."""
         logs = read_logs(self.part("chain", "logs"))
-        log = find_log(logs, str(self.part("chain", "contract")), RESULT_TOPIC)
-        output = decode_result(log.data) if log else ModelOutput()
-        if output.is_empty:
-            log = find_log(logs, INFERENCE_PRECOMPILE, PRECOMPILE_TOPIC)
-            output = decode_inference_event(log.data)[1] if log else ModelOutput()
-        if output.is_empty:
-            raise NotKeptError("the events hold no output: the node told it, and nobody signs that")
-        return output
+        return self.function.answer_in(logs, str(self.part("chain", "contract")))
 
 
 def run(evidence: Evidence, name: str, test: Test, source: str) -> Check:
@@ -117,62 +117,49 @@ def _labels(evidence: Evidence) -> str:
 
 
 def _request_hash(evidence: Evidence) -> str:
-    _equal(digest(evidence.part("request")), evidence.part("request_hash"), "the request's SHA-256")
+    equal(digest(evidence.part("request")), evidence.part("request_hash"), "the request's SHA-256")
     return "SHA-256 of the request's canonical JSON"
 
 
 def _response_hash(evidence: Evidence) -> str:
     told = evidence.part("response_hash")
-    _equal(digest(evidence.part("response")), told, "the answer's SHA-256")
+    equal(digest(evidence.part("response")), told, "the answer's SHA-256")
     return "SHA-256 of the answer's canonical JSON"
 
 
 def _transaction_hash(evidence: Evidence) -> str:
     told = evidence.part("chain", "transaction_hash")
-    _equal(evidence.signed.transaction_hash, told, "the Keccak-256 of the signed transaction")
+    equal(evidence.signed.transaction_hash, told, "the Keccak-256 of the signed transaction")
     return "Keccak-256 of the signed transaction"
 
 
 def _signature(evidence: Evidence) -> str:
     signed = evidence.signed
-    _equal(signed.chain_id, evidence.part("chain", "chain_id"), "the chain that was signed for")
+    equal(signed.chain_id, evidence.part("chain", "chain_id"), "the chain that was signed for")
     return f"signed by {signed.sender} for chain {signed.chain_id}"
 
 
 def _contract(evidence: Evidence) -> str:
     told = str(evidence.part("chain", "contract"))
-    _equal(evidence.signed.to, told.lower(), "the contract that is called")
+    equal(evidence.signed.to, told.lower(), "the contract that is called")
     return f"the signed transaction calls {told}"
 
 
 def _call_data(evidence: Evidence) -> str:
-    """Compare the request with the signed call data, tensor by tensor."""
-    request = evidence.part("request")
+    """Compare the request with the signed call data."""
+    request, function = evidence.part("request"), evidence.function
     try:
-        call = decode_run(evidence.signed.data)
+        return function.compare_request(evidence.signed.data, request)
     except ValueError as exc:
         raise MismatchError(f"the call data cannot be read: {exc}") from exc
-    _equal(call.model_cid, request["model_cid"], "the model that was signed for")
-    _equal(call.mode_name, request["inference_mode"], "the mode that was signed for")
-    kept = request["model_input"]
-    names = [tensor.name for tensor in call.tensors]
-    _equal(sorted(names), sorted(kept), "the list of tensors that were signed for")
-    for tensor in call.tensors:
-        if not is_same(kept[tensor.name], tensor):
-            raise MismatchError(f"tensor {quote(tensor.name)} is not the one that was signed for")
-    return "model, mode and tensors of the request are those of the signed call data"
 
 
 def _output(evidence: Evidence) -> str:
     """Compare the answer with the events."""
-    response = evidence.part("response")
-    output = evidence.output
+    response, answer = evidence.part("response"), evidence.answer
     if not isinstance(response, Mapping):
         raise MismatchError("the answer is no object")
-    ours = to_json(output)
-    # The wire has no shape for texts; the answer may have been given the model's.
-    flat = {name: _flat(response.get(name)) for name in output.strings}
-    if canonical(ours) != canonical({**response, **flat}):
+    if not evidence.function.compare_answer(answer, response):
         raise MismatchError("the answer is not the output in the events")
     return "the events decode to the answer; offline, nobody vouches for the events"
 
@@ -190,19 +177,6 @@ def _network(evidence: Evidence) -> str:
             f"receipt says chain {quote(chain_id)} and contract {quote(contract)}"
         )
     return f"chain and contract are those of network {name}"
-
-
-def _flat(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        return [value]
-    return [one for member in value for one in _flat(member)]
-
-
-def _equal(ours: object, theirs: object, what: str) -> None:
-    if type(ours) is not type(theirs) or ours != theirs:
-        # What is nested may be large.
-        told = f"a {type(theirs).__name__}" if isinstance(theirs, (dict, list)) else quote(theirs)
-        raise MismatchError(f"{what} is {quote(ours)}, and the receipt says {told}")
 
 
 Test = Callable[[Evidence], str]
@@ -228,12 +202,15 @@ OF_PART: Final[Mapping[str, Mapping[str, Test]]] = MappingProxyType(
                 "output": _output,
                 "network": _network,
             }
-        )
+        ),
+        "tee": _tee_checks.CHECKS,
     }
 )
 """Checks of the parts that a receipt may have."""
 
-SOURCES: Final[Mapping[str, str]] = MappingProxyType({"network": "og-mcp's own table of networks"})
+SOURCES: Final[Mapping[str, str]] = MappingProxyType(
+    dict.fromkeys(("network", "tee_network"), "og-mcp's own table of networks")
+)
 """Checks that rest on something else than the receipt."""
 
 BINDING: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
@@ -243,10 +220,11 @@ BINDING: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
                 *("schema", "request_hash", "response_hash", "transaction_hash"),
                 *("signature", "contract", "call_data", "output"),
             }
-        )
+        ),
+        "tee": frozenset({"schema", "request_hash", "response_hash", *_tee_checks.BINDING}),
     }
 )
 """Checks of a part that together bind request, evidence and answer."""
 
-OF_ANSWER: Final = frozenset({"response_hash", "output"})
+OF_ANSWER: Final = frozenset({"response_hash", "output", *_tee_checks.OF_ANSWER})
 """Checks that a receipt without an answer does without: of a call that reverted."""

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any, Final
 
 from og_mcp.client.chain import Log
+from og_mcp.errors import quote
 
 MAX_DEPTH: Final = 100
 """Nesting of a receipt; its answer's own JSON goes to 64."""
@@ -52,6 +53,23 @@ def readable(value: object) -> None:
         if not level:
             return
     raise MismatchError(f"it is nested more than {MAX_DEPTH} deep")
+
+
+def equal(ours: object, theirs: object, what: str) -> None:
+    """Make sure that a receipt says what we have found.
+
+    Args:
+        ours: What we have found.
+        theirs: What it says.
+        what: Names it in words.
+
+    Raises:
+        MismatchError: It says something else.
+    """
+    if type(ours) is not type(theirs) or ours != theirs:
+        # What is nested may be large.
+        told = f"a {type(theirs).__name__}" if isinstance(theirs, (dict, list)) else quote(theirs)
+        raise MismatchError(f"{what} is {quote(ours)}, and the receipt says {told}")
 
 
 def read_hex(value: object) -> bytes:

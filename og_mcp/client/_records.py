@@ -6,7 +6,6 @@ out, long texts are cut; only a document of another kind altogether is an error.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -19,9 +18,6 @@ MODEL_HUB: Final = "Model Hub"
 
 MAX_RECORDS: Final = 2000
 """Versions, or files, of one model that are read."""
-
-MAX_EXAMPLE: Final = 64
-"""Elements of a tensor that are still written out as an example."""
 
 MAX_NAME: Final = 300
 MAX_TEXT: Final = 10_000
@@ -115,24 +111,6 @@ def by_version(items: Iterable[Mapping[str, Any]]) -> dict[str, list[ModelFile]]
     return groups
 
 
-def zeros(inputs: Iterable[TensorSpec]) -> dict[str, Any]:
-    """Write a `model_input` of zeros or empty texts that fits; empty where it would be long."""
-    example: dict[str, Any] = {}
-    for spec in inputs:
-        # A dimension of any size is 1 here.
-        sizes = [abs(size) for size in spec.shape]
-        if math.prod(sizes) > MAX_EXAMPLE or 0 in sizes:
-            return {}
-        value: Any = _ZERO.get(spec.dtype.lower(), 0)
-        for size in reversed(sizes):
-            value = [value] * size
-        example[spec.name] = value
-    return example
-
-
-_ZERO: Final = {"string": "", "float": 0.0, "double": 0.0, "float16": 0.0, "bfloat16": 0.0}
-
-
 def _objects(value: object) -> list[Mapping[str, Any]]:
     """Take the objects of a list; anything else holds none."""
     items = value[:MAX_RECORDS] if isinstance(value, list) else []
@@ -165,12 +143,16 @@ def _tensors(value: object) -> list[TensorSpec]:
 
 
 def _tensor(item: object) -> TensorSpec | None:
-    if not isinstance(item, Mapping) or not isinstance(item.get("shape"), list):
+    if not isinstance(item, Mapping):
         return None
-    name, dtype = item.get("name"), item.get("dtype")
+    name, dtype, shape = item.get("name"), item.get("dtype"), item.get("shape", "")
     if not isinstance(name, str) or not isinstance(dtype, str):
         return None
-    return TensorSpec(name=name[:MAX_NAME], dtype=dtype[:MAX_NAME], shape=_shape(item["shape"]))
+    if not isinstance(shape, list) and shape is not None:
+        return None
+    # The local hub writes null where the graph leaves the rank open.
+    sizes, any_rank = _shape(shape or []), shape is None
+    return TensorSpec(name=name[:MAX_NAME], dtype=dtype[:MAX_NAME], shape=sizes, any_rank=any_rank)
 
 
 def _shape(dimensions: list[Any]) -> list[int]:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
 from anyio import to_thread
-from pydantic_core import from_json
 
 from og_mcp.calls import Journal
 from og_mcp.client._calling import Terms
 from og_mcp.client._inferring import Inferring
+from og_mcp.client._language import Language
 from og_mcp.client._parts import Parts, load
+from og_mcp.client._payment_parts import PaymentParts
+from og_mcp.client._repositories import Repositories
 from og_mcp.client._status import look
 from og_mcp.client._timeouts import Timeouts
-from og_mcp.errors import InputError, NoWalletError, ServiceError
+from og_mcp.errors import InputError, NoWalletError, ServiceError, coins
 from og_mcp.networks import shown
 from og_mcp.settings import Settings
 from og_mcp.types import (
@@ -32,6 +34,7 @@ from og_mcp.types import (
     InferenceMode,
     InferenceResult,
     Model,
+    ModelGraph,
     NetworkInfo,
     Pruned,
     Stage,
@@ -42,7 +45,7 @@ from og_mcp.types import (
 logger = logging.getLogger(__name__)
 
 
-class Session:
+class Session(Language, Repositories):
     """One wallet on one network, shared by all callers of a process.
 
     Opens nothing until a call needs it, and closes what it opened. Safe for concurrent calls.
@@ -64,8 +67,10 @@ class Session:
         journal: Journal | None = None,
     ) -> None:
         self.settings = settings
-        self._parts = Parts(settings, timeouts or Timeouts(), journal)
-        self._inferring = Inferring(self._parts)
+        parts = Parts(settings, timeouts or Timeouts(), journal)
+        Language.__init__(self, parts, PaymentParts(parts))
+        Repositories.__init__(self, parts)
+        self._inferring = Inferring(parts)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Session:
@@ -173,12 +178,13 @@ class Session:
         journal = await self._parts.journal.get()
         calls = await journal.list_calls(principal, limit, status, tool)
         totals = await journal.totals(principal)
+        spent_opg, open_opg = await journal.opg_totals(principal)
         info_of = (await load("history")).info_of
         return CallList(
             network=self.settings.network_name,
             calls=[info_of(call) for call in calls],
-            spent_opg="0",
-            open_opg="0",
+            spent_opg=coins(spent_opg),
+            open_opg=coins(open_opg),
             fees_wei=sum(total.fees_wei for total in totals),
             open_wei=sum(total.open_wei for total in totals),
         )
@@ -196,8 +202,8 @@ class Session:
                 f"Call {call_id} has no receipt: it is {call.status} at stage {call.stage}.",
                 "Only a call that is done has one.",
             )
-        read: dict[str, Any] = from_json(call.receipt)
-        return read
+        receipt: dict[str, Any] = (await load("history")).receipt_of(call)
+        return receipt
 
     async def verify_receipt(
         self,
@@ -224,7 +230,10 @@ class Session:
         receipts = await load("receipts")
         verified: Verification
         if online:
-            verified = await receipts.confirm_online(checked, await self._parts.chain.get())
+            network = await self._parts.network.get()
+            verified = await receipts.confirm_online(
+                checked, await self._parts.chain.get(), tee_registry=network.tee_registry
+            )
         else:
             verified = await to_thread.run_sync(receipts.verify, checked)
         return verified
@@ -289,7 +298,9 @@ class Session:
             ModelNotFoundError: There is no such model or version.
             ServiceError: The hub cannot be used.
         """
-        return await (await self._parts.hub.get()).list_files(model_name, version)
+        listed = await (await self._parts.hub.get()).list_files(model_name, version)
+        await (await self._parts.graphs.get()).describe(listed.files)
+        return listed
 
     async def get_model(self, model_name: str, author: str = "") -> Model:
         """Return a model repository: versions, files, content ids and tensors where known.
@@ -299,11 +310,37 @@ class Session:
             AmbiguousModelError: Several authors have one of that name and none was given.
             ServiceError: The hub cannot be used.
         """
-        return await (await self._parts.hub.get()).get_model(model_name, author)
+        model = await (await self._parts.hub.get()).get_model(model_name, author)
+        await (await self._parts.graphs.get()).describe_model(model)
+        return model
+
+    async def model_names(self) -> list[str]:
+        """Return names of models on the hub, to be offered; starts no network for it.
+
+        Raises:
+            ServiceError: The hub cannot be used.
+        """
+        return await (await self._parts.names.get()).get() if self._parts.has_network else []
+
+    def known_graph(self, model_cid: str) -> ModelGraph | None:
+        """Return what a model takes where that was learned before; asks nobody but the disk."""
+        known = self._parts.known
+        return known.load(model_cid) or known.get(model_cid)
+
+    async def learn(
+        self, model_cids: Iterable[str], told: Callable[[str, ModelGraph], Awaitable[None]]
+    ) -> None:
+        """Begin to find out, in the background, what models take; starts no network for it.
+
+        Args:
+            model_cids: Of published models.
+            told: Hears each answer.
+        """
+        await self._parts.learn(model_cids, told)
 
     async def status(self) -> Status:
         """Tell whether calls can be paid, and what to do where they cannot. Never raises for that."""
-        return await look(self._parts)
+        return await look(self._parts, self._paying)
 
     async def network_info(self) -> NetworkInfo:
         """Describe the network in use; starts the local one where it is that."""
@@ -323,23 +360,38 @@ class Session:
         )
 
     async def _look_again(self, call: Call) -> Call:
-        """Ask the chain about a call that is interrupted, in doubt, or not yet confirmed."""
-        if not call.transaction_hashes and not call.orphaned:
-            return call
-        doubtful = call.orphaned or call.stage is Stage.SENT_UNKNOWN
-        if (call.status == "running" and not call.orphaned) or not (
-            doubtful or call.stage is Stage.CHARGED
-        ):
-            return call
+        """Ask the chains about a call that is interrupted, in doubt, or not yet confirmed."""
         journal = await self._parts.journal.get()
         try:
-            history = await self._parts.history.get()
-            await (history.look_again(call) if doubtful else history.confirm(call))
+            asked = [await self._look_at_payment(call), await self._look_at_transaction(call)]
         except ServiceError as exc:
             # What the journal has is still true; the chain is asked again next time.
             logger.info("call %s was not looked up: %s", call.id, exc)
             return call
-        return await journal.get(call.id, call.principal)
+        return await journal.get(call.id, call.principal) if any(asked) else call
+
+    async def _look_at_payment(self, call: Call) -> bool:
+        """Ask what became of the payment of a call; false where there is nothing to ask."""
+        if call.cap is None or call.cap.status != "open" or call.status == "running":
+            return False
+        caps = await self._paying.caps.get()
+        if call.cap.account.key != caps.account.key:
+            return False
+        await caps.look()
+        return True
+
+    async def _look_at_transaction(self, call: Call) -> bool:
+        """Ask what became of the transaction of a call; false where there is nothing to ask."""
+        doubtful = call.orphaned or call.stage is Stage.SENT_UNKNOWN
+        if not call.transaction_hashes and not call.orphaned:
+            return False
+        if (call.status == "running" and not call.orphaned) or not (
+            doubtful or call.stage is Stage.CHARGED
+        ):
+            return False
+        history = await self._parts.history.get()
+        await (history.look_again(call) if doubtful else history.confirm(call))
+        return True
 
     async def _replace(self, call_id: str, principal: str, *, cancel: bool) -> CallInfo:
         journal = await self._parts.journal.get()

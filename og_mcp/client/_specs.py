@@ -19,6 +19,14 @@ MAX_EXAMPLE_VALUES: Final = 64
 
 TEXT: Final = "string"
 
+NO_TENSORS: Final = frozenset({"sequence", "map", "optional", "sparse_tensor", "opaque"})
+"""Kinds of inputs that are none, by ONNX name: the network's contract takes tensors alone."""
+
+OPEN: Final = "undefined"
+"""The element type of a graph that leaves it open."""
+
+SEE_MODEL: Final = "get_model shows what each tensor takes, with an example."
+
 INTEGER_RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "bool": (0, 1),
     **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (4, 8, 16, 32, 64)},
@@ -43,6 +51,10 @@ def check_against(inputs: Inputs, specs: Sequence[TensorSpec]) -> Inputs:
         TensorError: A tensor is missing or unknown, or its rank, a fixed dimension or its kind of
             values differs; the message says what the graph takes.
     """
+    for spec in specs:
+        if spec.dtype in NO_TENSORS:
+            reason = f"is a {spec.dtype} in this model's graph, and only tensors can be sent"
+            raise TensorError(spec.name, reason, "The model cannot be run on this network.")
     by_name = {spec.name: spec for spec in specs}
     for tensor in inputs.tensors:
         if tensor.name not in by_name:
@@ -75,6 +87,8 @@ def _refuse_unknown(name: str, known: list[str]) -> None:
 def _fitted(tensor: NumberTensor | StringTensor, spec: TensorSpec) -> NumberTensor | StringTensor:
     """Check one tensor and return it in the graph's shape."""
     _check_kind(tensor, spec)
+    if spec.any_rank:
+        return tensor
     if tensor.scalar and all(size in (1, -1) for size in spec.shape):
         return dataclasses.replace(tensor, shape=(1,) * len(spec.shape))
     matches = len(tensor.shape) == len(spec.shape) and all(
@@ -82,16 +96,20 @@ def _fitted(tensor: NumberTensor | StringTensor, spec: TensorSpec) -> NumberTens
     )
     if not matches:
         given = "is a bare value" if tensor.scalar else f"has shape {list(tensor.shape)}"
-        raise TensorError(spec.name, f"{given}, and the model takes {_described(spec)}")
+        reason = f"{given}, and the model takes {_described(spec)}"
+        raise TensorError(spec.name, reason, SEE_MODEL)
     return tensor
 
 
 def _check_kind(tensor: NumberTensor | StringTensor, spec: TensorSpec) -> None:
     # Recognised by what they have: importing the classes would import numpy.
     is_text = isinstance(tensor.values, list)
+    if spec.dtype == OPEN:
+        return
     if is_text != (spec.dtype == TEXT):
         holds = "text" if is_text else "numbers"
-        raise TensorError(spec.name, f"holds {holds}, and the model takes {_described(spec)}")
+        reason = f"holds {holds}, and the model takes {_described(spec)}"
+        raise TensorError(spec.name, reason, SEE_MODEL)
     if not isinstance(tensor.values, list) and spec.dtype in INTEGER_RANGES:
         _check_integers(spec, tensor.values.tolist(), () if tensor.scalar else tensor.shape)
 
@@ -119,7 +137,9 @@ def _where(index: int, shape: Sequence[int]) -> str:
 
 
 def _described(spec: TensorSpec) -> str:
-    kind = "text" if spec.dtype == TEXT else spec.dtype
+    kind = {TEXT: "text", OPEN: "values"}.get(spec.dtype, spec.dtype)
+    if spec.any_rank:
+        return f"{kind} of any shape"
     sizes = ", ".join("any" if size < 0 else str(size) for size in spec.shape)
     return f"{kind} of shape [{sizes}]" if spec.shape else f"one {kind} without dimensions"
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from og_mcp.client._parts import Parts, load
-from og_mcp.errors import NoWalletError, OGError
+from og_mcp.client._payment_parts import PaymentParts
+from og_mcp.errors import NoWalletError, OGError, coins
 from og_mcp.networks import Network
 from og_mcp.types import FeeCaps, Status, Trouble
 
+if TYPE_CHECKING:
+    from og_mcp.client.opg import Holdings
 
-async def look(parts: Parts) -> Status:
+
+async def look(parts: Parts, paying: PaymentParts) -> Status:
     """Look at wallet and chain; what is wrong becomes a problem with its mend, never an error."""
     settings = parts.settings
     problems: list[Trouble] = []
@@ -33,7 +37,9 @@ async def look(parts: Parts) -> Status:
             problems.append(_no_coins(network, address))
         budget |= await _budget(parts)
     except OGError as exc:
-        problems.append(Trouble(what=exc.args[0], fix=exc.hint))
+        problems.append(_trouble(exc))
+    if found["address"] and network.tee_registry:
+        await _look_at_payments(parts, paying, found, budget, problems)
     return Status(
         network=settings.network_name,
         budget=budget,
@@ -41,6 +47,51 @@ async def look(parts: Parts) -> Status:
         problems=problems,
         **found,
     )
+
+
+async def _look_at_payments(
+    parts: Parts,
+    paying: PaymentParts,
+    found: dict[str, Any],
+    budget: dict[str, str],
+    problems: list[Trouble],
+) -> None:
+    """Look at what pays gateways: OPG, the allowance, and the coin that pays for changing it."""
+    budget["max_opg_per_call"] = coins(paying.limits.per_call)
+    budget["max_opg_per_day"] = coins(paying.limits.per_day)
+    try:
+        address = await (await paying.wallet.get()).address()
+        held = await (await paying.opg.get()).holdings(address)
+        found["balances"] |= {"opg": coins(held.opg), "base_native_wei": str(held.coins)}
+        found["allowance_opg"] = coins(held.allowance)
+        if address != found["address"]:
+            found["payer"] = address
+        caps = await paying.caps.get()
+        await caps.look()
+        journal = await parts.journal.get()
+        kept = await journal.opg_budget(caps.account, paying.limits)
+        budget |= {
+            "spent_opg": coins(kept.spent),
+            "open_opg": coins(kept.open),
+            "left_opg": coins(kept.left),
+        }
+        problems += _payment_troubles(address, held)
+    except OGError as exc:
+        problems.append(_trouble(exc))
+
+
+def _payment_troubles(address: str, held: Holdings) -> list[Trouble]:
+    if held.opg == 0:
+        fix = "Send it OPG on the payment chain: chats, completions and images are paid with it."
+        return [Trouble(what=f"Wallet {address} holds no OPG.", fix=fix)]
+    if held.allowance == 0:
+        what = f"Permit2 may take no OPG from wallet {address}, so that no gateway can be paid."
+        return [Trouble(what=what, fix="Call approve_opg with what may be spent from now on.")]
+    return []
+
+
+def _trouble(error: OGError) -> Trouble:
+    return Trouble(what=error.args[0], fix=error.hint)
 
 
 async def _budget(parts: Parts) -> dict[str, str]:

@@ -18,5 +18,11 @@ class Timeouts:
     receipt_s: float = 120.0
     """Until an accepted transaction is mined."""
 
+    upload_s: float = 3600.0
+    """For the upload of one file."""
+
     stuck_after_s: float = 20.0
     """Until an unmined transaction is replaced, if its gas price has become too low."""
+
+    gateway_s: float = 300.0
+    """For one answer of a gateway, or the next piece of it; what was sent is not sent again."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import stamina
 
 from og_mcp.calls import Journal
 from og_mcp.client import receipts
+from og_mcp.client._gateway_receipt import payment_section
+from og_mcp.client._payment import payment_of
+from og_mcp.client._ticket import Ticket
 from og_mcp.client.chain import Chain, Receipt
-from og_mcp.client.inference import Inference, Inferred
-from og_mcp.client.sender import Sender, Ticket
-from og_mcp.client.wallet import Signed
+from og_mcp.client.sender import Sender
+from og_mcp.client.wallet import Signed, read_transaction
 from og_mcp.errors import CallStateError, JournalError, OGError, ServiceError
 from og_mcp.networks import Network
-from og_mcp.types import Call, CallInfo, InferenceMode, InferenceResult, Stage
+from og_mcp.types import Call, CallInfo, Shape, Stage
 
 if TYPE_CHECKING:
     from og_mcp.settings import Settings
@@ -28,11 +30,45 @@ WATCH_S: Final = 60.0
 """How long a call may run before its process is taken for alive and well."""
 
 NEVER_SENT = "The process ended before anything was sent; nothing was paid."
+ANSWER_GONE = (
+    "The process ended after the request was sent, and its answer is lost. What was paid for it "
+    "shows once its payment settles; repeating the request may pay again."
+)
 NEVER_MINED = "Its nonce went to another transaction: it can never be mined, and nothing was paid."
 MAY_BE_MINED = (
     "The process ended after it had signed transaction {hash}, which is not mined yet; it may still "
     "be. Look again with get_call before repeating the call: repeating pays again."
 )
+
+
+class Outcome(Protocol):
+    """What an on-chain call gave."""
+
+    @property
+    def receipt(self) -> Receipt:
+        """The chain's own."""
+        ...
+
+    @property
+    def response(self) -> Mapping[str, Any]:
+        """The answer as our receipt keeps it."""
+        ...
+
+    def result(self, call_id: str, network: Network, request: Mapping[str, Any]) -> Shape:
+        """Put together what the tool returns."""
+        ...
+
+
+class Reader(Protocol):
+    """Reads what a mined call gave."""
+
+    async def read_back(self, mined: Receipt, request: Mapping[str, Any]) -> Outcome:
+        """Read it from the chain's receipt, and where that has it not, from where the node does.
+
+        Raises:
+            OGError: There is none.
+        """
+        ...
 
 
 class History:
@@ -44,7 +80,7 @@ class History:
         journal: Where they are recorded.
         chain: What tells their fate.
         sender: Knows their transactions.
-        inference: Reads their outputs.
+        readers: Tool -> what reads the outcome of its calls.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts it puts together
@@ -54,34 +90,35 @@ class History:
         journal: Journal,
         chain: Chain,
         sender: Sender,
-        inference: Inference,
+        readers: Mapping[str, Reader],
     ) -> None:
         self._keep = settings.receipts == "full"
         self._network, self._journal, self._chain = network, journal, chain
-        self._sender, self._inference = sender, inference
+        self._sender, self._readers = sender, readers
 
-    async def settle(self, ticket: Ticket, request: Mapping[str, Any], inferred: Inferred) -> None:
-        """Record the good end of an inference: its result and its receipt.
+    async def settle(self, ticket: Ticket, request: Mapping[str, Any], outcome: Outcome) -> None:
+        """Record the good end of an on-chain call: its result and its receipt.
 
         Args:
             ticket: The call.
             request: Its canonical request.
-            inferred: What it gave.
+            outcome: What it gave.
         """
-        result = self._result(ticket.call_id, request, inferred.receipt)
-        result.model_output, result.source = inferred.values, inferred.source
-        result.is_simulation_result = inferred.output.is_simulation_result
-        receipt = self._receipt(ticket, request, result, inferred.receipt)
+        result = outcome.result(ticket.call_id, self._network, request)
+        receipt = self._receipt(ticket, request, outcome.receipt, outcome.response)
+        fee_wei = outcome.receipt.fee_wei
+        await self.record(
+            ticket.call_id, Stage.CHARGED, result.model_dump_json(), receipt, fee_wei=fee_wei
+        )
+
+    async def record(
+        self, call_id: str, stage: Stage, result: str, receipt: str, *, fee_wei: int = 0
+    ) -> None:
+        """Record the good end of a call; tries again while the journal's database restarts."""
+        # What was paid for must not be forgotten.
         async for attempt in stamina.retry_context(_is_lost_journal, attempts=4, timeout=60.0):
             with attempt:
-                # What was paid for must not be forgotten because a database restarts.
-                await self._journal.settle(
-                    ticket.call_id,
-                    Stage.CHARGED,
-                    inferred.receipt.fee_wei,
-                    result.model_dump_json(),
-                    receipt,
-                )
+                await self._journal.settle(call_id, stage, fee_wei, result, receipt)
 
     async def receipt_of_failure(self, ticket: Ticket, request: Mapping[str, Any]) -> str:
         """Make the receipt of a call that was paid for and gave nothing; empty without the chain."""
@@ -90,43 +127,30 @@ class History:
         except ServiceError as exc:
             logger.info("call %s has no receipt: %s", ticket.call_id, exc)
             return ""
-        if mined is None:
-            return ""
-        result = self._result(ticket.call_id, request, mined)
-        return self._receipt(ticket, request, result, mined)
+        return "" if mined is None else self._receipt(ticket, request, mined, None)
 
     def _receipt(
-        self, ticket: Ticket, request: Mapping[str, Any], result: InferenceResult, mined: Receipt
+        self,
+        ticket: Ticket,
+        request: Mapping[str, Any],
+        mined: Receipt,
+        response: Mapping[str, Any] | None,
     ) -> str:
         raw = next(s.raw for s in ticket.signed if s.transaction_hash == mined.transaction_hash)
         receipt = receipts.build(
             call_id=ticket.call_id,
-            tool="infer",
+            network=self._network.name,
+            tool=request["tool"],
             created_at=ticket.created_at,
             request=request,
-            result=result,
+            response=response,
             raw_transaction=raw,
             receipt=mined,
-            contract=self._network.inference_contract,
+            contract=read_transaction(raw).to,
             chain_id=self._network.chain_id,
             keep_content=self._keep,
         )
         return receipts.canonical(receipt)
-
-    def _result(self, call_id: str, request: Mapping[str, Any], mined: Receipt) -> InferenceResult:
-        """Put together what the chain says of a call; its output comes from elsewhere."""
-        return InferenceResult(
-            call_id=call_id,
-            network=self._network.name,
-            status="done",
-            transaction_hash=mined.transaction_hash,
-            inference_mode=InferenceMode[request["inference_mode"]].word,
-            model_cid=request["model_cid"],
-            block_number=mined.block_number,
-            gas_used=mined.gas_used,
-            fee_wei=mined.fee_wei,
-            explorer_url=self._network.explorer_tx_url.format(hash=mined.transaction_hash),
-        )
 
     async def reconcile(self) -> list[Call]:
         """Settle what was interrupted, by hash and nonce; nothing is signed.
@@ -200,8 +224,7 @@ class History:
     async def _find_end(self, call: Call) -> bool:
         ticket = await self._ticket(call)
         if not ticket.signed:
-            await self._journal.fail(call.id, Stage.NOT_SENT, NEVER_SENT)
-            return True
+            return await self._find_end_off_chain(call)
         mined = await self._sender.find_receipt(ticket)
         if mined is None:
             return await self._find_loss(call, ticket)
@@ -213,8 +236,7 @@ class History:
         )
         try:
             await self._sender.finish(ticket, mined)
-            mode = InferenceMode[request["inference_mode"]]
-            inferred = await self._inference.read(mined, mode)
+            outcome = await self._readers[request["tool"]].read_back(mined, request)
         except OGError as exc:
             if isinstance(exc, ServiceError):
                 raise
@@ -222,7 +244,17 @@ class History:
             receipt = await self.receipt_of_failure(ticket, request)
             await self._journal.fail(call.id, Stage.CHARGED, str(exc), fee_wei=fee, receipt=receipt)
             return True
-        await self.settle(ticket, request, inferred)
+        await self.settle(ticket, request, outcome)
+        return True
+
+    async def _find_end_off_chain(self, call: Call) -> bool:
+        """End a call without a transaction, whose answer went with its process."""
+        if call.status != "running":
+            return False
+        if call.stage is Stage.NOT_SENT:
+            await self._journal.fail(call.id, Stage.NOT_SENT, NEVER_SENT)
+        else:
+            await self._journal.fail(call.id, Stage.SENT_UNKNOWN, ANSWER_GONE)
         return True
 
     async def _find_loss(self, call: Call, ticket: Ticket) -> bool:
@@ -258,7 +290,10 @@ def _is_lost_journal(exc: Exception) -> bool:
 
 
 def info_of(call: Call) -> CallInfo:
-    """Tell a call as tools show it."""
+    """Tell a call as tools show it, with what the chain has said since about its payment."""
+    result = json.loads(call.result) if call.result else {}
+    if call.cap is not None and "payment" in result:
+        result["payment"] = payment_of(call.cap).model_dump(mode="json")
     return CallInfo(
         call_id=call.id,
         network=call.network,
@@ -268,6 +303,15 @@ def info_of(call: Call) -> CallInfo:
         created_at=call.created_at.isoformat(),
         transaction_hash=call.transaction_hashes[-1] if call.transaction_hashes else "",
         fee_wei=call.fee_wei,
-        result=json.loads(call.result) if call.result else {},
+        payment=payment_of(call.cap),
+        result=result,
         error=call.error,
     )
+
+
+def receipt_of(call: Call) -> dict[str, Any]:
+    """Return a call's receipt, with what the chain has said since about its payment."""
+    receipt: dict[str, Any] = json.loads(call.receipt)
+    if call.cap is not None and "payment" in receipt:
+        receipt["payment"] |= payment_section(call.cap)
+    return receipt

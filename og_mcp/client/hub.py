@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote as percent_encode
@@ -12,7 +11,10 @@ import httpx
 
 from og_mcp.client import _records
 from og_mcp.client._http import fetch_json
+from og_mcp.client._known import KnownGraphs
 from og_mcp.client._records import MODEL_HUB
+from og_mcp.client._specs import example_input
+from og_mcp.client.signin import SignIn
 from og_mcp.errors import (
     AmbiguousModelError,
     InputError,
@@ -22,7 +24,7 @@ from og_mcp.errors import (
     quote,
 )
 from og_mcp.networks import Network
-from og_mcp.types import FileList, Model, ModelFile, ModelVersion, TensorSpec
+from og_mcp.types import FileList, Model, ModelFile, ModelGraph, ModelVersion
 
 MODELS: Final = "/api/v0/models"
 PAGE_SIZE: Final = 100
@@ -30,9 +32,6 @@ PAGE_SIZE: Final = 100
 
 MAX_PAGES: Final = 30
 """Pages of the list of all models that a search for a name reads."""
-
-MAX_KNOWN: Final = 1024
-"""Content ids whose tensors are remembered."""
 
 _NOT_THIS_WAY: Final = frozenset(
     {
@@ -44,12 +43,6 @@ _NOT_THIS_WAY: Final = frozenset(
 )
 """What the hub answers where a name alone does not tell the model."""
 
-IdToken = Callable[[], Awaitable[str]]
-"""Signs in where needed and returns the bearer token of the hub account."""
-
-Tensors = tuple[list[TensorSpec], list[TensorSpec]]
-"""Inputs and outputs of a graph."""
-
 
 class Hub:
     """Reads models and files; without an account only the public side is asked.
@@ -57,14 +50,19 @@ class Hub:
     Args:
         http: The session's connection pool.
         network: Where the hub is.
-        id_token: The account, where one is configured.
+        account: The account, where one is configured.
+        known: Where the tensors that a listing tells are remembered.
     """
 
     def __init__(
-        self, http: httpx.AsyncClient, network: Network, id_token: IdToken | None = None
+        self,
+        http: httpx.AsyncClient,
+        network: Network,
+        account: SignIn | None = None,
+        known: KnownGraphs | None = None,
     ) -> None:
-        self._http, self._network, self._id_token = http, network, id_token
-        self._known: OrderedDict[str, Tensors] = OrderedDict()
+        self._http, self._network, self._account = http, network, account
+        self._known = known or KnownGraphs()
 
     async def list_files(self, model_name: str, version: str) -> FileList:
         """List the files of one version.
@@ -79,8 +77,8 @@ class Hub:
             ServiceError: The hub cannot be used.
         """
         wanted = _plain_version(version)
-        if self._id_token is not None:
-            files = await self._files_with_account(model_name, version, await self._id_token())
+        if self._account is not None:
+            files = await self.own_files(self._account, model_name, version)
         else:
             listed = (await self._read(model_name, "")).versions
             fitting = [item for item in listed if _plain_version(item.version) == wanted]
@@ -105,9 +103,17 @@ class Hub:
             self._remember(version.files)
         return model
 
-    def tensors_of(self, cid: str) -> Tensors | None:
-        """Return inputs and outputs of a file that a listing has shown; asks nobody."""
-        return self._known.get(cid)
+    async def names(self) -> list[str]:
+        """Return the names on the first page of the list of all models, each once.
+
+        Raises:
+            ServiceError: The hub cannot be used.
+        """
+        params = {"page": "0", "limit": str(PAGE_SIZE)}
+        url = f"{self._network.hub_read_url}{MODELS}/"
+        document = await fetch_json(self._http, MODEL_HUB, url, params=params)
+        names = map(_records.name_of, _records.records(document, "models"))
+        return [name for name in dict.fromkeys(names) if name]
 
     async def _read(self, model_name: str, author: str) -> Model:
         found = await self._record(model_name, author)
@@ -115,13 +121,12 @@ class Hub:
         versions = _records.versions_of(found)
         if not any(version.files for version in versions):
             versions = await self._with_files(model_name, author, versions)
-        page = self._network.model_page_url
         return Model(
             network=self._network.name,
             name=_records.name_of(found) or model_name,
             author=author,
             description=_records.description_of(found),
-            url=page.format(author=_encoded(author), model=_encoded(model_name)) if author else "",
+            url=self.page_of(author, model_name),
             versions=versions,
             example_input=self._example(versions),
         )
@@ -158,18 +163,34 @@ class Hub:
 
     async def _authors(self, model_name: str) -> list[str]:
         """Search the list of all models for the authors of exactly this name."""
-        authors: dict[str, None] = {}
-        for page in range(MAX_PAGES):
-            params = {"page": str(page), "limit": str(PAGE_SIZE)}
-            url = f"{self._network.hub_read_url}{MODELS}/"
-            document = await fetch_json(self._http, MODEL_HUB, url, params=params)
-            listed = _records.records(document, "models")
-            same = (item for item in listed if _records.name_of(item) == model_name)
-            authors |= {_records.author_of(item): None for item in same}
-            if len(listed) < PAGE_SIZE:
-                break
+        authors = {
+            _records.author_of(item): None
+            async for page in self.pages()
+            for item in page
+            if _records.name_of(item) == model_name
+        }
         authors.pop("", None)
         return list(authors)
+
+    async def pages(self) -> AsyncIterator[list[Mapping[str, Any]]]:
+        """Read the list of all models, page by page, at most `MAX_PAGES` of them.
+
+        Raises:
+            ServiceError: The hub cannot be used.
+        """
+        url = f"{self._network.hub_read_url}{MODELS}/"
+        for page in range(MAX_PAGES):
+            params = {"page": str(page), "limit": str(PAGE_SIZE)}
+            document = await fetch_json(self._http, MODEL_HUB, url, params=params)
+            listed = _records.records(document, "models")
+            yield listed
+            if len(listed) < PAGE_SIZE:
+                return
+
+    def page_of(self, author: str, model_name: str) -> str:
+        """Return the address of a model's page; empty where there are no pages."""
+        page = self._network.model_page_url
+        return page.format(author=_encoded(author), model=_encoded(model_name)) if author else ""
 
     async def _with_files(
         self, model_name: str, author: str, versions: list[ModelVersion]
@@ -186,16 +207,20 @@ class Hub:
         groups = _records.by_version(_records.records(document, "files"))
         return _joined(versions, groups)
 
-    async def _files_with_account(
-        self, model_name: str, version: str, token: str
-    ) -> list[ModelFile]:
-        url = (
-            f"{self._network.hub_url}{MODELS}/{_segment(model_name)}"
-            f"/versions/{_segment(version)}/files"
-        )
-        headers = {"Authorization": f"Bearer {token}"}
+    async def own_files(self, account: SignIn, model_name: str, version: str) -> list[ModelFile]:
+        """List a version's files by the side that takes an account, which knows one's own first.
+
+        Raises:
+            ModelNotFoundError: There is no such model or version.
+            ServiceError: The hub or its sign-in cannot be used.
+        """
+        url = files_url(self._network, model_name, version)
+
+        async def ask(token: str) -> Any:  # noqa: ANN401 - JSON
+            return await fetch_json(self._http, MODEL_HUB, url, headers=bearer(token))
+
         try:
-            document = await fetch_json(self._http, MODEL_HUB, url, headers=headers)
+            document = await account.signed(ask)
         except ServiceRejectedError as exc:
             if exc.status != HTTPStatus.NOT_FOUND:
                 raise
@@ -206,22 +231,43 @@ class Hub:
         return f"{self._network.hub_read_url}{MODELS}/{_segment(model_name)}"
 
     def _remember(self, files: Iterable[ModelFile]) -> None:
-        """Keep the tensors of files that tell them; the oldest are forgotten."""
+        """Remember the tensors of files that tell them."""
         for file in files:
             if file.inputs:
-                self._known[file.model_cid] = (file.inputs, file.outputs)
-                self._known.move_to_end(file.model_cid)
-        while len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
+                graph = ModelGraph(inputs=file.inputs, outputs=file.outputs)
+                self._known.hear(file.model_cid, graph)
 
     def _example(self, versions: Sequence[ModelVersion]) -> dict[str, Any]:
-        """Return the input that the network names for one of these files, else zeros that fit."""
+        """Return the input that the network names for one of these files, else one that fits."""
         files = [file for version in reversed(versions) for file in version.files]
         cids = {file.model_cid for file in files}
         for sample in self._network.sample_models:
             if sample.get("cid") in cids and isinstance(sample.get("model_input"), dict):
                 return dict(sample["model_input"])
-        return next((_records.zeros(file.inputs) for file in files if file.inputs), {})
+        return next((example_input(file.inputs) for file in files if file.inputs), {})
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Return the header that shows a token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def versions_url(network: Network, model_name: str) -> str:
+    """Return the address of a model's versions on the side that takes an account.
+
+    Raises:
+        InputError: The name cannot be part of an address.
+    """
+    return f"{network.hub_url}{MODELS}/{_segment(model_name)}/versions"
+
+
+def files_url(network: Network, model_name: str, version: str) -> str:
+    """Return the address of a version's files on the side that takes an account.
+
+    Raises:
+        InputError: A name cannot be part of an address.
+    """
+    return f"{versions_url(network, model_name)}/{_segment(_plain_version(version))}/files"
 
 
 def _joined(

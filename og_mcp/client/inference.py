@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,8 +17,9 @@ from anyio import to_thread
 from og_mcp.client._abi import decode_inference_event, decode_result, encode_run
 from og_mcp.client._http import fetch_json
 from og_mcp.client._tensors import Inputs, ModelOutput, node_output, to_json
+from og_mcp.client._ticket import Ticket
 from og_mcp.client.chain import Log, Receipt
-from og_mcp.client.sender import Sender, Ticket
+from og_mcp.client.sender import Sender
 from og_mcp.client.wallet import Transaction
 from og_mcp.errors import (
     OutputMissingError,
@@ -27,7 +28,7 @@ from og_mcp.errors import (
     ServiceReplyError,
 )
 from og_mcp.networks import INFERENCE_PRECOMPILE, Network
-from og_mcp.types import InferenceMode, TensorSpec
+from og_mcp.types import InferenceMode, InferenceResult, TensorSpec
 
 RESULT_TOPIC: Final = "0xc1396ff68bc2d8630100df29ce5561fa99078c602e8676ab72a53e37095d7168"
 """`InferenceResult(ModelOutput output)` of the inference contract."""
@@ -50,6 +51,36 @@ class Inferred:
 
     values: dict[str, Any]
     """The output as JSON values."""
+
+    @property
+    def response(self) -> dict[str, Any]:
+        """The output as receipts keep it."""
+        return self.values
+
+    def result(self, call_id: str, network: Network, request: Mapping[str, Any]) -> InferenceResult:
+        """Put together what the tool returns.
+
+        Args:
+            call_id: The call.
+            network: Where it was made.
+            request: Its canonical request.
+        """
+        mined = self.receipt
+        return InferenceResult(
+            call_id=call_id,
+            network=network.name,
+            status="done",
+            transaction_hash=mined.transaction_hash,
+            model_output=self.values,
+            inference_mode=InferenceMode[request["inference_mode"]].word,
+            model_cid=request["model_cid"],
+            is_simulation_result=self.output.is_simulation_result,
+            source=self.source,
+            block_number=mined.block_number,
+            gas_used=mined.gas_used,
+            fee_wei=mined.fee_wei,
+            explorer_url=network.explorer_tx_url.format(hash=mined.transaction_hash),
+        )
 
 
 class Inference:
@@ -124,6 +155,10 @@ class Inference:
         except ServiceError as exc:
             raise OutputMissingError(receipt.transaction_hash, str(exc), receipt.fee_wei) from exc
         return Inferred(receipt, output, source, values)
+
+    async def read_back(self, mined: Receipt, request: Mapping[str, Any]) -> Inferred:
+        """Read the output of an earlier call by its canonical request; else as `read`."""
+        return await self.read(mined, InferenceMode[request["inference_mode"]])
 
     async def _read(self, receipt: Receipt, mode: InferenceMode) -> tuple[ModelOutput, str]:
         log = find_log(receipt.logs, self._network.inference_contract, RESULT_TOPIC)

@@ -9,16 +9,17 @@ receipt can sign one with a key of their own (threats.md T14).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from anyio import to_thread
 
 from og_mcp.client import _receipt_checks as checks
-from og_mcp.client._abi import decode_run
-from og_mcp.client._canonical import canonical, canonical_input, digest, request_of
-from og_mcp.client._outputs import to_json
+from og_mcp.client._canonical import canonical_input
+from og_mcp.client._canonical_json import canonical, digest
 from og_mcp.client._receipt_checks import SCHEMA, Evidence
+from og_mcp.client._receipt_functions import function_of
 from og_mcp.client._receipt_json import (
     MismatchError,
     NotKeptError,
@@ -27,9 +28,11 @@ from og_mcp.client._receipt_json import (
     readable,
 )
 from og_mcp.client._signature import SignedCall, raw_of, read_signed
+from og_mcp.client._tee_online import NAME as REGISTRY
+from og_mcp.client._tee_online import registry_check
 from og_mcp.client.chain import Chain, Receipt
 from og_mcp.errors import ServiceReplyError, quote
-from og_mcp.types import Check, InferenceResult, Level, Verification
+from og_mcp.types import Check, Level, Verification
 
 __all__ = [
     "SCHEMA",
@@ -42,30 +45,59 @@ __all__ = [
     "verify",
 ]
 
+INCLUSION: Final = "inclusion"
+SETTLEMENT: Final = "settlement"
+
+ONLINE_OF: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "chain": (
+            INCLUSION,
+            "that the chain holds the transaction, with these events: online, the chain tells",
+        ),
+        "tee": (
+            REGISTRY,
+            "that the registry had this TEE with endpoint, measurement and key: online, it tells",
+        ),
+        "payment": (
+            SETTLEMENT,
+            "what was paid, and that it settled: online, the payment chain tells",
+        ),
+    }
+)
+"""Part of a receipt -> the check of it that asks somebody, and what it would show."""
+
+ONLINE: Final = frozenset(name for name, _ in ONLINE_OF.values())
+
+Settlement = Callable[[object], Awaitable[Check]]
+"""Asks the payment chain about a part `payment`, of any origin; gives the check `settlement`."""
+
 _TRANSACTION_HASH: Final = re.compile(r"0x[0-9a-f]{64}")
 
 
 def build(  # noqa: PLR0913 - the facts of one call, each told by name
     *,
     call_id: str,
+    network: str,
     tool: str,
     created_at: str,
     request: Mapping[str, Any],
-    result: InferenceResult,
+    response: Mapping[str, Any] | None,
     raw_transaction: bytes,
     receipt: Receipt,
     contract: str,
     chain_id: int,
     keep_content: bool,
 ) -> dict[str, Any]:
-    """Make the receipt of an on-chain inference.
+    """Make the receipt of a call of the inference contract.
 
     Args:
         call_id: The call.
+        network: Name of the network.
         tool: What was called.
         created_at: ISO 8601.
-        request: `tool`, `model_cid`, `model_input` as `canonical_input` gives it, `inference_mode`.
-        result: What the call gave; without an output, the receipt claims no answer.
+        request: The canonical request: of `infer`, `tool`, `model_cid`, `model_input` as
+            `canonical_input` gives it, `inference_mode`; else `LLMRequest.canonical`.
+        response: What the call gave; where that is nothing, the receipt claims no answer.
         raw_transaction: As signed.
         receipt: The chain's own.
         contract: What was called on the chain.
@@ -76,8 +108,8 @@ def build(  # noqa: PLR0913 - the facts of one call, each told by name
     Source: interface.md section 4.
     """
     content: dict[str, Any] = {"request": dict(request)}
-    if result.model_output:
-        content["response"] = result.model_output
+    if response:
+        content["response"] = dict(response)
     evidence: dict[str, Any] = {
         "chain_id": chain_id,
         "transaction_hash": receipt.transaction_hash,
@@ -91,7 +123,7 @@ def build(  # noqa: PLR0913 - the facts of one call, each told by name
     return {
         "schema": SCHEMA,
         "call_id": call_id,
-        "network": result.network,
+        "network": network,
         "tool": tool,
         "created_at": created_at,
         **(content if keep_content else {}),
@@ -108,9 +140,10 @@ def request_of_transaction(raw_transaction: bytes, tool: str) -> dict[str, Any]:
         does not travel.
 
     Raises:
-        ValueError: It is no call of `run` in a signed legacy transaction.
+        ValueError: It is no call of the inference contract in a signed legacy transaction.
     """
-    return request_of(decode_run(read_signed(raw_transaction).data), tool)
+    data = read_signed(raw_transaction).data
+    return function_of(data).request_of(data, tool)
 
 
 def verify(receipt: object) -> Verification:
@@ -121,43 +154,65 @@ def verify(receipt: object) -> Verification:
     Args:
         receipt: JSON of any origin.
     """
-    unasked = Check(
-        name="inclusion",
-        result="not_checked",
-        source=checks.MAKER,
-        detail="that the chain holds the transaction, with these events: online, the chain tells",
-    )
-    return _verdict(receipt, [*_offline(receipt, checks.FILE), unasked])
+    return _verdict(receipt, [*_offline(receipt, checks.FILE), *_unasked(receipt)])
 
 
-async def confirm_online(receipt: object, chain: Chain) -> Verification:
-    """Check a receipt, and ask the chain for its transaction and events.
+async def confirm_online(
+    receipt: object, chain: Chain, *, tee_registry: str = "", settlement: Settlement | None = None
+) -> Verification:
+    """Check a receipt, and ask the chain for its transaction and events, or for its TEE.
 
     What a receipt leaves out (OG_RECEIPTS=hashes) is taken from the chain and held to the hashes.
 
     Args:
         receipt: JSON of any origin.
         chain: Of the network that is believed; the receipt must be of that chain.
+        tee_registry: Address of the network's registry; empty where it has none.
+        settlement: Asks the payment chain about a receipt's part `payment`.
 
     Raises:
         WrongChainError: The RPC serves another chain than its network's.
         ServiceError: The RPC cannot be used.
     """
     offline = await to_thread.run_sync(verify, receipt)
-    found, source = offline.checks[:-1], f"RPC {chain.rpc_shown}"
+    found = [check for check in offline.checks if check.name not in ONLINE]
     if not isinstance(receipt, dict) or found[0].result == "failed":
         return offline
+    asked = {check.name: check for check in _unasked(receipt)}
+    if "chain" in receipt:
+        found, asked[INCLUSION] = await _include(receipt, found, chain)
+    if "tee" in receipt:
+        asked[REGISTRY] = await registry_check(receipt["tee"], chain, tee_registry)
+    if "payment" in receipt and settlement is not None:
+        asked[SETTLEMENT] = await settlement(receipt["payment"])
+    return _verdict(receipt, [*found, *asked.values()])
+
+
+async def _include(
+    receipt: dict[str, Any], found: list[Check], chain: Chain
+) -> tuple[list[Check], Check]:
+    """Ask for the transaction; the checks may be carried out anew with what the chain has."""
+    source = f"RPC {chain.rpc_shown}"
     try:
-        signed, raw, sender, mined = await _ask(receipt.get("chain"), chain)
+        signed, raw, sender, mined = await _ask(receipt["chain"], chain)
         completed = await to_thread.run_sync(_complete, receipt, raw, mined)
         if completed != receipt:
             both = f"this file, completed by {source}"
             found = await to_thread.run_sync(_offline, completed, both)
         detail = _compare(receipt, signed, sender, mined)
-        inclusion = Check(name="inclusion", result="ok", source=source, detail=detail)
     except MismatchError as exc:
-        inclusion = Check(name="inclusion", result="failed", source=source, detail=str(exc))
-    return _verdict(receipt, [*found, inclusion])
+        return found, Check(name=INCLUSION, result="failed", source=source, detail=str(exc))
+    return found, Check(name=INCLUSION, result="ok", source=source, detail=detail)
+
+
+def _unasked(receipt: object) -> list[Check]:
+    """Tell what only a chain can tell."""
+    parts = receipt.keys() & ONLINE_OF.keys() if isinstance(receipt, dict) else set()
+    return [
+        Check(name=name, result="not_checked", source=checks.MAKER, detail=detail)
+        for part, (name, detail) in ONLINE_OF.items()
+        if part in (parts or {"chain"})
+    ]
 
 
 def _offline(receipt: object, source: str) -> list[Check]:
@@ -180,19 +235,19 @@ def _verdict(receipt: object, found: list[Check]) -> Verification:
     results = {check.name: check.result for check in found}
     level: Level = "none"
     if "failed" not in results.values() and _is_bound(receipt, results):
-        level = "confirmed" if results["inclusion"] == "ok" else "consistent"
+        needed = {name for name in (INCLUSION, REGISTRY) if name in results}
+        level = "confirmed" if {results[name] for name in needed} == {"ok"} else "consistent"
     return Verification(valid="failed" not in results.values(), level=level, checks=found)
 
 
 def _is_bound(receipt: object, results: Mapping[str, str]) -> bool:
-    """Tell whether some part binds request, evidence and answer, where one is claimed."""
+    """Tell whether each part of evidence binds request, evidence and answer, if one is claimed."""
     assert isinstance(receipt, dict)  # noqa: S101 - else a check failed
     answered = "response" in receipt or "response_hash" in receipt
-    return any(
-        all(results[name] == "ok" for name in (needed if answered else needed - checks.OF_ANSWER))
-        for part, needed in checks.BINDING.items()
-        if part in receipt
-    )
+    # There is one at least: the schema was checked.
+    needed = frozenset().union(*(checks.BINDING[part] for part in checks.BINDING if part in receipt))
+    wanted = needed if answered else needed - checks.OF_ANSWER
+    return all(results[name] == "ok" for name in wanted)
 
 
 async def _ask(part: object, chain: Chain) -> tuple[SignedCall, bytes, str, Receipt]:
@@ -257,11 +312,9 @@ def _request_in(raw: bytes, tool: str) -> dict[str, Any]:
 def _response_in(evidence: Evidence) -> tuple[dict[str, Any], bool]:
     """Read the answer from the events, and whether there is no other way to write it."""
     try:
-        output = evidence.output
+        return evidence.function.response_of(evidence.answer)
     except (MismatchError, NotKeptError, ServiceReplyError):
         return {}, False
-    # Texts travel without their shape.
-    return to_json(output), not output.strings
 
 
 def _compare(receipt: Mapping[str, Any], signed: SignedCall, sender: str, mined: Receipt) -> str:

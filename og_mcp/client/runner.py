@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from og_mcp.calls import Journal
-from og_mcp.client.sender import Ticket
+from og_mcp.client._ticket import Ticket
 from og_mcp.errors import CallFailedError, CallStateError, OGError, TransactionPendingError
 from og_mcp.types import Call, CallRequest, Opened, Stage
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
@@ -25,6 +24,7 @@ from og_mcp.client._answers import (
     is_unsent,
 )
 from og_mcp.client._rpc import RPCError
+from og_mcp.client._ticket import Ticket
 from og_mcp.client._timeouts import Timeouts
 from og_mcp.client.chain import Chain, Quote, Receipt
 from og_mcp.client.wallet import FeeGuard, Signed, Transaction, Wallet, read_transaction
@@ -54,24 +54,6 @@ LOOK_UPS: Final = 3
 """Times that the node must say that it does not know a hash before it is believed."""
 
 REFUSED_LATE: Final = "The node did not take its transaction; nothing was paid."
-
-
-@dataclass
-class Ticket:
-    """A journalled call on its way through the sender."""
-
-    call_id: str
-    committed: bool = False
-    """Whether a signature is made or about to be: from then on the work goes on, cancelled or not."""
-
-    signed: list[Signed] = field(default_factory=list)
-    """What was signed for the call, replacements last."""
-
-    created_at: str = ""
-    """When the call was opened, ISO 8601."""
-
-    most_wei: int | None = None
-    """What a person agreed that it may cost; `None`: the operator's caps alone."""
 
 
 class Sender:
@@ -114,7 +96,9 @@ class Sender:
             network=name, chain_id=network.chain_id, address=await self._wallet.address()
         )
 
-    async def offer(self, to: str, data: bytes, *, max_retries: int) -> tuple[Quote, Transaction]:
+    async def offer(
+        self, to: str, data: bytes, *, max_retries: int, gas_margin: float = GAS_MARGIN
+    ) -> tuple[Quote, Transaction]:
         """Simulate a call and price it: what `send` would sign, but for its nonce.
 
         Raises:
@@ -128,7 +112,7 @@ class Sender:
         # Unused gas is free, and the salt gives each call a hash of its own: what the node says
         # about a hash is then about this call, even where another program makes the same one.
         most = self._chain.block_gas_limit - GAS_SALT
-        gas_limit = min(offer.gas * GAS_MARGIN, most) + secrets.randbelow(GAS_SALT)
+        gas_limit = min(int(offer.gas * gas_margin), most) + secrets.randbelow(GAS_SALT)
         transaction = Transaction(self._chain.chain_id, 0, to, data, gas_limit, offer.gas_price)
         self._guard.check(transaction, 0)
         if offer.balance < transaction.max_fee:
@@ -136,7 +120,15 @@ class Sender:
             raise InsufficientFundsError(sender, transaction.max_fee, offer.balance, faucet)
         return offer, transaction
 
-    async def send(self, ticket: Ticket, to: str, data: bytes, *, max_retries: int) -> Receipt:
+    async def send(
+        self,
+        ticket: Ticket,
+        to: str,
+        data: bytes,
+        *,
+        max_retries: int,
+        gas_margin: float = GAS_MARGIN,
+    ) -> Receipt:
         """Call a contract in one transaction and wait until it is mined.
 
         Args:
@@ -145,6 +137,7 @@ class Sender:
             data: Call data.
             max_retries: Further tries after nonce or connection trouble, as long as the node has
                 accepted nothing.
+            gas_margin: Gas limit over estimate.
 
         Returns:
             The receipt of a transaction that succeeded.
@@ -161,7 +154,9 @@ class Sender:
             JournalError: It could not be recorded; nothing was sent.
             ServiceError: The node cannot be used; nothing was sent.
         """
-        offer, transaction = await self.offer(to, data, max_retries=max_retries)
+        offer, transaction = await self.offer(
+            to, data, max_retries=max_retries, gas_margin=gas_margin
+        )
         account = await self.account()
         receipt = await self._broadcast_once(ticket, account, offer, transaction, max_retries)
         return await self.finish(ticket, receipt or await self._mined(ticket))

@@ -161,6 +161,14 @@ class Wallet:
         """
         return str((await self._open()).address)
 
+    async def account(self) -> LocalAccount:
+        """Return the key, for a signer that guards it by itself (`payer`).
+
+        Raises:
+            ConfigurationError: The key cannot be read or decrypted.
+        """
+        return await self._open()
+
     async def sign(
         self, transaction: Transaction, guard: FeeGuard, *, already_signed: int = 0
     ) -> Signed:

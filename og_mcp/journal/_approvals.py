@@ -21,7 +21,7 @@ from sqlalchemy import Text, bindparam, or_, select, update
 
 from og_mcp.errors import CallNotFoundError, CallStateError, SealBrokenError
 from og_mcp.journal import _schema as s
-from og_mcp.journal._records import moment
+from og_mcp.journal._moments import moment
 from og_mcp.journal._seal import Seal
 from og_mcp.journal._sql import InsertInto, Row, Statement
 from og_mcp.journal._steps import Steps, change, row
@@ -75,13 +75,23 @@ class Approvals:
     folder: Path
     """The journal's."""
 
-    def ask(self, call_id: str, request_hash: str, cap_wei: int, cap_opg: int) -> Steps[None]:
-        """Record what a person is to be asked; an older question and its answer are gone."""
+    def ask(
+        self, call_id: str, request_hash: str, caps: tuple[int, int], what: str = ""
+    ) -> Steps[None]:
+        """Record what a person is to be asked; an older question and its answer are gone.
+
+        Args:
+            call_id: The call.
+            request_hash: Its request's.
+            caps: The most that it may cost (wei, OPG).
+            what: What it does for good.
+        """
         record = {
             "call_id": call_id,
             "request_hash": request_hash,
-            "cap_wei": str(cap_wei),
-            "cap_opg": str(cap_opg),
+            "cap_wei": str(caps[0]),
+            "cap_opg": str(caps[1]),
+            "what": what,
         }
         yield from change(_ask, of_call=call_id, new_asked=self._sealed(ASKED, record))
 
@@ -171,8 +181,8 @@ class Approvals:
         return record
 
 
-def _question(approval: Approval) -> tuple[str, int, int]:
-    return approval.request_hash, approval.cap_wei, approval.cap_opg
+def _question(approval: Approval) -> tuple[str, int, int, str]:
+    return approval.request_hash, approval.cap_wei, approval.cap_opg, approval.what
 
 
 def new_token() -> str:
@@ -197,6 +207,7 @@ def _approval(record: dict[str, str], *, taken: bool) -> Approval:
         request_hash=record["request_hash"],
         cap_wei=int(record["cap_wei"]),
         cap_opg=int(record["cap_opg"]),
+        what=record.get("what", ""),
         expires_at=None if expires is None else moment(int(expires)),
         taken=taken,
     )

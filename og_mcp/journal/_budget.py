@@ -105,7 +105,7 @@ class Standing:
     window_floor: int
     now: int
     live: tuple[Row, ...]
-    """Reserved, signed, and settled without being in the spending rows."""
+    """Signed, and settled without being in the spending rows."""
 
     @property
     def floor(self) -> int:
@@ -118,7 +118,7 @@ class Standing:
         return tuple(row for row in self.live if row["hold"] == s.SETTLED)
 
     def open_wei(self, *, but: str = "") -> int:
-        """Return what is reserved or signed, one call left out."""
+        """Return what is signed, one call left out."""
         return sum(
             int(row["max_fee_wei"])
             for row in self.live

@@ -63,8 +63,16 @@ class Mutex(Protocol):
         """Let the next process have it."""
         ...
 
+
+class Mutexes(Protocol):
+    """The locks of one process."""
+
+    def mutex(self, key: str) -> Mutex:
+        """Return the lock of that name; the same one every time."""
+        ...
+
     async def aclose(self) -> None:
-        """Release it and what it is held with."""
+        """Release what is held, and what it is held with."""
         ...
 
 
@@ -101,8 +109,8 @@ class Database(Protocol):
         """
         ...
 
-    def mutex(self, key: str) -> Mutex:
-        """Return the lock of that name, not held."""
+    def mutexes(self) -> Mutexes:
+        """Return the locks that this process may take."""
         ...
 
     def check(self) -> None:

@@ -99,7 +99,7 @@ class FileMutex:
         """Let go."""
         self._lock.release()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Let go if held."""
         self._lock.close()
 
@@ -110,6 +110,30 @@ class FileMutex:
         except FileNotFoundError:
             return False
         return 0 <= time.time() - tried < 2 * LONGEST_PAUSE_S
+
+
+class FileMutexes:
+    """The lanes' locks of one process.
+
+    Args:
+        path: The journal's; the locks lie beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mutexes: dict[str, FileMutex] = {}
+
+    def mutex(self, key: str) -> FileMutex:
+        """Return the lock of that name; the same one every time."""
+        if key not in self._mutexes:
+            path = self._path.with_name(f"{self._path.name}.{key}.lane")
+            self._mutexes[key] = FileMutex(path)
+        return self._mutexes[key]
+
+    async def aclose(self) -> None:
+        """Let go of what is held."""
+        for mutex in self._mutexes.values():
+            mutex.close()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ class Gate:
     """
 
     def __init__(self, mutex: Mutex) -> None:
-        self._mutex, self._turn = mutex, anyio.Lock()
+        self._mutex, self._turn = mutex, anyio.Lock(fast_acquire=True)
         self._taken: float | None = None
         """When this process took the mutex; `None` while it has not."""
 

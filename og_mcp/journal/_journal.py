@@ -20,12 +20,15 @@ from og_mcp.journal import _records as r
 from og_mcp.journal import _schema as s
 from og_mcp.journal._approvals import Approvals, new_token
 from og_mcp.journal._budget import budget_of
+from og_mcp.journal._caps import Caps
 from og_mcp.journal._database import Database
 from og_mcp.journal._documents import Documents, sha256
 from og_mcp.journal._gate import Gate
 from og_mcp.journal._lane import HeldLane
+from og_mcp.journal._moments import microseconds
+from og_mcp.journal._notes import Notes
 from og_mcp.journal._opening import Opening
-from og_mcp.journal._pruning import lanes_to_count, remove_batch
+from og_mcp.journal._pruning import lanes_to_count, remove_batch, remove_caps
 from og_mcp.journal._seal import Seal
 from og_mcp.journal._sql import Row, Statement
 from og_mcp.journal._stages import Failing, Settling
@@ -40,8 +43,11 @@ from og_mcp.types import (
     Call,
     CallRequest,
     CallStatus,
+    Cap,
+    CapRequest,
     FeeCaps,
     Opened,
+    OPGCaps,
     Pruned,
     SignedTransaction,
     Stage,
@@ -79,6 +85,7 @@ class SQLJournal:
         self._documents = Documents(database.folder)
         renew = partial(_owners.renew, owner=self._owner, lease_s=lease_s)
         self._store = Store(database, renew, lease_s / 4)
+        self._caps, self._notes = Caps(self._store, self._owner), Notes(self._seal)
         self._gates: dict[str, Gate] = {}
         self._waiters = Waiters()
         self._unkept: OrderedDict[str, str] = OrderedDict()
@@ -153,6 +160,56 @@ class SQLJournal:
         # What never left needs no disk: forgotten, it is as if it had not been asked for.
         await self._store.run(failing, durable=stage is not Stage.NOT_SENT)
         self._waiters.wake(call_id)
+
+    async def open_cap(self, call_id: str, cap: CapRequest, caps: OPGCaps) -> Cap:
+        """Record a payment's signed maximum before it is signed."""
+        return await self._caps.open(call_id, cap, caps)
+
+    async def drop_cap(self, cap_id: str) -> None:
+        """Undo a signed maximum whose signature never left this process."""
+        await self._caps.drop(cap_id)
+
+    async def pay_by(self, call_id: str, cap_id: str) -> None:
+        """Record that a call is paid by an open cap."""
+        await self._caps.pay_by(call_id, cap_id)
+
+    async def unpay(self, call_id: str) -> None:
+        """Undo the payments of a call of which nothing left."""
+        await self._caps.unpay(call_id)
+
+    async def settle_cap(self, cap_id: str, amount_opg: int, transaction_hash: str) -> None:
+        """Record what the chain says a cap was settled for."""
+        await self._caps.settle(cap_id, amount_opg, transaction_hash)
+
+    async def void_cap(self, cap_id: str) -> None:
+        """Record that a cap can never be taken any more."""
+        await self._caps.void(cap_id)
+
+    async def cap(self, cap_id: str) -> Cap:
+        """Return a cap."""
+        return await self._caps.get(cap_id)
+
+    async def open_caps(self, account: Account | None = None) -> tuple[Cap, ...]:
+        """Return the caps that are open, the oldest first."""
+        return await self._caps.open_ones(account)
+
+    async def opg_budget(self, account: Account, caps: OPGCaps) -> Budget:
+        """Return what is spent, open and left of the account's cap of 24 hours."""
+        return await self._caps.budget(account, caps)
+
+    async def opg_totals(
+        self, principal: str | None = None, account: Account | None = None
+    ) -> tuple[int, int]:
+        """Return what was settled since the journal began, and what is open."""
+        return await self._caps.totals(principal, account)
+
+    async def remember(self, name: str, document: str) -> None:
+        """Keep a small document under a name, sealed."""
+        await self._store.run(partial(self._notes.remember, name, document), durable=False)
+
+    async def recall(self, name: str) -> str:
+        """Return what was remembered, or nothing."""
+        return await self._store.run(partial(self._notes.recall, name), durable=False)
 
     async def confirm(self, call_id: str) -> None:
         """Move a call from `charged` to `confirmed`."""
@@ -237,15 +294,24 @@ class SQLJournal:
         """Return calls that are charged and not yet confirmed."""
         return _calls(await self._rows(r.unconfirmed, of_lane=account.key, at_most=limit))
 
-    async def request_approval(
-        self, call_id: str, request_hash: str, error: str, *, cap_wei: int = 0, cap_opg: int = 0
+    async def request_approval(  # noqa: PLR0913 - as in the protocol
+        self,
+        call_id: str,
+        request_hash: str,
+        error: str,
+        *,
+        cap_wei: int = 0,
+        cap_opg: int = 0,
+        what: str = "",
     ) -> None:
-        """End a running call at `not_sent` until a person approves what it may cost."""
+        """End a running call at `not_sent` until a person approves what it may cost, or does."""
         failing = Failing(call_id, Stage.NOT_SENT, _storable(error), status=s.WAITING_APPROVAL)
 
         def work() -> Steps[None]:
             yield from failing()
-            yield from self._approvals.ask(call_id, request_hash, cap_wei, cap_opg)
+            yield from self._approvals.ask(
+                call_id, request_hash, (cap_wei, cap_opg), _storable(what)
+            )
 
         await self._store.run(work, atomic=True)
         self._waiters.wake(call_id)
@@ -287,16 +353,18 @@ class SQLJournal:
             async with self.lane(account) as lane:
                 await lane.count_settled()
         removed: set[str] = set()
-        remove = partial(remove_batch, before=r.microseconds(before))
+        remove = partial(remove_batch, before=microseconds(before))
         while batch := await self._store.run(remove, atomic=True):
             removed |= batch
+        while await self._store.run(partial(remove_caps, microseconds(before)), atomic=True):
+            pass
         return Pruned(len(removed), await self._documents.remove(removed))
 
     def _gate(self, account: Account) -> Gate:
         key = account.key
         if key not in self._gates:
             # Keys hold what file names may not.
-            mutex = self._store.mutex(digest(key.encode()).hexdigest()[:16])
+            mutex = self._store.mutexes.mutex(digest(key.encode()).hexdigest()[:16])
             self._gates[key] = Gate(mutex)
         return self._gates[key]
 

@@ -27,6 +27,7 @@ from og_mcp.journal._steps import Answer, Query
 SETTINGS: Final = """
 SELECT set_config('default_transaction_isolation', 'read committed', false),
     set_config('client_min_messages', 'warning', false),
+    set_config('plan_cache_mode', 'force_generic_plan', false),
     set_config('statement_timeout', %(statement_timeout)s, false),
     set_config('tcp_keepalives_idle', '5', false),
     set_config('tcp_keepalives_interval', '2', false),

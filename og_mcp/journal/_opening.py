@@ -100,6 +100,8 @@ _take: Final = Statement(
         max_fee_wei="0",
         error="",
         delivered_at=None,
+        cap_id=None,
+        cap_status="",
         updated_at=now(),
     )
 )

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import psycopg
-from anyio import CancelScope, to_thread
 from sqlalchemy import URL
 
 from og_mcp.errors import JournalError, quote
+from og_mcp.journal._advisory import AdvisoryLocks
 from og_mcp.journal._database import BUSY_S
 from og_mcp.journal._libpq import PostgresConnection
 from og_mcp.journal._migrating import migrate
@@ -60,17 +56,17 @@ class PostgresDatabase:
         finally:
             connection.close()
 
-    def connect(self) -> PostgresConnection:
-        """Open the connection for a worker thread."""
-        return PostgresConnection(self._arguments, statement_timeout_s=3 * BUSY_S)
+    def connect(self, *, patient: bool = False) -> PostgresConnection:
+        """Open a connection; a patient one waits for ever."""
+        timeout_s = 0.0 if patient else 3 * BUSY_S
+        return PostgresConnection(self._arguments, statement_timeout_s=timeout_s)
 
     def connect_nearby(self) -> None:
         """Return nothing: the server is never near."""
 
-    def mutex(self, key: str) -> AdvisoryMutex:
-        """Return the lock of that name."""
-        number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
-        return AdvisoryMutex(self, self._arguments, number)
+    def mutexes(self) -> AdvisoryLocks:
+        """Return the locks that this process may take."""
+        return AdvisoryLocks(self)
 
     def check(self) -> None:
         """Trust the server."""
@@ -95,88 +91,3 @@ class PostgresDatabase:
             f"The journal in PostgreSQL at {quote(place)} cannot be used: {quote(reason)}.",
             "Check that the server that OG_JOURNAL_URL names runs and lets this user in.",
         )
-
-
-class AdvisoryMutex:
-    """A session's advisory lock, which the server releases when the session ends.
-
-    Has a connection of its own, since the session must live as long as the lock and not longer,
-    and a thread of its own, which alone uses that connection.
-    """
-
-    def __init__(self, database: PostgresDatabase, arguments: Row, number: int) -> None:
-        self._database, self._arguments, self._number = database, arguments, number
-        self._session: PostgresConnection | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="og-mcp-lane")
-        self._closed = False
-
-    async def acquire(self) -> None:
-        """Wait in the server's queue, which is first come, first served."""
-        taking = asyncio.wrap_future(self._thread.submit(self._take))
-        try:
-            await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            with CancelScope(shield=True):
-                await self._abandon(taking)
-            raise
-
-    async def release(self) -> None:
-        """Let go, without waiting for the server: the next turn waits in the same thread."""
-        if not self._closed:
-            self._thread.submit(self._give)
-
-    async def aclose(self) -> None:
-        """End the session."""
-        if self._closed:
-            return
-        self._closed = True
-        with CancelScope(shield=True):
-            await asyncio.wrap_future(self._thread.submit(self._discard))
-        self._thread.shutdown(wait=False)
-
-    async def _abandon(self, taking: asyncio.Future[None]) -> None:
-        """Stop waiting for the lock; if it came meanwhile, let go of it."""
-        while not taking.done():
-            await to_thread.run_sync(self._interrupt)
-            await asyncio.wait([taking], timeout=0.1)
-        # Read, so that nobody misses the error of a wait that nobody wants any more.
-        taking.exception()
-        await asyncio.wrap_future(self._thread.submit(self._discard))
-
-    def _interrupt(self) -> None:
-        session = self._session
-        if session is not None:
-            with suppress(psycopg.Error):
-                session.cancel()
-
-    def _take(self) -> None:
-        try:
-            try:
-                self._lock()
-            except psycopg.Error as exc:
-                if not self._database.is_transient(exc):
-                    raise
-                # The session was lost since the last time, which is learned only by using it.
-                self._discard()
-                self._lock()
-        except psycopg.Error as exc:
-            self._discard()
-            raise self._database.mapped(exc) from exc
-
-    def _lock(self) -> None:
-        if self._session is None:
-            self._session = PostgresConnection(self._arguments, statement_timeout_s=0)
-        self._session.plain(f"SELECT pg_advisory_lock({self._number})")
-
-    def _give(self) -> None:
-        if self._session is None:
-            return
-        try:
-            self._session.plain(f"SELECT pg_advisory_unlock({self._number})")
-        except psycopg.Error:
-            self._discard()
-
-    def _discard(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Select, Text, and_, bindparam, exists, or_, select, tuple_
 
+from og_mcp.journal import _cap_records as cap_records
 from og_mcp.journal import _schema as s
+from og_mcp.journal._moments import moment
 from og_mcp.journal._sql import Row, Statement, now
-from og_mcp.types import Account, Call, CallStatus, Stage
+from og_mcp.types import Account, Call, CallStatus, Cap, Stage
 
-calls, owners, transactions = s.calls, s.owners, s.transactions
+calls, caps, owners, transactions = s.calls, s.caps, s.owners, s.transactions
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 DOCUMENTS: Final = ("request", "result", "receipt")
 STAGES: Final = tuple(Stage)
 """In the order in which a call goes through them."""
 
 _alive = exists().where(owners.c.id == calls.c.owner, owners.c.lease_until > now()).label("alive")
-_facts: Select[Any] = select(*(c for c in calls.c if c.name not in DOCUMENTS), _alive)
+_with_cap = calls.outerjoin(caps, caps.c.id == calls.c.cap_id)
+_facts: Select[Any] = select(
+    *(c for c in calls.c if c.name not in DOCUMENTS), _alive, *cap_records.columns
+).select_from(_with_cap)
 _status = bindparam("of_status", type_=Text)
 _tool = bindparam("of_tool", type_=Text)
 
-by_id: Final = Statement(select(*calls.c, _alive).where(calls.c.id == bindparam("call_id")))
+by_id: Final = Statement(
+    select(*calls.c, _alive, *cap_records.columns)
+    .select_from(_with_cap)
+    .where(calls.c.id == bindparam("call_id"))
+)
 _principal = bindparam("of_principal", type_=Text)
 created_at: Final = Statement(
     select(calls.c.created_at).where(
@@ -49,7 +56,10 @@ listed_of_all: Final = Statement(_listed_of_all)
 listed: Final = Statement(_listed_of_all.where(calls.c.principal == _principal))
 unfinished: Final = Statement(_facts.where(s.unfinished).order_by(calls.c.created_at))
 unfinished_of_lane: Final = Statement(
-    _facts.where(s.unfinished, calls.c.lane == bindparam("of_lane")).order_by(calls.c.created_at)
+    _facts.where(
+        s.unfinished,
+        or_(calls.c.lane == bindparam("of_lane"), caps.c.lane == bindparam("of_lane")),
+    ).order_by(calls.c.created_at)
 )
 unconfirmed: Final = Statement(
     _facts.where(calls.c.charged, calls.c.lane == bindparam("of_lane"))
@@ -63,18 +73,9 @@ transactions_of: Final = Statement(
 )
 
 
-def moment(microseconds: int) -> datetime:
-    """Read a time of the database."""
-    return EPOCH + timedelta(microseconds=microseconds)
-
-
-def microseconds(at: datetime) -> int:
-    """Write a time for the database."""
-    return (at - EPOCH) // timedelta(microseconds=1)
-
-
 def call_of(row: Row) -> Call:
     """Read a call; documents that the row lacks are empty, those in files are references."""
+    cap = _cap(row)
     return Call(
         id=row["id"],
         tool=row["tool"],
@@ -93,12 +94,13 @@ def call_of(row: Row) -> Call:
         max_fee_wei=int(row["max_fee_wei"]),
         fee_wei=int(row["fee_wei"]),
         max_opg=int(row["max_opg"]),
-        amount_opg=int(row["amount_opg"]),
+        amount_opg=cap.amount_opg if cap else int(row["amount_opg"]),
         result_hash=row["result_hash"],
         created_at=moment(row["created_at"]),
         updated_at=moment(row["updated_at"]),
         delivered_at=None if row["delivered_at"] is None else moment(row["delivered_at"]),
         owner=row["owner"],
+        cap=cap,
         **{name: row.get(name, "") for name in DOCUMENTS},
     )
 
@@ -107,6 +109,13 @@ def _shown(status: str) -> CallStatus:
     if status == s.RUNNING:
         return "running"
     return "done" if status == s.DONE else "failed"
+
+
+def _cap(row: Row) -> Cap | None:
+    # A call that was recorded in this moment has none, and its row is not joined.
+    if row.get(f"{cap_records.PREFIX}id") is None:
+        return None
+    return cap_records.cap_of(row, cap_records.PREFIX)
 
 
 def _account(row: Row) -> Account | None:

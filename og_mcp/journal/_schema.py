@@ -34,13 +34,18 @@ WAITING_APPROVAL: Final = "waiting_approval"
 """Values of `status`."""
 
 FREE: Final = "none"
-RESERVED: Final = "reserved"
 SIGNED: Final = "signed"
 SETTLED: Final = "settled"
 COUNTED: Final = "counted"
 GIVEN_BACK: Final = "given_back"
 """Values of `hold`: what of the account's budget a call has. `counted` is settled and contained in
 the account's spending rows; `settled` is not yet."""
+
+
+CAP_OPEN: Final = "open"
+CAP_SETTLED: Final = "settled"
+CAP_VOID: Final = "void"
+"""Values of a signed maximum's `status`."""
 
 
 def _text(name: str, default: str | None = None) -> Column[Any]:
@@ -103,6 +108,10 @@ calls = Table(
     _when("updated_at"),
     _when("settled_at", nullable=True),
     _when("delivered_at", nullable=True),
+    # The newest signed maximum that pays for it.
+    Column("cap_id", Text),
+    # That one's status, which settling a call must read together with the call's own row.
+    _text("cap_status", ""),
     # An identical request without a key gets such a call instead of a new one.
     _state(
         "joinable",
@@ -110,7 +119,7 @@ calls = Table(
         " OR (delivered_at IS NULL AND (status = 'done' OR stage <> 'not_sent'))",
     ),
     # Runs, or counts against the budget without being in the spending rows yet.
-    _state("active", "status = 'running' OR hold IN ('reserved', 'signed', 'settled')"),
+    _state("active", "status = 'running' OR hold IN ('signed', 'settled')"),
     _state("charged", "stage = 'charged'"),
 )
 
@@ -137,6 +146,12 @@ Index(
 )
 Index("calls_active", calls.c.lane, **_where("active"))
 Index("calls_charged", calls.c.lane, calls.c.created_at, **_where("charged"))
+Index(
+    "calls_by_cap",
+    calls.c.cap_id,
+    sqlite_where=text("cap_id IS NOT NULL"),
+    postgresql_where=text("cap_id IS NOT NULL"),
+)
 
 transactions = Table(
     "transactions",
@@ -177,9 +192,72 @@ spending = Table(
 )
 """Settled fees by ten minutes; bucket 0 holds all that the last 24 hours do not need."""
 
-LIVE: Final = (RESERVED, SIGNED, SETTLED)
-OPEN: Final = (RESERVED, SIGNED)
-UNSIGNED: Final = (FREE, RESERVED, GIVEN_BACK)
+caps = Table(
+    "caps",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("lane"),
+    _text("account_network"),
+    _text("account_address"),
+    _text("chain_id"),
+    _text("principal"),
+    _text("resource"),
+    _text("asset"),
+    _text("pay_to"),
+    _text("max_opg"),
+    _text("nonce"),
+    Column("deadline", BigInteger, nullable=False),
+    # Whose per-call limit it counts against; others may be paid by it too.
+    _text("opened_by"),
+    _text("status"),
+    _text("amount_opg", "0"),
+    _text("transaction_hash", ""),
+    _when("created_at"),
+    _when("ended_at", nullable=True),
+    _state("is_open", "status = 'open'"),
+)
+"""Signed maxima; never the signature, nor the gateway's name for its session (threats.md T29)."""
+
+Index("caps_open", caps.c.lane, **_where("is_open"))
+Index("caps_by_call", caps.c.opened_by)
+Index("caps_by_nonce", caps.c.lane, caps.c.nonce, unique=True)
+
+payments = Table(
+    "payments",
+    metadata,
+    _text("call_id"),
+    _text("cap_id"),
+    _when("paid_at"),
+    PrimaryKeyConstraint("call_id", "cap_id"),
+    Index("payments_by_cap", "cap_id"),
+)
+"""Every signed maximum under which something of a call may have left."""
+
+purses = Table(
+    "purses",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # Grows with every turn; changing it locks the row.
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+    _text("window_opg", "0"),
+    Column("window_floor", BigInteger, nullable=False, server_default="0"),
+)
+"""One row for each account that pays in OPG; as `lanes` is for fees."""
+
+opg_spending = Table(
+    "opg_spending",
+    metadata,
+    _text("lane"),
+    _text("principal"),
+    Column("bucket", BigInteger, nullable=False),
+    _text("amount_opg"),
+    PrimaryKeyConstraint("lane", "principal", "bucket"),
+    Index("opg_spending_by_principal", "principal"),
+)
+"""Settled payments by ten minutes, as `spending` has fees."""
+
+LIVE: Final = (SIGNED, SETTLED)
+UNSIGNED: Final = (FREE, GIVEN_BACK)
 
 
 def holds(*which: str) -> ColumnElement[bool]:
@@ -190,7 +268,7 @@ def holds(*which: str) -> ColumnElement[bool]:
 live: Final = and_(calls.c.active, holds(*LIVE))
 """Calls that count against a budget beside its spending rows."""
 
-unfinished: Final = and_(calls.c.active, or_(calls.c.status == RUNNING, holds(*OPEN)))
+unfinished: Final = and_(calls.c.active, or_(calls.c.status == RUNNING, calls.c.hold == SIGNED))
 """Calls that run, or whose nonce is open."""
 
 approvals = Table(
@@ -202,3 +280,11 @@ approvals = Table(
     _text("approved", ""),
     _text("taken_by", ""),
 )
+
+notes = Table(
+    "notes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _text("sealed"),
+)
+"""Small documents that only this installation can write (threats.md T25)."""

@@ -21,7 +21,7 @@ from sqlalchemy import URL, Dialect
 
 from og_mcp.errors import JournalError, quote
 from og_mcp.journal._database import BUSY_S, Connection
-from og_mcp.journal._file_lock import PRIVATE, FileMutex, locked
+from og_mcp.journal._file_lock import PRIVATE, FileMutexes, locked
 from og_mcp.journal._migrating import migrate
 from og_mcp.journal._sql import SQLITE
 from og_mcp.journal._steps import Answer, Query
@@ -139,9 +139,9 @@ class SQLiteDatabase:
         connection.leave_checkpoints()
         return connection
 
-    def mutex(self, key: str) -> FileMutex:
-        """Return the lock of that name."""
-        return FileMutex(self.folder / f"{self.path.name}.{key}.lane")
+    def mutexes(self) -> FileMutexes:
+        """Return the locks that this process may take."""
+        return FileMutexes(self.path)
 
     def check(self) -> None:
         """Refuse to go on with a file that was moved or deleted (threats.md T6)."""

@@ -35,7 +35,13 @@ def _once(column: ColumnElement[object], value: object) -> ColumnElement[object]
 
 
 _payment: Final = {
-    "stage": case((calls.c.stage == Stage.CONFIRMED.value, calls.c.stage), else_=_new_stage),
+    "stage": case(
+        (calls.c.stage == Stage.CONFIRMED.value, calls.c.stage),
+        # What pays for it has its end already.
+        (calls.c.cap_status == s.CAP_SETTLED, Stage.CONFIRMED.value),
+        (calls.c.cap_status == s.CAP_VOID, Stage.CONFIRMED.value),
+        else_=_new_stage,
+    ),
     "hold": _once(calls.c.hold, s.SETTLED),
     "fee_wei": _once(calls.c.fee_wei, _new_fee),
     "settled_at": _once(calls.c.settled_at, now()),
@@ -88,7 +94,10 @@ _fail_unknown: Final = Statement(
     )
     .values(
         status=s.FAILED,
-        stage=Stage.SENT_UNKNOWN.value,
+        stage=case(
+            (calls.c.cap_status == s.CAP_VOID, Stage.NOT_SENT.value),
+            else_=Stage.SENT_UNKNOWN.value,
+        ),
         error=bindparam("new_error"),
         receipt=bindparam("new_receipt"),
         updated_at=now(),
@@ -135,7 +144,9 @@ _forget_raw: Final = Statement(
     update(transactions).where(transactions.c.call_id == _call).values(raw="")
 )
 _state: Final = Statement(
-    select(calls.c.status, calls.c.stage, calls.c.hold).where(calls.c.id == _call)
+    select(calls.c.status, calls.c.stage, calls.c.hold, calls.c.cap_status).where(
+        calls.c.id == _call
+    )
 )
 
 
@@ -208,6 +219,9 @@ class Failing:
     def _is_behind(self, state: Row) -> bool:
         """Whether the call has ended as far along, or further, in a way that this may be."""
         if state["status"] == s.FAILED:
+            # What could not cost anything after all went back to `not_sent`.
+            if state["cap_status"] == s.CAP_VOID and self.stage is Stage.SENT_UNKNOWN:
+                return True
             return _rank(state["stage"]) >= min(_rank(self.stage), _rank(Stage.CHARGED))
         return bool(state["status"] == s.DONE and _rank(self.stage) < _rank(Stage.CHARGED))
 
@@ -245,7 +259,7 @@ def _confirm_if(call_id: str, stage: Stage) -> Steps[None]:
 
 def _state_of(call_id: str) -> Steps[Row]:
     state = yield from row(_state, call_id=call_id)
-    return state or {"status": "unknown", "stage": "no stage", "hold": s.FREE}
+    return state or {"status": "unknown", "stage": "no stage", "hold": s.FREE, "cap_status": ""}
 
 
 def _told(state: Row) -> str:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from anyio import CancelScope, to_thread
 
 from og_mcp.errors import JournalError
-from og_mcp.journal._database import Connection, Database, Mutex
+from og_mcp.journal._database import Connection, Database
 from og_mcp.journal._steps import Work, do_all
 from og_mcp.journal._worker import Worker
 
@@ -27,7 +27,9 @@ class Store:
         self.database = database
         self._nearby = database.connect_nearby()
         self._worker = Worker(database, renew, renew_s)
-        self._mutexes: dict[str, Mutex] = {}
+        self.mutexes = database.mutexes()
+        """The locks of this process."""
+
         self._closed = False
 
     async def run(
@@ -73,20 +75,13 @@ class Store:
         if self._closed:
             raise JournalError("The journal is closed.", "Open it again.")
 
-    def mutex(self, key: str) -> Mutex:
-        """Return the lock of that name; the same one every time."""
-        if key not in self._mutexes:
-            self._mutexes[key] = self.database.mutex(key)
-        return self._mutexes[key]
-
     async def aclose(self) -> None:
         """Do what is queued, then close the connections and let go of the locks."""
         if self._closed:
             return
         self._closed = True
         with CancelScope(shield=True):
-            for mutex in self._mutexes.values():
-                await mutex.aclose()
+            await self.mutexes.aclose()
             await to_thread.run_sync(self._worker.close)
             if self._nearby is not None:
                 self._nearby.close()

@@ -1,6 +1,7 @@
 """What a test may ask of a running local network: faults, counters, blocks (its `admin_url`).
 
-Bodies and answers are JSON. SERVICE is `rpc`, `base_rpc`, `node_api`, `hub`, `hub_read` or `auth`;
+Bodies and answers are JSON. SERVICE is `rpc`, `base_rpc`, `node_api`, `hub`, `hub_read`, `auth`,
+`gateway` or one that was added (`gateway2`);
 CHAIN is `rpc` or `base_rpc`. What a fault looks like, and which requests it meets, is told in
 `og_mcp.localnet.faults`.
 
@@ -21,19 +22,44 @@ CHAIN is `rpc` or `base_rpc`. What a fault looks like, and which requests it mee
   the newest; 0 at the start.
 * `PUT /chains/rpc/answers` with fields of `og_mcp.localnet.precompile.Answers`: where results of
   an inference appear.
+* `PUT /payments/terms` `{"accepts": {...}, "after_challenges": 0}`: fields of what challenges ask
+  for (`accepts[0]`: `amount`, `asset`, `payTo`, `network`, `maxTimeoutSeconds`, `scheme`, `extra`),
+  once so many challenges have still asked for the old: with 1, the requirement changes between a
+  client's challenge and its payment. `GET` tells it.
+* `PUT /payments/mode` `{"sessions": false, "session_idle_s": 0.2}`, either or both: without
+  sessions each request is paid and settled by itself. A new idle time holds from the next charge on.
+* `POST /payments/refuse` `{"times": 1}`: so many valid payments are answered by 402 all the same.
+* `GET /payments/sessions`: `[{"session", "payer", "nonce", "path", "cap", "spent", "open"}]`;
+  amounts are text in base units, `session` is the beginning of the id.
+* `POST /payments/end`: no session takes more requests; they settle when they would have.
+* `POST /payments/settle`: every session ends and settles now, and all settlements are listed, as by
+  `GET /payments/settlements`: `[{"session", "payer", "nonce", "amount", "transaction_hash",
+  "status", "error"}]`; `status` is `settled`, `pending` (blocks are held) or `failed`.
+* `GET /payments/counters`: `challenges`, `verifications`, `sessions`, `charged`, `uncharged`,
+  `settlements`, as far as there were any.
+* `POST /payments/fund` `{"address": "0x...", "opg": n}`: base units of OPG for any address, which
+  may pay from then on: `{"transaction_hash"}`.
+* `GET /tees`: the gateways and what the registry says of each: `[{"service", "tee_id", "url",
+  "endpoint", "enabled", "payment_address", "pcr_hash", "heartbeat", "certificate_matches"}]`.
+* `POST /tees`: 201, one more gateway with keys of its own, registered; described as by `GET`. To
+  have it down, close its service.
+* `PUT /tees/SERVICE` `{"enabled": false, "heartbeat": unix_s, "endpoint", "payment_address",
+  "pcr_hash": "0x...", "tls_certificate": "0x..."}`, each if wanted: changes its registry entry.
+* `POST /tees/SERVICE/rotate` `{"register": false}`: it serves with another certificate, which the
+  registry learns of only if told to.
 * `POST /hub/accounts` `{"email", "password", "username", "disabled"}`: one more hub account.
 * `POST /hub/expire_tokens`: every id token ends; refresh tokens stay good.
-* `POST /reset`: all of the above as at the start, except hub accounts and what is on chain.
+* `POST /reset`: all of the above as at the start, except hub accounts and what is on chain; open
+  sessions are settled.
 
 Errors are `{"detail": text}`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -46,11 +72,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from og_mcp.localnet.chain import Chain
 from og_mcp.localnet.faucet import Faucet
 from og_mcp.localnet.faults import Fault, FaultError
+from og_mcp.localnet.gateway.fleet import Fleet
+from og_mcp.localnet.gateway.verbs import TEEVerbs
 from og_mcp.localnet.node_errors import NodeError
+from og_mcp.localnet.payments import Payments
+from og_mcp.localnet.payments.verbs import PaymentVerbs
 from og_mcp.localnet.precompile import Answers
 from og_mcp.localnet.service import Service
 from og_mcp.localnet.serving import LoopbackOnly
 from og_mcp.localnet.signin import Account, Accounts
+from og_mcp.localnet.verb_values import json_body, seconds, whole
 
 T = TypeVar("T")
 
@@ -63,22 +94,33 @@ class Controls:
     chains: Mapping[str, Chain]
     faucets: Mapping[str, Faucet]
     accounts: Accounts
+    payments: Payments
+    fleet: Fleet
 
 
 def admin_app(controls: Controls) -> ASGIApp:
     """Build the admin service; pages in a browser may not call it."""
     services = _ServiceVerbs(controls.services)
     chains = _ChainVerbs(controls.chains, controls.faucets)
+    payments = PaymentVerbs(
+        controls.payments, controls.chains["base_rpc"], controls.faucets["base_rpc"]
+    )
+
+    tees = TEEVerbs(controls.fleet)
 
     async def reset(_request: Request) -> Response:
         await services.reset()
         await chains.reset()
+        await tees.reset()
+        await payments.reset()
         return _DONE
 
     app = Starlette(
         routes=[
             *services.routes(),
             *chains.routes(),
+            *payments.routes(),
+            *tees.routes(),
             *_hub_routes(controls.accounts),
             Route("/reset", reset, methods=["POST"]),
         ],
@@ -128,7 +170,7 @@ class _ServiceVerbs:
             await service.open()
 
     async def add_fault(self, request: Request) -> Response:
-        fault = Fault.from_json(await _json(request))
+        fault = Fault.from_json(await json_body(request))
         return JSONResponse({"id": self._service(request).faults.add(fault)}, 201)
 
     async def list_faults(self, request: Request) -> Response:
@@ -139,10 +181,8 @@ class _ServiceVerbs:
         return _DONE
 
     async def set_latency(self, request: Request) -> Response:
-        seconds = (await _json(request)).get("latency_s")
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < 0:
-            raise HTTPException(400, "latency_s is a number of seconds")
-        self._service(request).faults.latency_s = float(seconds)
+        latency_s = (await json_body(request)).get("latency_s")
+        self._service(request).faults.latency_s = seconds(latency_s, "latency_s")
         return _DONE
 
     async def get_counters(self, request: Request) -> Response:
@@ -201,13 +241,13 @@ class _ChainVerbs:
 
     async def mine(self, request: Request) -> Response:
         chain = self._chain(request)
-        blocks = _whole((await _json(request)).get("blocks", 1), "blocks")
+        blocks = whole((await json_body(request)).get("blocks", 1), "blocks")
         return JSONResponse({"block_number": await chain.in_order(chain.mine, blocks)})
 
     async def fund(self, request: Request) -> Response:
-        chain, body = self._chain(request), await _json(request)
+        chain, body = self._chain(request), await json_body(request)
         faucet = _named(self._faucets, request.path_params["chain"])
-        address, wei = str(body.get("address")), _whole(body.get("wei"), "wei")
+        address, wei = str(body.get("address")), whole(body.get("wei"), "wei")
         try:
             sent = await chain.in_order(faucet.fund, address, wei)
         except (ValueError, NodeError) as error:
@@ -216,21 +256,21 @@ class _ChainVerbs:
 
     async def set_prices(self, request: Request) -> Response:
         chain = self._chain(request)
-        for name, wei in (await _json(request)).items():
+        for name, wei in (await json_body(request)).items():
             if name not in _prices(chain):
                 raise HTTPException(400, f"There is no price {name!r}")
-            setattr(chain, name, _whole(wei, name))
+            setattr(chain, name, whole(wei, name))
         return _DONE
 
     async def set_safe(self, request: Request) -> Response:
-        depth = _whole((await _json(request)).get("depth"), "depth")
+        depth = whole((await json_body(request)).get("depth"), "depth")
         self._chain(request).safe_depth = depth
         return _DONE
 
     async def set_answers(self, request: Request) -> Response:
         chain = self._chain(request)
         try:
-            chain.answers = Answers.from_json(await _json(request))
+            chain.answers = Answers.from_json(await json_body(request))
         except ValueError as error:
             raise HTTPException(400, str(error)) from error
         return _DONE
@@ -242,7 +282,7 @@ class _ChainVerbs:
 def _hub_routes(accounts: Accounts) -> list[Route]:
     async def add_account(request: Request) -> Response:
         try:
-            accounts.add(Account(**await _json(request)))
+            accounts.add(Account(**await json_body(request)))
         except TypeError as error:
             raise HTTPException(400, str(error)) from error
         return _DONE
@@ -265,23 +305,6 @@ def _named(parts: Mapping[str, T], name: str) -> T:
     if name not in parts:
         raise HTTPException(404, f"There is no {name!r}, only {', '.join(parts)}")
     return parts[name]
-
-
-def _whole(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise HTTPException(400, f"{name} is a whole number")
-    return value
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    raw = await request.body()
-    try:
-        body = json.loads(raw) if raw else {}
-    except ValueError as error:
-        raise HTTPException(400, "The body is not JSON") from error
-    if not isinstance(body, dict):
-        raise HTTPException(400, "The body is not a JSON object")
-    return body
 
 
 async def _refused(_request: Request, error: Exception) -> Response:

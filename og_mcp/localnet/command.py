@@ -14,7 +14,10 @@ from og_mcp.localnet import options
 from og_mcp.localnet.lifetime import Lifetime
 from og_mcp.localnet.options import Options
 
-_NEEDED: Final = ("eth", "onnx", "onnxruntime", "python_multipart", "starlette", "uvicorn")
+_NEEDED: Final = (
+    *("PIL", "cryptography", "eth", "onnx", "onnxruntime"),
+    *("python_multipart", "starlette", "uvicorn"),
+)
 """Modules that the extra `local` brings."""
 
 _PORT: Final = click.IntRange(0, 65535)
@@ -37,7 +40,14 @@ _CHAIN_ID: Final = click.IntRange(1, 2**53 - 1)
     default=options.SESSION_IDLE_S,
     show_default=True,
     metavar="S",
-    help="Seconds after which an unused gateway session ends (there is no gateway yet).",
+    help="Seconds between a gateway session's last charge and its settlement.",
+)
+@click.option(
+    "--llm-url",
+    envvar="OG_LOCAL_LLM_URL",
+    default="",
+    metavar="URL",
+    help="OpenAI-compatible server that answers chats; also OG_LOCAL_LLM_URL (a built-in responder).",
 )
 @click.option(
     "--data-dir",

@@ -24,6 +24,8 @@ and, by action:
 * `hang`: no answer until the client leaves, the faults are cleared, or `limit_s` has passed;
   then the connection closes.
 * `delay`: nothing but `delay_s`.
+* `spoil`: the gateway's answer goes wrong as `how` says (`og_mcp.localnet.gateway.spoiling`);
+  `when` does not matter, and other services never show it.
 
 Inside a batch, `status`, `drop` and `hang` end the whole HTTP request: what stands before the
 faulty call was carried out, what stands behind it was not.
@@ -38,14 +40,49 @@ from __future__ import annotations
 
 from collections import Counter
 from fnmatch import fnmatchcase
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 import anyio
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-Action = Literal["error", "result", "status", "drop", "hang", "delay"]
+Action = Literal["error", "result", "status", "drop", "hang", "delay", "spoil"]
 When = Literal["before", "after"]
+Moment = Literal["before", "after", "within"]
+"""Around a request, or while its answer is made."""
+
+Spoil = Literal[
+    "wrong_request_hash",
+    "wrong_output_hash",
+    "old_timestamp",
+    "future_timestamp",
+    "other_tee",
+    "other_text",
+    "other_finish_reason",
+    "text_beside_tools",
+    "replay",
+    "wrong_signature",
+    "wrong_tee_id",
+    "unsigned",
+    "web_search_uncovered",
+    "parts_as_text",
+    "message_frames",
+    "completion_field",
+    "tools_left_out",
+    "no_done",
+    "slow_frames",
+    "cut",
+    "not_json",
+    "wrong_shape",
+    "redirect",
+    "huge",
+    "surrogate",
+    "error_frame",
+    "http_images",
+    "large_image",
+    "wide_image",
+    "wrong_magic",
+]
 
 LONGEST_HANG_S: Final = 600.0
 
@@ -72,6 +109,14 @@ class Fault(BaseModel):
     status: int = Field(default=500, ge=200, le=599)
     body: str = ""
     limit_s: float = Field(default=LONGEST_HANG_S, ge=0)
+    how: Spoil | None = None
+    size: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check_how(self) -> Self:
+        if (self.how is not None) != (self.action == "spoil"):
+            raise ValueError("how belongs to the action spoil, and that to it")
+        return self
 
     @classmethod
     def from_json(cls, value: object) -> Fault:
@@ -89,9 +134,10 @@ class Fault(BaseModel):
         """Write the fault as the object `from_json` reads."""
         return self.model_dump()
 
-    def matches(self, name: str, when: When) -> bool:
+    def matches(self, name: str, moment: Moment) -> bool:
         """Whether this fault is for the request `name` at this moment."""
-        return self.when == when and fnmatchcase(name, self.method)
+        own = "within" if self.action == "spoil" else self.when
+        return own == moment and fnmatchcase(name, self.method)
 
 
 def _problem(error: ErrorDetails) -> str:
@@ -130,10 +176,10 @@ class Faults:
         self._released.set()
         self._released = anyio.Event()
 
-    def take(self, name: str, when: When) -> Fault | None:
+    def take(self, name: str, moment: Moment) -> Fault | None:
         """Return the oldest fault that is due for this request, and count it as shown once."""
         for number, fault in self._waiting.items():
-            if not fault.matches(name, when):
+            if not fault.matches(name, moment):
                 continue
             if fault.skip:
                 self._waiting[number] = fault.model_copy(update={"skip": fault.skip - 1})

@@ -10,14 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from eth_utils.crypto import keccak
+
 from og_mcp.localnet import contracts
-from og_mcp.networks import INFERENCE_PRECOMPILE, OPENGRADIENT
+from og_mcp.networks import INFERENCE_PRECOMPILE, OPENGRADIENT, PERMIT2, UPTO_PROXY
 
 INFERENCE_CONTRACT: Final = OPENGRADIENT.inference_contract
 TEE_REGISTRY: Final = OPENGRADIENT.tee_registry
+OPG_TOKEN: Final = OPENGRADIENT.opg_token
 
 HEARTBEAT_WINDOW_S: Final = 30 * 24 * 3600
 """Nothing beats while a local network stands idle; its gateway is there all the same."""
+
+OPG: Final = 10**18
+"""Base units of one OPG."""
 
 INVALID_OPCODE: Final = b"\xfe"
 """Code of an address that only a precompile answers: Solidity asks for some code before a call."""
@@ -57,6 +63,43 @@ def opengradient(registry_owner: str) -> tuple[GenesisAccount, ...]:
         ),
         GenesisAccount(address=INFERENCE_PRECOMPILE, code=INVALID_OPCODE),
     )
+
+
+def payment(
+    balances: Mapping[str, int], approvals: Mapping[str, int]
+) -> tuple[GenesisAccount, ...]:
+    """List the contracts of the payment chain.
+
+    Args:
+        balances: OPG in base units, by owner.
+        approvals: What Permit2 may move in base units, by owner.
+    """
+    allowed = {
+        _slot(PERMIT2, _slot(owner, _ALLOWANCES)): value for owner, value in approvals.items()
+    }
+    held = {_slot(owner, _BALANCES): value for owner, value in balances.items()}
+    supply = {_SUPPLY: sum(balances.values())}
+    return (
+        GenesisAccount(
+            address=OPG_TOKEN,
+            code=contracts.load("OPG").deployed_bytecode,
+            storage={**supply, **held, **allowed},
+        ),
+        GenesisAccount(address=PERMIT2, code=contracts.load("Permit2").deployed_bytecode),
+        GenesisAccount(address=UPTO_PROXY, code=contracts.load("UptoProxy").deployed_bytecode),
+    )
+
+
+_BALANCES: Final = 0
+_ALLOWANCES: Final = 1
+_SUPPLY: Final = 2
+"""Slots of `OPG.sol`."""
+
+
+def _slot(address: str, mapping: int) -> int:
+    """Find where Solidity keeps the entry of an address in the mapping of a slot."""
+    key = bytes.fromhex(address.removeprefix("0x")).rjust(32, b"\0")
+    return int.from_bytes(keccak(key + mapping.to_bytes(32, "big")), "big")
 
 
 def wallets(addresses: Sequence[str], balance: int) -> tuple[GenesisAccount, ...]:

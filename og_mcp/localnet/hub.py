@@ -17,10 +17,13 @@ Two services over one store. `hub_app` takes `Authorization: Bearer {idToken}`:
 * `GET /api/v0/models/{name}?authorUsername=...`: a record with `versions`, each with `files`.
 * `GET /api/v0/models/{name}/files?extension=onnx&authorUsername=...`: the file records of all
   versions, each with `versionString`.
+* `GET /api/v0/files/{cid}`: the file itself, or parts of it (`Range`); an extension of the local
+  hub.
 
 A model's record is `{name, authorUsername, description, createdAt}`. A file's record is
 `{name, size, ipfsCid, createdAt, inputs, outputs}`; the tensors are an extension of the local
-hub, `[{name, dtype, shape}]`, empty where the file is no ONNX model. Errors are `{"detail": text}`.
+hub, `[{name, dtype, shape}]`, empty where the file is no ONNX model; `shape` is null where the
+graph leaves the number of dimensions open. Errors are `{"detail": text}`.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import FileResponse, JSONResponse
 from starlette.routing import Route
 
 from og_mcp.localnet import graph, upload
@@ -75,6 +78,7 @@ def hub_read_app(store: Store) -> Starlette:
             Route(_MODELS, hub.list_models, methods=["GET"]),
             Route("/api/v0/models/{name}", hub.get_model, methods=["GET"]),
             Route("/api/v0/models/{name}/files", hub.list_files, methods=["GET"]),
+            Route("/api/v0/files/{cid}", hub.download, methods=["GET"]),
         ],
         exception_handlers=_REFUSALS,
     )
@@ -168,6 +172,12 @@ class _PublicHub:
             if not extension or file.name.lower().endswith(f".{extension.lower()}")
         ]
         return JSONResponse(files)
+
+    async def download(self, request: Request) -> FileResponse:
+        path = self._store.path(request.path_params["cid"])
+        if path is None:
+            raise HTTPException(404, "File not found")
+        return FileResponse(path, media_type="application/octet-stream")
 
     def _model(self, request: Request) -> ModelRecord:
         name, author = request.path_params["name"], request.query_params.get("authorUsername", "")

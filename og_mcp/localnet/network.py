@@ -1,9 +1,7 @@
 """One local network: chains, hub, sign-in and admin in one process.
 
 Each service has an origin of its own, as on the public network, so that a client that mixes two
-of them up fails here too. Keys, passwords and tokens are random in every run. The TEE registry
-stands on the chain and is empty, and the payment chain has funded accounts and no contracts: the
-ready file says so with an empty `gateway_url` and the zero address as `opg_token`.
+of them up fails here too. Keys, certificates, passwords and tokens are random in every run.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -25,21 +23,28 @@ from og_mcp.localnet.admin import Controls, admin_app
 from og_mcp.localnet.chain import Chain
 from og_mcp.localnet.faucet import Faucet
 from og_mcp.localnet.faults import Faults
+from og_mcp.localnet.gateway.fleet import FIRST, Fleet
+from og_mcp.localnet.gateway.registry import Registrar
+from og_mcp.localnet.gateway.responder import BuiltIn
+from og_mcp.localnet.gateway.upstream import Upstream
 from og_mcp.localnet.genesis import INFERENCE_CONTRACT, TEE_REGISTRY
 from og_mcp.localnet.hub import hub_app, hub_read_app, keep_file
 from og_mcp.localnet.lifetime import Lifetime
 from og_mcp.localnet.node_api import node_api_app
 from og_mcp.localnet.options import Options
+from og_mcp.localnet.payments import Payments
 from og_mcp.localnet.rpc import rpc_app
 from og_mcp.localnet.service import Service
 from og_mcp.localnet.serving import FaultGate, LoopbackOnly
 from og_mcp.localnet.signin import Account, Accounts, sign_in_app
 from og_mcp.localnet.store import Store, write_whole
+from og_mcp.localnet.wallet import Wallet
 
 WALLETS: Final = 4
 """Funded accounts on both chains."""
 
-NO_CONTRACT: Final = "0x" + "0" * 40
+WALLET_OPG: Final = 100 * genesis.OPG
+BANK_OPG: Final = 10**6 * genesis.OPG
 
 
 async def run(options: Options, lifetime: Lifetime) -> None:
@@ -81,13 +86,26 @@ class _Network:
         self.login = _new_login()
         self.accounts = Accounts(firebase_api_key=f"local-{secrets.token_urlsafe(24)}")
         self.accounts.add(self.login)
-        self.chains = self._chains(bank := _new_key())
+        bank, facilitator, registrar = _new_key(), _new_key(), _new_key()
+        self.chains = self._chains(bank, facilitator, registrar)
         self.faucets = {name: Faucet(chain, bank) for name, chain in self.chains.items()}
+        self.payments = self._payments(facilitator)
         self.services = self._services()
-        controls = Controls(self.services, self.chains, self.faucets, self.accounts)
+        self.llm = Upstream(options.llm_url) if options.llm_url else BuiltIn()
+        self.fleet = Fleet(
+            self.services,
+            Registrar(self.chains["rpc"], Wallet(self.chains["rpc"], registrar)),
+            self.llm,
+            self.payments,
+        )
+        controls = Controls(
+            self.services, self.chains, self.faucets, self.accounts, self.payments, self.fleet
+        )
         self.admin = Service(admin_app(controls), Faults())
 
-    def _chains(self, bank: PrivateKey) -> dict[str, Chain]:
+    def _chains(
+        self, bank: PrivateKey, facilitator: PrivateKey, registrar: PrivateKey
+    ) -> dict[str, Chain]:
         addresses = [_address(key) for key in self.wallets]
         reserve = Faucet.account(bank)
         return {
@@ -95,15 +113,32 @@ class _Network:
                 chain_id=self.options.chain_id,
                 accounts=addresses,
                 models=self.store,
-                contracts=(*genesis.opengradient(addresses[0]), reserve),
+                contracts=(
+                    *genesis.opengradient(_address(registrar)),
+                    reserve,
+                    Wallet.account(registrar),
+                ),
             ),
             "base_rpc": Chain(
                 chain_id=self.options.base_chain_id,
                 accounts=addresses,
                 models=self.store,
-                contracts=(reserve,),
+                contracts=(
+                    *genesis.payment(*_opg(addresses, bank)),
+                    reserve,
+                    Wallet.account(facilitator),
+                ),
             ),
         }
+
+    def _payments(self, facilitator: PrivateKey) -> Payments:
+        return Payments(
+            self.chains["base_rpc"],
+            facilitator=facilitator,
+            pay_to=_address(_new_key()),
+            payers=[_address(key) for key in self.wallets],
+            session_idle_s=self.options.session_idle_s,
+        )
 
     def _services(self) -> dict[str, Service]:
         rpc, base_rpc, node_api = Faults(), Faults(), Faults()
@@ -121,10 +156,13 @@ class _Network:
             await service.open()
         for service in (*self.services.values(), self.admin):
             await service.probe()
+        await self.fleet.register()
 
     async def close(self) -> None:
         everything = (*self.services.values(), self.admin)
         await asyncio.gather(*(service.close() for service in everything))
+        await self.payments.close()
+        await self.llm.close()
         for chain in self.chains.values():
             chain.close()
 
@@ -139,12 +177,12 @@ class _Network:
             "tee_registry": TEE_REGISTRY,
             "base_rpc_url": url["base_rpc"],
             "base_chain_id": self.options.base_chain_id,
-            "opg_token": NO_CONTRACT,
+            "opg_token": genesis.OPG_TOKEN,
             "hub_url": url["hub"],
             "hub_read_url": url["hub_read"],
             "auth_url": f"{url['auth']}/v1/accounts:signInWithPassword",
             "token_url": f"{url['auth']}/v1/token",
-            "gateway_url": "",
+            "gateway_url": url[FIRST],
             "admin_url": self.admin.url,
             "accounts": [
                 {"address": _address(key), "private_key": key.to_hex()} for key in self.wallets
@@ -179,6 +217,18 @@ class _Network:
             "model_input": sample.model_input,
             "model_output": sample.run(),
         }
+
+
+def _opg(addresses: Sequence[str], bank: PrivateKey) -> tuple[dict[str, int], dict[str, int]]:
+    """Tell who holds OPG, and what Permit2 may move of it.
+
+    The last wallet has approved nothing. The others have approved what they hold and no more:
+    og-mcp's own approvals are finite (T6), so an allowance that sinks with each settlement has to
+    work, and no wallet runs out of it before it runs out of OPG.
+    """
+    balances = dict.fromkeys(addresses, WALLET_OPG)
+    approvals = dict.fromkeys(addresses[:-1], WALLET_OPG)
+    return {**balances, _address(bank): BANK_OPG}, approvals
 
 
 def _new_key() -> PrivateKey:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +10,8 @@ CHAIN_ID: Final = 7310740
 BASE_CHAIN_ID: Final = 7308453
 """Ids of no public network, so that a signature made here is worth nothing elsewhere (T5)."""
 
-SESSION_IDLE_S: Final = 60.0
+SESSION_IDLE_S: Final = 100.0
+"""As the public gateway has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,11 @@ class Options:
     base_chain_id: int = BASE_CHAIN_ID
 
     session_idle_s: float = SESSION_IDLE_S
-    """Seconds after which a gateway session without requests ends; there is no gateway yet."""
+    """Seconds between the last charge of a gateway session and its settlement."""
+
+    llm_url: str = field(default="", repr=False)
+    """OpenAI-compatible server that answers chats; empty: the built-in responder does. May hold a
+    password."""
 
     data_dir: Path | None = None
     """Where models stay after the end; None: nothing stays."""

@@ -1,7 +1,8 @@
 """The inference precompile: what answers inside the EVM at 0x..F4 (protocol.md section 3.3).
 
-A call runs the model, logs `ModelInferenceEvent` and returns the `ModelOutput`. A call that cannot
-run reverts with `Error(string)`, so that clients read `execution reverted: REASON`.
+A call runs the model, or asks the built-in responder in place of an LLM, logs an event with request
+and answer, and returns the answer. A call that cannot run reverts with `Error(string)`, so that
+clients read `execution reverted: REASON`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,16 @@ from eth_typing import Address
 
 from og_mcp.localnet import fixed_point
 from og_mcp.localnet.evm import LocalState
+from og_mcp.localnet.llm import answer_chat, answer_completion
+from og_mcp.localnet.llm_wire import (
+    encode_chat,
+    encode_completion,
+    read_chat,
+    read_completion,
+)
 from og_mcp.localnet.models import Models, ModelSource
 from og_mcp.localnet.wire import (
     CallRefusedError,
-    InferenceRequest,
     ModelOutput,
     NumberTensor,
     Tail,
@@ -43,6 +50,8 @@ ERROR_STRING: Final = bytes.fromhex("08c379a0")
 """Selector of Solidity's `Error(string)`."""
 
 MODEL_INFERENCE_EVENT: Final = 0x1B283AF3452F3718585CE100F80D9AA81FC60924DB4A582A36DB6AAE3B109D87
+LLM_CHAT_EVENT: Final = 0x4C92D3DF7819FCD1C9F9663332F0A599A65EEFDAD2EAF9193CFFB9DBF1919C3B
+LLM_COMPLETION_EVENT: Final = 0x51FE69D513D73ECDE3FA3BF17584F7D2ACFD5F0B13D367E898D6E11E742127A3
 
 GAS_BASE: Final = 20_000
 GAS_PER_WORD: Final = 8
@@ -58,12 +67,13 @@ class Answers:
     """Where the result of an inference appears; public nodes were seen to leave places out."""
 
     contract_event: Where = "full"
-    """`InferenceResult` of the contract, and what the call returns."""
+    """The contract's own event, and what the call returns."""
 
     precompile_event: Where = "full"
-    """`ModelInferenceEvent`."""
+    """The precompile's event."""
 
     node_api: Literal["full", "missing"] = "full"
+    """What the node tells of a model's output; it tells nothing of LLM calls."""
 
     @classmethod
     def from_json(cls, value: object) -> Answers:
@@ -88,6 +98,17 @@ class Answers:
 class _Result:
     mode: InferenceMode
     output: ModelOutput
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """A request and its answer, as they go into events."""
+
+    topic: int
+    request: bytes
+    answer: bytes
+    empty: bytes
+    """What stands in the answer's place where that is left out."""
 
 
 class InferencePrecompile:
@@ -123,44 +144,54 @@ class InferencePrecompile:
             raise Revert(computation.output) from exc
 
     def _dispatch(self, computation: ComputationAPI, selector: bytes, arguments: bytes) -> None:
-        if selector == RUN_MODEL_INFERENCE:
-            self._run_model_inference(computation, arguments)
-        elif selector in {RUN_LLM_CHAT, RUN_LLM_COMPLETION}:
-            raise CallRefusedError("this local network answers no LLM calls on chain")
-        else:
+        run = {
+            RUN_MODEL_INFERENCE: self._run_model_inference,
+            RUN_LLM_CHAT: self._run_llm_chat,
+            RUN_LLM_COMPLETION: self._run_llm_completion,
+        }.get(selector)
+        if run is None:
             raise CallRefusedError(f"the precompile has no function 0x{selector.hex()}")
-
-    def _run_model_inference(self, computation: ComputationAPI, arguments: bytes) -> None:
         if computation.msg.is_static:
             raise CallRefusedError("an inference leaves a log, which a static call may not")
         _charge(computation, GAS_BASE + GAS_PER_WORD * (len(arguments) // 32))
+        run(computation, arguments)
+
+    def _run_model_inference(self, computation: ComputationAPI, arguments: bytes) -> None:
         request = read_request(arguments)
         mode = _mode(request.mode)
         output = self._models.get(request.model_cid).infer(request.numbers, request.strings)
         self.runs += 1
-        encoded = output.encode()
-        _charge(computation, GAS_PER_WORD * (len(encoded) // 32))
-        # Slashes: ids must be quoted in the node's URL, and a client that forgets shall notice.
-        inference_id = f"local/{computation.state.block_number}/{next(self._ids)}"
-        self._announce(computation, inference_id, request, encoded)
+        exchange = _Exchange(
+            MODEL_INFERENCE_EVENT, request.encoded, output.encode(), ModelOutput().encode()
+        )
+        inference_id = self._announce(computation, exchange)
         # What is only simulated leaves nothing behind, on the node as on the chain.
         if not cast(LocalState, computation.state).simulated:
             self._keep(inference_id, _Result(mode, output))
 
-    def _announce(
-        self,
-        computation: ComputationAPI,
-        inference_id: str,
-        request: InferenceRequest,
-        encoded: bytes,
-    ) -> None:
-        shown = {"full": encoded, "empty": ModelOutput().encode()}
+    def _run_llm_chat(self, computation: ComputationAPI, arguments: bytes) -> None:
+        request = read_chat(arguments)
+        answer, empty = answer_chat(request), encode_chat("", {})
+        self._announce(computation, _Exchange(LLM_CHAT_EVENT, request.encoded, answer, empty))
+
+    def _run_llm_completion(self, computation: ComputationAPI, arguments: bytes) -> None:
+        request = read_completion(arguments)
+        answer, empty = answer_completion(request), encode_completion("")
+        self._announce(computation, _Exchange(LLM_COMPLETION_EVENT, request.encoded, answer, empty))
+
+    def _announce(self, computation: ComputationAPI, exchange: _Exchange) -> str:
+        """Log and return an answer; returns the inference's id."""
+        _charge(computation, GAS_PER_WORD * (len(exchange.answer) // 32))
+        # Slashes: ids must be quoted in the node's URL, and a client that forgets shall notice.
+        inference_id = f"local/{computation.state.block_number}/{next(self._ids)}"
+        shown = {"full": exchange.answer, "empty": exchange.empty}
         if self.answers.precompile_event != "missing":
             response = shown[self.answers.precompile_event]
-            event = pack(text(inference_id), Tail(request.encoded), Tail(response))
-            computation.add_log_entry(ADDRESS, (MODEL_INFERENCE_EVENT,), event)
+            event = pack(text(inference_id), Tail(exchange.request), Tail(response))
+            computation.add_log_entry(ADDRESS, (exchange.topic,), event)
         if self.answers.contract_event != "missing":
             computation.output = pack(Tail(shown[self.answers.contract_event]))
+        return inference_id
 
     def _keep(self, inference_id: str, result: _Result) -> None:
         self._results[inference_id] = result

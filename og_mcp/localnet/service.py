@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from og_mcp.localnet.faults import Faults
 from og_mcp.localnet.serving import ClosableConnection
+from og_mcp.localnet.tls import Certificate
 
 LOOPBACK: Final = "127.0.0.1"
 _KEEP_ALIVE_S: Final = 60
@@ -36,11 +37,24 @@ class _Server(uvicorn.Server):
 
 
 class Service:
-    """An application that can refuse connections and take them again, on the same port."""
+    """An application that can refuse connections and take them again, on the same port.
 
-    def __init__(self, app: ASGIApp, faults: Faults, port: int = 0) -> None:
+    With a certificate it speaks HTTPS, else HTTP.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        faults: Faults,
+        port: int = 0,
+        *,
+        certificate: Certificate | None = None,
+    ) -> None:
         self.faults = faults
         """Faults, latency and counters of this service."""
+
+        self.certificate = certificate
+        """What it shows its clients; another one holds from the next `open` on."""
 
         self._app = app
         self._port = port
@@ -50,7 +64,8 @@ class Service:
     @property
     def url(self) -> str:
         """The origin, without a slash at its end; known once it was open."""
-        return f"http://{LOOPBACK}:{self._port}"
+        scheme = "http" if self.certificate is None else "https"
+        return f"{scheme}://{LOOPBACK}:{self._port}"
 
     async def open(self) -> None:
         """Listen; no effect while open.
@@ -74,6 +89,10 @@ class Service:
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_GRACE_S,
         )
+        config.load()
+        if self.certificate is not None:
+            # uvicorn's own options name key files.
+            config.ssl = self.certificate.server
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve([listener]))
 
@@ -88,7 +107,8 @@ class Service:
 
     async def probe(self) -> None:
         """Wait until the application has answered a request, which does not count."""
-        reader, writer = await asyncio.open_connection(LOOPBACK, self._port)
+        tls = None if self.certificate is None else self.certificate.client()
+        reader, writer = await asyncio.open_connection(LOOPBACK, self._port, ssl=tls)
         try:
             writer.write(
                 f"GET / HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n".encode()

@@ -8,6 +8,7 @@ server raises `ConnectionDroppedError` in their place.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -35,6 +36,12 @@ class ClosableConnection(H11Protocol):
         """Hand the transport to every request of this connection."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, CONNECTION: transport}
+
+    def shutdown(self) -> None:
+        """Let the server end; an idle TLS connection would wait for its client to say goodbye."""
+        super().shutdown()
+        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self.transport.abort()
 
 
 class LoopbackOnly:
@@ -89,12 +96,8 @@ class FaultGate:
         self._faults.count_call(name)
         if await self._show(name, "before", scope, receive, send):
             return
-        held: list[Message] = []
-        # The answer is held back until it is known that no fault takes its place.
-        await self._app(scope, receive, _into(held))
-        if not await self._show(name, "after", scope, receive, send):
-            for message in held:
-                await send(message)
+        answered = _Answered(send, lambda: self._show(name, "after", scope, receive, send))
+        await self._app(scope, receive, answered.take)
 
     async def _show(
         self, name: str, when: When, scope: Scope, receive: Receive, send: Send
@@ -108,11 +111,29 @@ class FaultGate:
         return response is not None
 
 
-def _into(held: list[Message]) -> Send:
-    async def keep(message: Message) -> None:
-        held.append(message)
+class _Answered:
+    """Holds an answer back until it is whole, or turns out to be a stream.
 
-    return keep
+    By then it is known whether a fault takes its place.
+    """
+
+    def __init__(self, send: Send, show_fault: Callable[[], Awaitable[bool]]) -> None:
+        self._send, self._show_fault = send, show_fault
+        self._start: Message | None = None
+        self._replaced = False
+
+    async def take(self, message: Message) -> None:
+        """Take the application's next message."""
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        if self._start is not None:
+            start, self._start = self._start, None
+            self._replaced = await self._show_fault()
+            if not self._replaced:
+                await self._send(start)
+        if not self._replaced:
+            await self._send(message)
 
 
 async def answer(fault: Fault, faults: Faults, scope: Scope, receive: Receive) -> Response | None:
@@ -129,7 +150,7 @@ async def answer(fault: Fault, faults: Faults, scope: Scope, receive: Receive) -
         with anyio.move_on_after(fault.limit_s):
             await _until_gone_or_released(faults, receive)
     if fault.action in {"hang", "drop"}:
-        await _drop(scope, receive)
+        await drop(scope, receive)
         # Nobody reads this: uvicorn discards what is sent after the connection has closed.
         return Response()
     if fault.action == "status":
@@ -156,7 +177,12 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
-async def _drop(scope: Scope, receive: Receive) -> None:
+async def drop(scope: Scope, receive: Receive) -> None:
+    """Close the connection of a request.
+
+    Raises:
+        ConnectionDroppedError: There is no server that could.
+    """
     connection = scope.get("state", {}).get(CONNECTION)
     if connection is None:
         raise ConnectionDroppedError

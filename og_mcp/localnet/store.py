@@ -58,7 +58,8 @@ class Tensor(TypedDict):
 
     name: str
     dtype: str
-    shape: list[int]
+    shape: list[int] | None
+    """`None` where the graph leaves the number of dimensions open."""
 
 
 def _now() -> str:

@@ -69,9 +69,9 @@ class ModelOutput:
     def encode(self) -> bytes:
         """Write the `ModelOutput` tuple; it says of itself that it is a simulation."""
         return pack(
-            Tail(_vector(_encode_numbers(tensor) for tensor in self.numbers)),
-            Tail(_vector(_encode_strings(tensor) for tensor in self.strings)),
-            Tail(_vector(pack(text(json.name), text(json.value)) for json in self.jsons)),
+            Tail(vector(_encode_numbers(tensor) for tensor in self.numbers)),
+            Tail(vector(_encode_strings(tensor) for tensor in self.strings)),
+            Tail(vector(pack(text(json.name), text(json.value)) for json in self.jsons)),
             uint(1),
         )
 
@@ -107,7 +107,8 @@ def pack(*parts: bytes) -> bytes:
     return b"".join((*head, *tail))
 
 
-def _vector(items: Iterable[bytes]) -> bytes:
+def vector(items: Iterable[bytes]) -> bytes:
+    """Write an array of values of dynamic size."""
     tails = [Tail(item) for item in items]
     return uint(len(tails)) + pack(*tails)
 
@@ -121,7 +122,7 @@ def _encode_numbers(tensor: NumberTensor) -> bytes:
 
 
 def _encode_strings(tensor: StringTensor) -> bytes:
-    return pack(text(tensor.name), Tail(_vector(text(value) for value in tensor.values)))
+    return pack(text(tensor.name), Tail(vector(text(value) for value in tensor.values)))
 
 
 def read_request(arguments: bytes) -> InferenceRequest:
@@ -130,7 +131,7 @@ def read_request(arguments: bytes) -> InferenceRequest:
     Raises:
         CallRefusedError: They are not the ABI encoding of a request.
     """
-    reader = _Reader(arguments)
+    reader = Reader(arguments)
     request = reader.offset(0, 0)
     model_input = reader.offset(request, 2)
     return InferenceRequest(
@@ -142,24 +143,28 @@ def read_request(arguments: bytes) -> InferenceRequest:
     )
 
 
-class _Reader:
+class Reader:
     """Reads ABI values at absolute positions; nothing outside the data is ever touched."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
 
     def take(self, at: int, size: int) -> bytes:
+        """Return bytes."""
         if size < 0 or at + size > len(self._data):
             raise CallRefusedError("the call data ends before its values do")
         return self._data[at : at + size]
 
     def uint(self, at: int) -> int:
+        """Read one unsigned word."""
         return int.from_bytes(self.take(at, WORD), "big")
 
     def offset(self, base: int, slot: int) -> int:
+        """Return where a dynamic member of the tuple at `base` stands."""
         return base + self.uint(base + slot * WORD)
 
     def text(self, at: int) -> str:
+        """Read a string."""
         try:
             return self.take(at + WORD, self.uint(at)).decode()
         except UnicodeDecodeError:
@@ -174,6 +179,7 @@ class _Reader:
         return [self.offset(at + WORD, slot) for slot in range(count)]
 
     def numbers(self, at: int) -> NumberTensor:
+        """Read a tensor of numbers."""
         values, shape = self.offset(at, 1), self.offset(at, 2)
         return NumberTensor(
             self.text(self.offset(at, 0)),
@@ -182,9 +188,14 @@ class _Reader:
         )
 
     def shape(self, at: int) -> tuple[int, ...]:
+        """Read the dimensions of a tensor."""
         sizes = self.take(at + WORD, self.uint(at) * WORD)
         return tuple(int.from_bytes(sizes[i : i + WORD], "big") for i in range(0, len(sizes), WORD))
 
     def strings(self, at: int) -> StringTensor:
-        values = self.items(self.offset(at, 1), most=len(self._data))
-        return StringTensor(self.text(self.offset(at, 0)), tuple(map(self.text, values)))
+        """Read a tensor of strings."""
+        return StringTensor(self.text(self.offset(at, 0)), self.texts(self.offset(at, 1)))
+
+    def texts(self, at: int) -> tuple[str, ...]:
+        """Read an array of strings."""
+        return tuple(map(self.text, self.items(at, most=len(self._data))))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 import anyio
 from mcp.server import CacheHint, MCPServer, Server
+from mcp.server.subscriptions import InMemorySubscriptionBus
 
 from og_mcp import __version__, tools
 from og_mcp.client import Session
 from og_mcp.server._completions import add_completions
+from og_mcp.server._prompts import add_prompts
+from og_mcp.server._published import learn
 from og_mcp.server._resources import add_call_resources, resources
 
 if TYPE_CHECKING:
@@ -34,6 +38,9 @@ _INSTRUCTIONS: Final = (
 # The listings change only with the program, and are the same for everyone.
 _LISTING: Final = CacheHint(ttl_ms=300_000, scope="public")
 
+_CHANGING: Final = CacheHint(ttl_ms=5_000, scope="public")
+"""While a published model's arguments are not known yet."""
+
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Lifespan = Callable[[MCPServer[Session]], AbstractAsyncContextManager[Session]]
 
@@ -48,26 +55,33 @@ def build_server(session: Session) -> MCPServer[Session]:
         session: Not opened yet; its settings choose the tools (`toolsets`, `read_only`).
     """
     settings = session.settings
+    published, bus = tools.published(session), InMemorySubscriptionBus()
+    complete = all(model.from_file for model in published)
     server = MCPServer(
         "og-mcp",
         title="OpenGradient",
         version=__version__,
         instructions=_INSTRUCTIONS,
         website_url="https://hub.opengradient.ai",
-        tools=list(tools.select(settings.toolsets, read_only=settings.read_only)),
+        tools=[
+            *tools.select(settings.toolsets, read_only=settings.read_only),
+            *(model.tool for model in published),
+        ],
         resources=resources(session),
-        lifespan=_shared(session),
+        lifespan=_shared(session, partial(learn, session, published, bus)),
         log_level=cast("LogLevel", settings.log_level),
         cache_hints={
             "server/discover": _LISTING,
-            "tools/list": _LISTING,
+            "tools/list": _LISTING if complete else _CHANGING,
             "resources/list": _LISTING,
             "resources/templates/list": _LISTING,
             "prompts/list": _LISTING,
         },
+        subscriptions=bus,
         middleware=[tools.keep_pauses],
     )
     add_call_resources(server)
+    add_prompts(server)
     add_completions(lowlevel_of(server))
     return server
 
@@ -81,7 +95,7 @@ def lowlevel_of(server: MCPServer[Session]) -> Server[Session]:
     return lowlevel
 
 
-def _shared(session: Session) -> Lifespan:
+def _shared(session: Session, begin: Callable[[], Awaitable[None]]) -> Lifespan:
     # mcp enters the lifespan once for every SSE connection: only the outermost entry owns.
     users = 0
 
@@ -91,6 +105,7 @@ def _shared(session: Session) -> Lifespan:
         if users == 0:
             await session.__aenter__()
             await session.look_back()
+            await begin()
         users += 1
         try:
             yield session

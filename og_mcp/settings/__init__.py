@@ -17,6 +17,7 @@ from og_mcp.errors import ConfigurationError
 from og_mcp.networks import LOCAL, NETWORKS, Network
 from og_mcp.settings._rules import BASE_KEY, KEYS, OVERRIDES, Draft, broken
 from og_mcp.settings._variables import PREFIX, TOOLSETS, VARIABLES, place, read, unknown
+from og_mcp.types import PublishedModel
 
 __all__ = ["TOOLSETS", "VARIABLES", "Settings", "WalletKind", "WalletSource"]
 
@@ -112,7 +113,9 @@ class Settings:
     """Seconds that a tool waits before it hands back a running call."""
 
     images: str = "preview"
-    models: tuple[str, ...] = ()
+    models: tuple[PublishedModel, ...] = ()
+    """What is published as a tool of its own."""
+
     local_llm_url: str = field(default="", repr=False)
     toolsets: tuple[str, ...] = TOOLSETS
     read_only: bool = False

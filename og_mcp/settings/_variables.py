@@ -9,6 +9,7 @@ from typing import Any, Final
 from og_mcp.errors import Problem
 from og_mcp.networks import NAMES
 from og_mcp.settings import _values as v
+from og_mcp.settings._models import models
 
 PREFIX: Final = "OG_"
 TOOLSETS: Final = ("models", "llm", "hub", "wallet", "calls")
@@ -54,7 +55,7 @@ VARIABLES: Final[Mapping[str, v.Parse[Any]]] = {
     "OG_RPC_URLS": v.many(v.url),
     "OG_ALLOW_INSECURE": v.boolean,
     "OG_IMAGES": v.one_of("preview", "omit"),
-    "OG_MODELS": v.many(v.plain),
+    "OG_MODELS": models,
     "OG_LOCAL_LLM_URL": v.base_url,
     "OG_TOOLSETS": v.many(v.one_of(*TOOLSETS)),
     "OG_READ_ONLY": v.boolean,

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
+from og_mcp.client import Session
 from og_mcp.tools._injected import principal_of
+from og_mcp.tools._model_tool import ModelTool, model_tools
 from og_mcp.tools._pause import keep_pauses
 from og_mcp.tools._tool import Tool
+from og_mcp.tools.approve_opg import approve_opg
+from og_mcp.tools.chat import chat
+from og_mcp.tools.completion import completion
+from og_mcp.tools.create_model import create_model
+from og_mcp.tools.create_version import create_version
 from og_mcp.tools.get_call import get_call
 from og_mcp.tools.get_model import get_model
 from og_mcp.tools.infer import infer
 from og_mcp.tools.list_calls import list_calls
 from og_mcp.tools.list_files import list_files
+from og_mcp.tools.search_models import search_models
 from og_mcp.tools.status import status
+from og_mcp.tools.upload import upload
 from og_mcp.tools.verify_receipt import verify_receipt
 
-__all__ = ["ALL", "Tool", "keep_pauses", "principal_of", "select"]
+__all__ = ["ALL", "ModelTool", "Tool", "keep_pauses", "principal_of", "published", "select"]
 
 ALL: Final[tuple[Tool, ...]] = (
     infer,
+    chat,
+    completion,
+    create_model,
+    create_version,
+    upload,
     list_files,
+    search_models,
     get_model,
     status,
+    approve_opg,
     get_call,
     list_calls,
     verify_receipt,
@@ -36,9 +52,23 @@ def select(toolsets: Collection[str], *, read_only: bool) -> tuple[Tool, ...]:
         toolsets: Names of toolsets; empty for all.
         read_only: Leave out every tool that can change or cost something.
     """
+    return _chosen(ALL, toolsets, read_only=read_only)
+
+
+def published(session: Session) -> tuple[ModelTool, ...]:
+    """Give the tools of the models that the session's settings publish and choose."""
+    settings = session.settings
+    made = model_tools(session)
+    chosen = _chosen([each.tool for each in made], settings.toolsets, read_only=settings.read_only)
+    return tuple(each for each in made if each.tool in chosen)
+
+
+def _chosen(
+    tools: Iterable[Tool], toolsets: Collection[str], *, read_only: bool
+) -> tuple[Tool, ...]:
     return tuple(
         tool
-        for tool in ALL
+        for tool in tools
         if (not toolsets or tool.toolset in toolsets)
         and (not read_only or (tool.annotations is not None and tool.annotations.read_only_hint))
     )

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from og_mcp.types import LLMModeName, SettlementModeName
+
 
 def _no_boolean(value: object) -> object:
     # To pydantic true is the number 1; to JSON Schema, which we publish, it is none.
@@ -31,8 +33,143 @@ ModelInput = Annotated[
     ),
 ]
 
+LLMModel = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200,
+        description="provider/name or a bare name, e.g. openai/gpt-5-mini; search_models lists them.",
+    ),
+]
+
+Messages = Annotated[
+    list[dict[str, Any]],
+    Field(
+        min_length=1,
+        description='OpenAI-shaped, e.g. [{"role": "user", "content": "..."}]; content may be a '
+        "list of parts of types text, image_url and file.",
+    ),
+]
+
+Prompt = Annotated[str, Field(min_length=1, description="The text to work from.")]
+
+Mode = Annotated[
+    LLMModeName,
+    Field(
+        description="AUTO: by a TEE gateway where the network has them. VANILLA, or TEE on networks "
+        "without gateways: in a transaction."
+    ),
+]
+
+MaxTokens = Annotated[
+    int,
+    Field(ge=1, le=2**20, description="The answer's most, in tokens."),
+    BeforeValidator(_no_boolean),
+]
+
+StopSequence = Annotated[list[str], Field(max_length=16, description="Texts that end the answer.")]
+
+Temperature = Annotated[
+    float,
+    Field(ge=0, le=2, description="0: always the likeliest; on chain at most 1, in hundredths."),
+    BeforeValidator(_no_boolean),
+]
+
+Tools = Annotated[
+    list[dict[str, Any]],
+    Field(
+        max_length=128,
+        description='OpenAI-shaped: [{"type": "function", "function": {"name", "description", '
+        '"parameters"}}].',
+    ),
+]
+
+ToolChoice = Annotated[
+    str,
+    Field(max_length=64, description="auto, none, required, or a tool's name; empty for auto."),
+]
+
+ResponseFormat = Annotated[
+    dict[str, Any],
+    Field(description='{"type": "json_schema", "json_schema": {...}} or {"type": "json_object"}.'),
+]
+
+WebSearch = Annotated[
+    bool, Field(description="Let the provider search the web; billed by it on top of the tokens.")
+]
+
+SettlementMode = Annotated[
+    SettlementModeName,
+    Field(
+        description="What is settled beside the payment: batch publishes hashes of request and "
+        "answer (short texts can be guessed from them), private nothing, individual each by itself."
+    ),
+]
+
 ModelName = Annotated[
     str, Field(min_length=1, max_length=200, description="Name of the model repository.")
+]
+
+NewModelName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=100,
+        description="Name for the repository: letters, digits, spaces, dots, underscores, hyphens.",
+    ),
+]
+
+ModelDesc = Annotated[
+    str, Field(max_length=10_000, description="What the model does; shown to everybody.")
+]
+
+_FORMATS = "a .onnx, .safetensors, .pt, .pth, .tflite, .h5, .pb, .joblib, .json, .txt or .md file"
+
+ModelPath = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=4096,
+        description=f"Absolute path of {_FORMATS} below OG_UPLOAD_ROOTS.",
+    ),
+]
+
+OptionalModelPath = Annotated[
+    str,
+    Field(
+        max_length=4096,
+        description=f"Absolute path of {_FORMATS} below OG_UPLOAD_ROOTS; empty for no file.",
+    ),
+]
+
+Notes = Annotated[
+    str, Field(max_length=10_000, description="What is new in the version; shown to everybody.")
+]
+
+IsMajor = Annotated[bool, Field(description="true: 0.02 is followed by 1.00; false: by 0.03.")]
+
+Query = Annotated[
+    str, Field(max_length=200, description="Words that must all occur; empty for every model.")
+]
+
+Kind = Annotated[
+    Literal["", "onnx", "llm", "image"], Field(description="Only that kind; empty for all.")
+]
+
+OptionalAuthor = Annotated[
+    str, Field(max_length=200, description="Only that author's; for llm and image the provider.")
+]
+
+Page = Annotated[
+    int,
+    Field(ge=0, le=10_000, description="From 0; next_page of the page before."),
+    BeforeValidator(_no_boolean),
+]
+
+PageLimit = Annotated[
+    int,
+    Field(ge=1, le=100, description="The most models to return."),
+    BeforeValidator(_no_boolean),
 ]
 
 Author = Annotated[
@@ -67,6 +204,14 @@ IdempotencyKey = Annotated[
 
 DryRun = Annotated[
     bool, Field(description="Check the request and tell the most it may cost; sends nothing.")
+]
+
+AmountOPG = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]{1,9}(\.[0-9]{1,18})?$",
+        description='OPG that may be taken from now on, in all, e.g. "5"; "0" revokes.',
+    ),
 ]
 
 CallId = Annotated[

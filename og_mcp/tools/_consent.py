@@ -1,4 +1,4 @@
-"""A person's agreement to a call that can cost something, asked through the client.
+"""A person's agreement to a call that can cost something, or publishes, asked through the client.
 
 The journal decides what needs an agreement: a call that does is recorded, nothing of it is sent,
 and ApprovalRequiredError names it. Where a person can be asked, the call is then run again with a
@@ -36,7 +36,7 @@ VALUE_LIMIT: Final = 60
 class Agreement(BaseModel):
     """The form that a person fills in."""
 
-    agree: bool = Field(title="Agree", description="Yes: send this call and pay for it.")
+    agree: bool = Field(title="Agree", description="Yes: carry this call out.")
 
 
 _NOT_ASKED: Final = Agreement(agree=False)
@@ -51,10 +51,21 @@ def begin_asking(call: Call, call_id: str) -> bool:
     pause = pause_of(call.request_context)
     if pause is None or pause.call_id:
         return False
-    if principal_of(call.request_context) != LOCAL_PRINCIPAL or not _can_ask(call):
+    if not _person_there(call):
         return False
     pause.call_id = call_id
     return True
+
+
+def _person_there(call: Call) -> bool:
+    """Tell whether the owner can be asked through this client."""
+    if pause_of(call.request_context) is None:
+        return False
+    return principal_of(call.request_context) == LOCAL_PRINCIPAL and _can_ask(call)
+
+
+PersonThere = Annotated[bool, Resolve(_person_there)]
+"""Parameter type of a tool that asks wherever it can, since what it does cannot be undone."""
 
 
 def _can_ask(call: Call) -> bool:
@@ -69,21 +80,32 @@ async def _ask(call: Call, og: OG) -> Agreement | Elicit[Agreement]:
     if pause is None or not pause.call_id:
         return _NOT_ASKED
     with told():
-        approval, status = await og.approval(pause.call_id), await og.status()
+        approval = await og.approval(pause.call_id)
+        who = await _who_pays(og) if not approval.what else og.settings.network_name
     params = call.request_context.params or {}
-    # From the journal's record, so that question and answer mean the same amount in both rounds.
-    question = _question(params, approval, f"{status.network}, wallet {status.address}")
+    # From the journal's record, so that question and answer mean the same in both rounds.
+    question = _question(params, approval, who)
     pause.asked_at, pause.shown = pause.asked_at or time.time(), approval
     return Elicit(question, Agreement)
 
 
 def _question(params: Mapping[str, Any], approval: Approval, who: str) -> str:
+    if approval.what:
+        return (
+            f"May og-mcp {approval.what}? This cannot be undone. "
+            f"Network {who}. Call {approval.call_id}."
+        )
     arguments: Mapping[str, Any] = params.get("arguments") or {}
     said = ", ".join(f"{name} {_shown(value)}" for name, value in arguments.items())
     return (
         f"May og-mcp run {params['name']} for at most {cost_of(approval)}? "
         f"Network {who}. Call {approval.call_id}: {said}."
     )
+
+
+async def _who_pays(og: Session) -> str:
+    status = await og.status()
+    return f"{status.network}, wallet {status.address}"
 
 
 def cost_of(approval: Approval) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +15,7 @@ from pydantic import SecretStr
 from og_mcp.calls import Journal
 from og_mcp.settings import Settings
 from og_mcp.types import Account, CallRequest, FeeCaps, Stage
+from tests.benchmarks._frame import Answer
 
 CAPS: Final = FeeCaps(per_call=10**16, per_day=10**30)
 FEE: Final = 10**14
@@ -30,6 +34,13 @@ def settings(folder: str, url: str = "") -> Settings:
 def account(number: int) -> Account:
     """Make up a wallet."""
     return Account(network="local:0x00", chain_id=7, address=f"0x{number:040x}")
+
+
+def cpu_note(answers: Sequence[Answer]) -> str:
+    """Tell what the processor had to do: unlike the time, it does not grow with other load."""
+    cpu_ms = statistics.median(answer["cpu_ms"] for answer in answers)
+    load = f", machine's load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{cpu_ms:.2f} ms of processor a call in each process{load}"
 
 
 async def one_call(journal: Journal, payer: Account) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ import anyio
 
 from og_mcp.journal import open_journal
 from tests.benchmarks._frame import Answer, Bench, Measurement, Row, at_most
-from tests.benchmarks._journal import account, one_call, settings
+from tests.benchmarks._journal import account, cpu_note, one_call, settings
 
 ROUNDS: Final = 5
 CALLS: Final = 200
@@ -29,19 +30,23 @@ def measure(bench: Bench) -> Measurement:
         tempfile.TemporaryDirectory() as folder,
         bench.worker(calls, Path(sys.executable)) as worker,
     ):
-        medians = [worker.ask(folder=folder)["median_ms"] for _ in range(ROUNDS)]
-    return Measurement(medians, unit="ms", note=f"medians of {ROUNDS} x {CALLS} calls")
+        rounds = [worker.ask(folder=folder) for _ in range(ROUNDS)]
+    note = f"medians of {ROUNDS} x {CALLS} calls; {cpu_note(rounds)}"
+    return Measurement([one["median_ms"] for one in rounds], unit="ms", note=note)
 
 
 def calls() -> Callable[[str], Answer]:
     """Set up: a round of calls on one journal."""
 
-    async def round_of_calls(folder: str) -> list[float]:
+    async def round_of_calls(folder: str) -> Answer:
         async with open_journal(settings(folder)) as journal:
-            return [await one_call(journal, account(1)) for _ in range(CALLS)]
+            began = time.process_time()
+            times = [await one_call(journal, account(1)) for _ in range(CALLS)]
+            cpu_s = time.process_time() - began
+        return {"median_ms": statistics.median(times) * 1e3, "cpu_ms": cpu_s * 1e3 / CALLS}
 
     def run(folder: str) -> Answer:
-        return {"median_ms": statistics.median(anyio.run(round_of_calls, folder)) * 1e3}
+        return anyio.run(round_of_calls, folder)
 
     return run
 

@@ -20,7 +20,7 @@ import anyio
 from og_mcp.calls import Journal
 from og_mcp.journal import open_journal
 from tests.benchmarks._frame import Answer, Bench, Measurement, Row, Worker, at_least
-from tests.benchmarks._journal import account, one_call, settings
+from tests.benchmarks._journal import account, cpu_note, one_call, settings
 from tests.postgres import running
 
 ROUNDS: Final = 3
@@ -40,34 +40,37 @@ def measure(bench: Bench) -> Measurement:
         ThreadPoolExecutor(2) as pool,
     ):
 
-        def ask(numbered: tuple[int, Worker]) -> float:
+        def ask(numbered: tuple[int, Worker]) -> Answer:
             number, worker = numbered
-            seconds: float = worker.ask(folder=folder, url=server.url, number=number)["seconds"]
-            return seconds
+            return worker.ask(folder=folder, url=server.url, number=number)
 
         both = list(enumerate((first, second)))
-        rates = [2 * WALLETS * CALLS / max(pool.map(ask, both)) for _ in range(ROUNDS)]
-    note = f"{ROUNDS} x {2 * WALLETS * CALLS} calls, {2 * WALLETS} wallets"
+        rounds = [list(pool.map(ask, both)) for _ in range(ROUNDS)]
+    done = 2 * WALLETS * CALLS
+    rates = [done / max(answer["seconds"] for answer in answers) for answers in rounds]
+    cpu = cpu_note([answer for answers in rounds for answer in answers])
+    note = f"{ROUNDS} x {done} calls, {2 * WALLETS} wallets; {cpu}"
     return Measurement(rates, unit="calls/s", note=note)
 
 
 def calls() -> Callable[[str, str, int], Answer]:
     """Set up: many wallets' calls at once on one journal."""
 
-    async def all_calls(folder: str, url: str, number: int) -> float:
+    async def all_calls(folder: str, url: str, number: int) -> Answer:
         async def wallet(journal: Journal, which: int) -> None:
             for _ in range(CALLS):
                 await one_call(journal, account(which))
 
         async with open_journal(settings(folder, url)) as journal:
-            started = time.perf_counter()
+            started, began = time.perf_counter(), time.process_time()
             async with anyio.create_task_group() as group:
                 for which in range(WALLETS):
                     group.start_soon(wallet, journal, number * WALLETS + which)
-            return time.perf_counter() - started
+            seconds, cpu_s = time.perf_counter() - started, time.process_time() - began
+        return {"seconds": seconds, "cpu_ms": cpu_s * 1e3 / (WALLETS * CALLS)}
 
     def run(folder: str, url: str, number: int) -> Answer:
-        return {"seconds": anyio.run(all_calls, folder, url, number)}
+        return anyio.run(all_calls, folder, url, number)
 
     return run
 

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from og_mcp.client._http import open_http
-from og_mcp.client.hub import MAX_KNOWN, Hub
+from og_mcp.client._known import MAX_KNOWN, KnownGraphs
+from og_mcp.client.hub import Hub
 from og_mcp.errors import (
     AmbiguousModelError,
     InputError,
@@ -23,7 +24,7 @@ from og_mcp.errors import (
     ServiceUnreachableError,
 )
 from og_mcp.networks import from_ready_file
-from og_mcp.types import ModelFile, ModelVersion, TensorSpec
+from og_mcp.types import ModelFile, ModelGraph, ModelVersion, TensorSpec
 from tests.localnet_client import LocalNetwork
 
 
@@ -86,10 +87,11 @@ async def test_the_sample_model_is_told_with_its_tensors_and_an_input_that_fits(
 
 
 async def test_the_files_of_a_version_are_listed_and_their_tensors_remembered(
-    hub: Hub, localnet: LocalNetwork
+    http: httpx.AsyncClient, localnet: LocalNetwork
 ) -> None:
-    sample = localnet.ready["sample_models"][0]
-    before = hub.tensors_of(sample["cid"])
+    sample, known = localnet.ready["sample_models"][0], KnownGraphs()
+    hub = Hub(http, from_ready_file(localnet.ready), known=known)
+    before = known.get(sample["cid"])
 
     listed = await hub.list_files(sample["name"], f"v{sample['version']}")
 
@@ -97,7 +99,7 @@ async def test_the_files_of_a_version_are_listed_and_their_tensors_remembered(
     assert (listed.network, listed.model_name) == ("local", sample["name"])
     assert listed.version == sample["version"]
     assert before is None
-    assert hub.tensors_of(file.model_cid) == (file.inputs, file.outputs)
+    assert known.get(file.model_cid) == ModelGraph(inputs=file.inputs, outputs=file.outputs)
 
 
 async def test_a_version_without_files_is_an_empty_list(
@@ -197,10 +199,8 @@ async def test_with_an_account_files_are_read_where_the_account_is_known(
     name, token = f"mine-{uuid4().hex}", localnet.sign_in()
     version = await publish(http, localnet, token, name, a_onnx=b"one")
 
-    async def id_token() -> str:
-        return token
-
-    hub = Hub(http, from_ready_file(localnet.ready), id_token)
+    network = from_ready_file(localnet.ready)
+    hub = Hub(http, network, SignIn(http, network, login_of(localnet)))
     localnet.reset_counters("hub_read")
     listed = await hub.list_files(name, version)
 
@@ -403,7 +403,7 @@ async def test_parts_that_cannot_be_used_are_left_out(other: Other) -> None:
     assert model.description == "5"
 
 
-async def test_dimensions_without_a_size_are_any_and_an_example_of_zeros_fits(other: Other) -> None:
+async def test_dimensions_without_a_size_are_any_and_an_example_fits(other: Other) -> None:
     inputs = [
         {"name": "x", "dtype": "float", "shape": ["batch", 2, None, -7, True]},
         {"name": "n", "dtype": "int64", "shape": []},
@@ -420,28 +420,24 @@ async def test_dimensions_without_a_size_are_any_and_an_example_of_zeros_fits(ot
         TensorSpec(name="n", dtype="int64", shape=[]),
         TensorSpec(name="s", dtype="string", shape=[2]),
     ]
-    assert model.example_input == {"x": [[[[[0.0]]], [[[0.0]]]]], "n": 0, "s": ["", ""]}
+    assert model.example_input == {"x": [[[[[0.0]]], [[[0.0]]]]], "n": 0, "s": ["text", "text"]}
 
 
-@pytest.mark.parametrize("shape", [[65], [2**40, 2**40], [0]])
-async def test_a_long_or_empty_example_is_left_out(shape: list[int], other: Other) -> None:
+@pytest.mark.parametrize("shape", [[65], [2**40, 2**40]])
+async def test_a_long_example_is_a_file(shape: list[int], other: Other) -> None:
     inputs = [{"name": "x", "dtype": "float", "shape": shape}]
     file = {"name": "x.onnx", "ipfsCid": "Qm1", "inputs": inputs}
     hub, _ = other({RECORD: {"versions": [{"versionString": "0.01", "files": [file]}]}})
 
-    assert (await hub.get_model("m")).example_input == {}
+    assert (await hub.get_model("m")).example_input == {"x": {"file": "/path/to/x.npy"}}
 
 
-async def test_only_so_many_tensors_are_remembered(other: Other) -> None:
-    inputs = [{"name": "x", "dtype": "float", "shape": [1]}]
-    files = [
-        {"name": "x.onnx", "ipfsCid": f"Qm{number}", "inputs": inputs}
-        for number in range(MAX_KNOWN + 1)
-    ]
-    hub, _ = other({RECORD: {"versions": [{"versionString": "0.01", "files": files}]}})
+def test_only_so_many_tensors_are_remembered() -> None:
+    known, graph = KnownGraphs(), ModelGraph(inputs=[], outputs=[])
 
-    await hub.get_model("m")
+    for number in range(MAX_KNOWN + 1):
+        known.hear(f"Qm{number}", graph)
 
-    assert hub.tensors_of("Qm0") is None
-    assert hub.tensors_of("Qm1") is not None
-    assert hub.tensors_of(f"Qm{MAX_KNOWN}") is not None
+    assert known.get("Qm0") is None
+    assert known.get("Qm1") is not None
+    assert known.get(f"Qm{MAX_KNOWN}") is not None

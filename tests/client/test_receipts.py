@@ -24,7 +24,7 @@ from og_mcp.client._inputs import parse_inputs
 from og_mcp.client._signature import read_signed
 from og_mcp.client.chain import Receipt
 from og_mcp.errors import ServiceError, ServiceReplyError, WrongChainError
-from og_mcp.types import InferenceResult, Verification
+from og_mcp.types import Verification
 from tests.localnet_client import LocalNetwork
 
 KEPT = json.loads(Path(__file__).with_name("receipt.json").read_text(encoding="utf-8"))
@@ -393,12 +393,11 @@ async def test_a_call_that_reverted_leaves_a_receipt_that_claims_no_answer(
 
     receipt = receipts.build(
         call_id="c",
+        network="local",
         tool="infer",
         created_at="2026-01-01T00:00:00+00:00",
         request=request,
-        result=InferenceResult(
-            call_id="c", network="local", status="failed", inference_mode="VANILLA", model_cid=""
-        ),
+        response=None,
         raw_transaction=bytes(signed.raw_transaction),
         receipt=Receipt(
             signed.hash.to_0x_hex(),
@@ -645,9 +644,9 @@ def test_a_name_that_goes_with_chain_and_contract_is_told_by_our_own_table() -> 
 
 
 def test_parts_that_nothing_is_known_about_are_named() -> None:
-    verification = receipts.verify({**KEPT, "tee": {"tee_id": "0x00"}, "payment": {}})
+    verification = receipts.verify({**KEPT, "zkml": {"proof": "0x00"}, "notes": {}})
 
-    assert "'tee', 'payment'" in detail(verification, "labels")
+    assert "'zkml', 'notes'" in detail(verification, "labels")
 
 
 json_values = st.recursive(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
@@ -22,11 +22,11 @@ LEASE_S = 0.4
 
 
 @contextmanager
-def stopped_after(step: str, settings: Settings) -> Iterator[None]:
+def stopped_after(step: str, settings: Settings, module: str = __name__) -> Iterator[None]:
     """Run a process up to a step; kill it, without a chance to tidy up, with the block."""
     url = settings.journal_url.get_secret_value() if settings.journal_url else ""
-    process = subprocess.Popen(  # noqa: S603 - this very file
-        [sys.executable, "-m", __name__, step, str(settings.data_dir), url],
+    process = subprocess.Popen(  # noqa: S603 - this very file, or one like it
+        [sys.executable, "-m", module, step, str(settings.data_dir), url],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -40,24 +40,30 @@ def stopped_after(step: str, settings: Settings) -> Iterator[None]:
             process.kill()
 
 
-async def _run(*arguments: str) -> None:
-    step, data_dir, url = arguments
-    settings = Settings.from_env(
-        {"OG_NETWORK": "local", "OG_DATA_DIR": data_dir, **({"OG_JOURNAL_URL": url} if url else {})}
-    )
-    assert settings.data_dir == Path(data_dir)
-    async with open_journal(settings, lease_s=LEASE_S) as journal:
-        await _steps(journal, step)
-        raise AssertionError(f"no step {step}")
+Done = Callable[[str], Awaitable[None]]
+"""Told of each step; does not come back from the last one."""
 
 
-async def _steps(journal: Journal, last: str) -> None:
+async def run(steps: Callable[[Journal, Done], Awaitable[None]], *arguments: str) -> None:
+    """Take steps up to one of them, in the process that is to die."""
+    last, data_dir, url = arguments
+
     async def done(step: str) -> None:
         if step == last:
             sys.stdout.write(f"{step}\n")
             sys.stdout.flush()
             await anyio.sleep_forever()
 
+    settings = Settings.from_env(
+        {"OG_NETWORK": "local", "OG_DATA_DIR": data_dir, **({"OG_JOURNAL_URL": url} if url else {})}
+    )
+    assert settings.data_dir == Path(data_dir)
+    async with open_journal(settings, lease_s=LEASE_S) as journal:
+        await steps(journal, done)
+        raise AssertionError(f"no step {last}")
+
+
+async def _steps(journal: Journal, done: Done) -> None:
     call = (await journal.open_call(REQUEST)).call
     await done("open")
     async with AsyncExitStack() as stack:
@@ -75,4 +81,4 @@ async def _steps(journal: Journal, last: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(_run, *sys.argv[1:])
+    anyio.run(run, _steps, *sys.argv[1:])

@@ -49,7 +49,7 @@ async def reserve(
     caps: FeeCaps = CAPS,
     account: Account = ACCOUNT,
 ) -> int:
-    """Reserve the lane's next nonce and leave the lane; returns the nonce."""
+    """Reserve the lane's next nonce and leave the lane without a signature; returns the nonce."""
     async with journal.lane(account) as lane:
         nonce = lane.next_nonce or 0
         await lane.reserve(call.id, nonce, fee, caps)

@@ -15,6 +15,7 @@ from og_mcp.journal._opened import database_of
 from og_mcp.journal._seal import Seal
 from og_mcp.settings import Settings
 from og_mcp.types import Call
+from tests.journal.paying import paid_call
 from tests.journal.steps import asking, opened, signed_call
 
 HASH = "aa"
@@ -82,6 +83,24 @@ async def test_an_approval_covers_its_request_and_cap_alone(
     await journal.approve(call.id)
 
     assert not await journal.take_approval(call.id, request_hash, wei, opg)
+
+
+async def test_an_approval_of_opg_alone_covers_opg_alone(journal: Journal) -> None:
+    call = await opened(journal, request_hash=HASH)
+    await journal.request_approval(call.id, HASH, "a person must agree", cap_opg=10**17)
+    assert (await journal.approval(call.id)).cap_opg == 10**17
+    await journal.approve(call.id)
+
+    assert not await journal.take_approval(call.id, HASH, cost_opg=10**17 + 1)
+    assert not await journal.take_approval(call.id, HASH, cost_wei=1, cost_opg=10**17)
+    assert await journal.take_approval(call.id, HASH, cost_opg=10**17)
+
+
+async def test_a_call_that_is_paid_for_cannot_wait_for_approval(journal: Journal) -> None:
+    call, _ = await paid_call(journal)
+
+    with pytest.raises(CallStateError):
+        await journal.request_approval(call.id, HASH, "late", cap_opg=1)
 
 
 async def test_asking_anew_undoes_an_approval(journal: Journal) -> None:

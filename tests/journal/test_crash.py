@@ -29,7 +29,7 @@ async def test_a_dead_process_leaves_a_call_that_can_be_accounted_for(
         budget = await journal.budget(ACCOUNT, CAPS)
         call = await _outlived(journal)
 
-    # The lane is free, and a reservation that was never signed is gone.
+    # The lane is free, and what was reserved and never signed is not open.
     assert in_doubt == ([0] if step in IN_DOUBT else [])
     assert budget.open == (FEE if step in IN_DOUBT else 0)
     assert budget.spent == (FEE if step in ("settle", "deliver") else 0)

@@ -83,15 +83,47 @@ async def test_nothing_is_signed_that_was_not_reserved(journal: Journal) -> None
                 await lane.signed(call.id, nonce, new_hash(), "0x", fee)
 
 
-async def test_what_was_reserved_and_not_signed_is_released_by_the_next(journal: Journal) -> None:
+async def test_what_was_reserved_and_not_signed_ends_with_the_lane(journal: Journal) -> None:
     call = await opened(journal)
     await reserve(journal, call)
-    assert (await journal.budget(ACCOUNT, CAPS)).open == FEE
 
     async with journal.lane(ACCOUNT) as lane:
         assert lane.next_nonce is None
+        with pytest.raises(CallStateError, match="not reserved"):
+            await lane.signed(call.id, 0, new_hash(), "0x", FEE)
 
     assert (await journal.budget(ACCOUNT, CAPS)).open == 0
+
+
+async def test_a_reservation_ends_with_the_next_one(journal: Journal) -> None:
+    first, second = await opened(journal), await opened(journal)
+
+    async with journal.lane(ACCOUNT) as lane:
+        await lane.reserve(first.id, 0, FEE, CAPS)
+        await lane.reserve(second.id, 0, FEE, CAPS)
+        with pytest.raises(CallStateError, match="not reserved"):
+            await lane.signed(first.id, 0, new_hash(), "0x", FEE)
+        await lane.signed(second.id, 0, new_hash(), "0x", FEE)
+
+    assert (await journal.budget(ACCOUNT, CAPS)).open == FEE
+
+
+async def test_a_second_signature_in_one_turn_passes_the_caps_with_the_first(
+    journal: Journal,
+) -> None:
+    """T1."""
+    caps = FeeCaps(per_call=100, per_day=100)
+    first, second = await opened(journal), await opened(journal)
+
+    async with journal.lane(ACCOUNT) as lane:
+        await lane.reserve(first.id, 0, 60, caps)
+        await lane.signed(first.id, 0, new_hash(), "0x", 60)
+        with pytest.raises(BudgetExceededError):
+            await lane.reserve(second.id, 1, 41, caps)
+        await lane.reserve(second.id, 1, 40, caps)
+        await lane.signed(second.id, 1, new_hash(), "0x", 40)
+
+    assert (await journal.budget(ACCOUNT, caps)).open == 100
 
 
 async def test_giving_back_forgets_the_next_nonce(journal: Journal) -> None:
@@ -180,12 +212,23 @@ async def test_one_nonce_is_not_signed_for_two_calls(journal: Journal) -> None:
             await lane.reserve(call.id, 0, FEE, CAPS)
 
 
-async def test_an_ended_call_reserves_nothing(journal: Journal) -> None:
-    call = await settled_call(journal)
+async def test_one_call_is_not_signed_under_two_nonces(journal: Journal) -> None:
+    call = await signed_call(journal)
 
     async with journal.lane(ACCOUNT) as lane:
-        with pytest.raises(CallStateError, match="it is done at charged"):
+        with pytest.raises(CallStateError, match="nonce 0 is"):
             await lane.reserve(call.id, 1, FEE, CAPS)
+
+
+async def test_an_ended_call_signs_nothing(journal: Journal) -> None:
+    call = await settled_call(journal)
+
+    with pytest.raises(CallStateError, match="it is done at charged"):
+        await sign(journal, call)
+
+    assert len(await journal.transactions(call.id)) == 1
+    async with journal.lane(ACCOUNT) as lane:
+        assert (lane.next_nonce, lane.open) == (1, ())
 
 
 async def test_a_lane_that_was_left_takes_no_step(journal: Journal) -> None:
@@ -220,6 +263,7 @@ async def test_the_cap_of_a_day_counts_what_is_spent_and_what_is_open(journal: J
         with pytest.raises(BudgetExceededError) as caught:
             await lane.reserve(call.id, 2, 21, caps)
         await lane.reserve(call.id, 2, 20, caps)
+        await lane.signed(call.id, 2, new_hash(), "0x", 20)
 
     error = caught.value
     assert (error.cap, error.spent, error.open, error.asked) == (100, 30, 50, 21)

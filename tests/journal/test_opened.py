@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -23,7 +24,8 @@ from og_mcp.journal._migrating import HEAD, SCRIPTS
 from og_mcp.journal._opened import database_of
 from og_mcp.journal._schema import metadata
 from og_mcp.settings import Settings
-from tests.journal.steps import ACCOUNT, CAPS, opened, reserve, settled_call
+from tests.journal.paying import cap_for
+from tests.journal.steps import ACCOUNT, CAPS, opened, reserve, settled_call, sign
 
 
 def at(folder: Path, url: str = "") -> Settings:
@@ -124,7 +126,7 @@ async def test_a_journal_that_cannot_be_written_stops_the_call(tmp_path: Path) -
         writer.close()
 
         with pytest.raises(JournalError, match="full"):
-            await reserve(journal, call)
+            await sign(journal, call)
 
 
 async def test_other_writers_are_waited_for(tmp_path: Path) -> None:
@@ -186,15 +188,40 @@ def test_the_newest_migration_is_the_one_the_code_expects() -> None:
 async def test_migrations_make_what_the_schema_says(settings: Settings) -> None:
     async with open_journal(settings):
         pass
-    url = f"sqlite:///{settings.data_dir / 'journal.db'}"
-    if settings.journal_url is not None:
-        url = settings.journal_url.get_secret_value().replace("postgresql:", "postgresql+psycopg:")
-    engine = create_engine(url)
+    engine = create_engine(_engine_url(settings))
     with engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
     engine.dispose()
 
     assert differences == []
+
+
+async def test_a_journal_of_the_first_version_keeps_its_calls(settings: Settings) -> None:
+    settings.data_dir.mkdir()
+    engine, config = create_engine(_engine_url(settings)), Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO calls (id, principal, tool, network, request_hash, status, stage, owner,"
+            " created_at, updated_at) VALUES ('a', 'local', 'chat', 'local', 'aa', 'running',"
+            " 'not_sent', 'gone', 1, 1)"
+        )
+    engine.dispose()
+
+    async with open_journal(settings) as journal:
+        found = await journal.get("a", "local")
+        assert (found.request_hash, found.cap, found.orphaned) == ("aa", None, True)
+        assert await journal.adopt("a")
+        cap = await cap_for(journal, found)
+        assert (await journal.get("a", "local")).cap == cap
+
+
+def _engine_url(settings: Settings) -> str:
+    if settings.journal_url is None:
+        return f"sqlite:///{settings.data_dir / 'journal.db'}"
+    return settings.journal_url.get_secret_value().replace("postgresql:", "postgresql+psycopg:")
 
 
 @pytest.mark.parametrize("history", [0, 200])

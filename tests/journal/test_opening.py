@@ -217,7 +217,7 @@ async def test_the_process_that_lost_its_call_cannot_sign_for_it(
     assert not (await journal.open_call(asking(request_hash="aa"))).joined
 
     async with open_journal(settings) as other:
-        with pytest.raises(Exception, match="cannot reserve a nonce"):
+        with pytest.raises(Exception, match="cannot be signed"):
             await sign(other, call)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import anyio
+import psycopg
 import pytest
 from anyio import to_thread
 from pydantic import SecretStr
@@ -14,7 +15,7 @@ from og_mcp.calls import Journal
 from og_mcp.errors import JournalError
 from og_mcp.journal import open_journal
 from og_mcp.settings import Settings
-from og_mcp.types import Stage
+from og_mcp.types import Account, Stage
 from tests.journal.steps import (
     ACCOUNT,
     CAPS,
@@ -37,6 +38,12 @@ def at(server: Postgres, folder: Path) -> Settings:
 async def _restart(server: Postgres) -> None:
     await to_thread.run_sync(server.kill)
     await to_thread.run_sync(server.start)
+
+
+async def _open_until_it_fails(journal: Journal) -> None:
+    """The children of a killed server answer until they notice."""
+    while True:
+        await opened(journal)
 
 
 async def test_the_next_step_connects_anew_and_nothing_recorded_is_lost(
@@ -103,14 +110,29 @@ async def test_whoever_is_in_a_lane_when_the_server_restarts_cannot_collide(
             assert [open_.call_id for open_ in lane.open] == [theirs.id]
 
 
+async def test_lanes_that_nobody_else_wants_take_no_connection_each(
+    server: Postgres, tmp_path: Path
+) -> None:
+    async with open_journal(at(server, tmp_path)) as journal, AsyncExitStack() as lanes:
+        for number in range(50):
+            account = Account(network="local:0xabc", chain_id=7, address=f"0x{number:040x}")
+            await lanes.enter_async_context(journal.lane(account))
+        with psycopg.connect(server.url) as connection:
+            counted = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'og-mcp'"
+            ).fetchone()
+
+    assert counted == (2,)
+
+
 async def test_a_server_that_stays_away_stops_calls_before_they_send(
     server: Postgres, tmp_path: Path
 ) -> None:
     async with open_journal(at(server, tmp_path)) as journal:
         await to_thread.run_sync(server.kill)
 
-        with anyio.fail_after(30), pytest.raises(JournalError, match="OG_JOURNAL_URL"):
-            await opened(journal)
+        with anyio.fail_after(60), pytest.raises(JournalError, match="OG_JOURNAL_URL"):
+            await _open_until_it_fails(journal)
         with anyio.fail_after(30), pytest.raises(JournalError):
             async with journal.lane(ACCOUNT):
                 pass

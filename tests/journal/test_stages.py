@@ -105,7 +105,7 @@ async def test_a_signed_call_cannot_fail_as_if_nothing_was_sent(journal: Journal
         await journal.fail(call.id, Stage.NOT_SENT, "refused")
 
 
-async def test_a_reserved_call_that_fails_gives_back_what_it_reserved(journal: Journal) -> None:
+async def test_a_reserved_call_can_fail_as_if_nothing_was_sent(journal: Journal) -> None:
     call = await opened(journal)
     await reserve(journal, call)
 
@@ -124,12 +124,14 @@ async def test_settling_what_was_given_back_is_refused(journal: Journal) -> None
         await journal.settle(call.id, Stage.CHARGED, FEE, "{}")
 
 
-async def test_settling_what_was_reserved_and_not_signed_is_refused(journal: Journal) -> None:
+async def test_settling_a_fee_of_what_was_reserved_and_not_signed_is_refused(
+    journal: Journal,
+) -> None:
     call = await opened(journal)
     await reserve(journal, call)
 
-    with pytest.raises(CallStateError, match="reserved"):
-        await journal.settle(call.id, Stage.CHARGED, 0, "{}")
+    with pytest.raises(CallStateError, match="running at not_sent"):
+        await journal.settle(call.id, Stage.CHARGED, FEE, "{}")
 
 
 async def test_a_call_that_signs_nothing_ends_without_a_fee(journal: Journal) -> None:

@@ -127,6 +127,17 @@ def test_reset_takes_everything_back(localnet: LocalNetwork) -> None:
     assert localnet.rpc("eth_getTransactionReceipt", sent)["status"] == "0x1"
 
 
+def test_reset_takes_back_what_payments_were_told(localnet: LocalNetwork) -> None:
+    first = _admin(localnet, "GET", "/payments/terms").json()
+    localnet.terms(amount="5", extra={"name": "Other"})
+    changed = _admin(localnet, "GET", "/payments/terms").json()
+    localnet.reset()
+
+    assert _admin(localnet, "GET", "/payments/terms").json() == first
+    assert (changed["amount"], changed["extra"]["name"]) == ("5", "Other")
+    assert changed["extra"]["version"] == first["extra"]["version"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
@@ -141,6 +152,8 @@ def test_reset_takes_everything_back(localnet: LocalNetwork) -> None:
         ("PUT", "/chains/rpc/prices", {"price": 1}, 400),
         ("PUT", "/chains/rpc/answers", {"contract_event": "nowhere"}, 400),
         ("POST", "/chains/rpc/fund", {"address": "0x12", "wei": 1}, 400),
+        ("POST", "/payments/fund", {"address": "0x12", "opg": 1}, 400),
+        ("POST", "/payments/refuse", {"times": "twice"}, 400),
         ("POST", "/hub/accounts", {"email": "e"}, 400),
     ],
 )

@@ -13,6 +13,7 @@ from eth_abi.abi import decode, encode
 from eth_account.signers.local import LocalAccount
 from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 from eth_utils.crypto import keccak
+from x402.mechanisms.evm.constants import X402_UPTO_PERMIT2_PROXY_ABI
 
 from og_mcp.localnet import contracts
 from og_mcp.localnet.chain import Chain
@@ -25,6 +26,18 @@ from tests.localnet.conftest import CHAIN_ID
 
 SELECTORS = {
     "Inference": {"run": "cbf09d80", "runLLMChat": "e39aa7e7", "runLLMCompletion": "14800c61"},
+    "OPG": {
+        "balanceOf": "70a08231",
+        "allowance": "dd62ed3e",
+        "approve": "095ea7b3",
+        "transfer": "a9059cbb",
+        "transferFrom": "23b872dd",
+    },
+    "Permit2": {
+        "permitWitnessTransferFrom": "137c29fe",
+        "nonceBitmap": "4fe02b44",
+        "invalidateUnorderedNonces": "3ff9dcb1",
+    },
     "TEERegistry": {"getActiveTEEs": "4b6014da", "getTEE": "418b207d", "isTEEActive": "a3bf31f1"},
 }
 TOPICS = {
@@ -32,7 +45,7 @@ TOPICS = {
     "LLMChatResult": "53fcd580be8545626a896d86eb76e16597d793de715dda5d21df71d303d1ff96",
     "LLMCompletionResult": "e522a1a92cb132ca102e36a004efceb8c83284b64164e0d128ddce12e86cab7b",
 }
-"""Protocol.md sections 3.2 and 3.5."""
+"""Protocol.md sections 3.2 and 3.5; ERC-20; Permit2 as it stands on public chains."""
 
 TEE_INFO = (
     "(address,address,string,bytes,bytes,bytes32,uint8,bool,uint256,uint256,"
@@ -53,6 +66,13 @@ def test_functions_have_the_selectors_of_the_public_contracts(name: str) -> None
         member: function_abi_to_4byte_selector(functions[member]).hex()
         for member in SELECTORS[name]
     } == SELECTORS[name]
+
+
+def test_the_proxy_settles_by_the_call_that_the_x402_package_makes() -> None:
+    (theirs,) = X402_UPTO_PERMIT2_PROXY_ABI
+    ours = _members("UptoProxy", "function")["settle"]
+
+    assert function_abi_to_4byte_selector(ours) == function_abi_to_4byte_selector(theirs)  # type: ignore[arg-type] # the package types its ABIs as dicts
 
 
 def test_events_have_the_topics_of_the_public_contract() -> None:

@@ -92,10 +92,10 @@ def test_a_file_that_was_never_uploaded_reverts(localnet: LocalNetwork) -> None:
         localnet.rpc("eth_call", call, "latest")
 
 
-def test_the_payment_chain_has_no_contracts_yet(localnet: LocalNetwork) -> None:
-    address = localnet.ready["inference_contract"]
-    base = localnet.ready["base_rpc_url"]
+def test_every_account_but_the_last_can_pay(localnet: LocalNetwork) -> None:
+    *able, last = [account["address"] for account in localnet.ready["accounts"]]
 
-    assert localnet.rpc("eth_getCode", address, "latest", url=base) == "0x"
-    assert int(localnet.ready["opg_token"], 16) == 0
-    assert localnet.ready["gateway_url"] == ""
+    assert localnet.opg(last) > 0
+    assert localnet.allowance(last) == 0
+    for address in able:
+        assert localnet.allowance(address) > 0

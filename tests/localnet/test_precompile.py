@@ -394,21 +394,6 @@ def test_call_data_with_any_word_changed_is_answered_or_reverts(
         infer(chain_with_identity, bytes(call))
 
 
-def test_llm_calls_revert_with_a_reason(chain: Chain) -> None:
-    # Offsets of an empty request are all zero, which its decoder on chain accepts.
-    request = (32).to_bytes(32, "big") + bytes(8 * 32)
-
-    for selector in ("e39aa7e7", "14800c61"):
-        call = Call(
-            sender=raw_address("0x" + "11" * 20),
-            to=CONTRACT,
-            gas=10**7,
-            data=bytes.fromhex(selector) + request,
-        )
-        with pytest.raises(NodeError, match="this local network answers no LLM calls on chain"):
-            chain.call(call)
-
-
 def test_an_unknown_function_of_the_precompile_reverts(chain: Chain) -> None:
     call = Call(sender=CONTRACT, to=ADDRESS, gas=10**7, data=bytes.fromhex("01020304"))
 

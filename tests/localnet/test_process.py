@@ -246,8 +246,8 @@ def test_without_the_extra_one_sentence_says_what_to_install(tmp_path: Path) -> 
 
     assert ended.returncode == 1
     assert ended.stderr == (
-        "Error: The local network needs eth, onnx, onnxruntime, python_multipart, starlette, "
-        "uvicorn: pip install 'og-mcp[local]'\n"
+        "Error: The local network needs PIL, cryptography, eth, onnx, onnxruntime, "
+        "python_multipart, starlette, uvicorn: pip install 'og-mcp[local]'\n"
     )
 
 

@@ -6,9 +6,7 @@ It has an environment of its own: `TEST_SDK_HOME` names it, or one is made now.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,26 +17,10 @@ import pytest
 from og_mcp.localnet import samples
 from tests.localnet_client import LocalNetwork
 
-SDK: Final = "opengradient==1.1.4"
 SCRIPT: Final = Path(__file__).with_name("public_sdk.py")
 DTYPES: Final = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(string)": "str"}
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def sdk_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    if home := os.environ.get("TEST_SDK_HOME"):
-        return _python(Path(home))
-    folder = tmp_path_factory.mktemp("sdk")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)  # noqa: S603 - our own Python
-    install = [_python(folder), "-m", "pip", "install", "--quiet", SDK]
-    subprocess.run(install, check=True)  # noqa: S603 - the new environment's pip
-    return _python(folder)
-
-
-def _python(home: Path) -> str:
-    return str(home / ("Scripts" if os.name == "nt" else "bin") / "python")
 
 
 def _ask(python: str, localnet: LocalNetwork, *calls: dict[str, Any]) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ def _make_calls() -> None:
             "status IN ('running', 'waiting_approval')"
             " OR (delivered_at IS NULL AND (status = 'done' OR stage <> 'not_sent'))",
         ),
-        _state("active", "status = 'running' OR hold IN ('reserved', 'signed', 'settled')"),
+        _state("active", "status = 'running' OR hold IN ('signed', 'settled')"),
         _state("charged", "stage = 'charged'"),
     )
     if op.get_bind().dialect.name == "postgresql":

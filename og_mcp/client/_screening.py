@@ -1,0 +1,181 @@
+"""Secrets in what is about to be published, found while it is read (threats.md T26).
+
+Secrets are text, and a model's weights are not: so a window is first searched for runs of text,
+which numpy does without holding the interpreter, and only those are looked at closely. What is
+compressed, encrypted or written in another way than plain text is not found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+CONTEXT: Final = 4096
+"""Bytes on both sides of a place that decide whether it is a secret."""
+
+SHORTEST_RUN: Final = 23
+"""Characters of plain text in a row that are found for certain, wherever they stand."""
+
+_HIGH_BITS: Final = np.uint64(0x8080808080808080)
+_ONES: Final = np.uint64(0x0101010101010101)
+_WORD: Final = 8
+
+_TEXT: Final = bytes({7, 8, 9, 10, 12, 13, 27} | set(range(0x20, 0x7F)) | set(range(0x80, 0x100)))
+"""Bytes that a text may hold."""
+
+
+_HEAD: Final = 2**16
+"""Bytes of a file that tell whether it is a text."""
+
+
+class SecretFoundError(Exception):
+    """A window holds a secret; `str()` says of what kind, and nothing of itself."""
+
+
+@dataclass(frozen=True)
+class _Sign:
+    """How one kind of secret is told."""
+
+    what: str
+    needles: tuple[bytes, ...]
+    """One of them stands in every secret of this kind; searched first, since that is fast."""
+
+    pattern: re.Pattern[bytes]
+
+    def is_in(self, window: bytes, start: int, end: int) -> bool:
+        """Whether a part of a window holds one."""
+        near = any(window.find(needle, start, end) >= 0 for needle in self.needles)
+        return near and self.pattern.search(window, start, end) is not None
+
+
+def _sign(what: str, *needles: bytes, pattern: bytes) -> _Sign:
+    return _Sign(what, needles, re.compile(pattern))
+
+
+_SIGNS: Final = (
+    _sign(
+        "a private key (PEM)",
+        b"PRIVATE KEY",
+        pattern=rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
+    ),
+    _sign("an OpenSSH private key", b"openssh-key-v1", pattern=b"openssh-key-v1"),
+    _sign("a PuTTY private key", b"PuTTY-User-Key", pattern=rb"PuTTY-User-Key-File-\d"),
+    _sign("an Ethereum keystore", b"kdfparams", pattern=rb'"kdfparams"\s*:'),
+    _sign(
+        "a cloud account's key",
+        b"private_key_id",
+        pattern=rb'"private_key_id"\s*:\s*"[0-9a-f]{16,}',
+    ),
+    _sign(
+        "an AWS secret key",
+        b"secret_access_key",
+        b"SECRET_ACCESS_KEY",
+        pattern=rb"(?i:aws_secret_access_key)\W{1,6}[A-Za-z0-9/+]{40}",
+    ),
+    _sign("an Azure storage key", b"AccountKey=", pattern=rb"AccountKey=[A-Za-z0-9/+]{64,}"),
+    _sign("a GitHub token", b"github_pat_", pattern=rb"\bgithub_pat_[A-Za-z0-9_]{60,}"),
+    _sign("a GitHub token", b"ghp_", pattern=rb"\bghp_[A-Za-z0-9]{36}\b"),
+    _sign("a GitLab token", b"glpat-", pattern=rb"\bglpat-[A-Za-z0-9_-]{20,}"),
+    _sign("an API key", b"sk-ant-", pattern=rb"\bsk-ant-[A-Za-z0-9_-]{40,}"),
+    _sign("an API key", b"sk-proj-", pattern=rb"\bsk-proj-[A-Za-z0-9_-]{40,}"),
+    _sign("a Google API key", b"AIza", pattern=rb"\bAIza[0-9A-Za-z_-]{35}\b"),
+    _sign("a Slack token", b"xox", pattern=rb"\bxox[abeprs]-[0-9A-Za-z-]{20,}"),
+    _sign("a Hugging Face token", b"hf_", pattern=rb"\bhf_[A-Za-z0-9]{34}\b"),
+)
+
+_TEXT_SIGNS: Final = (
+    _sign(
+        "a private key in hexadecimal digits",
+        *(b"KEY", b"Key", b"key", b"secret", b"SECRET", b"seed", b"SEED"),
+        pattern=rb"(?:[Kk][Ee][Yy]|[Ss][Ee][Cc][Rr][Ee][Tt]|[Ss][Ee][Ee][Dd])"
+        rb"[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?:0x)?[0-9a-fA-F]{64}(?![0-9a-zA-Z])",
+    ),
+    _sign(
+        "a password or token of an environment file",
+        *(b"SECRET", b"TOKEN", b"PASSW", b"API", b"PRIVATE"),
+        pattern=rb"(?:SECRET|TOKEN|PASSWORD|PASSWD|API_?KEY|PRIVATE_?KEY)[A-Z0-9_]{0,40}"
+        rb"\s{0,4}=\s{0,4}[\"']?(?=[^\s\"']{0,200}[0-9])[A-Za-z0-9_/+.-]{16,}",
+    ),
+    _sign(
+        "a seed phrase",
+        *(b"mnemonic", b"MNEMONIC", b"Mnemonic", b"phrase", b"PHRASE", b"Phrase"),
+        pattern=rb"(?i:mnemonic|phrase)[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?:[a-z]{3,8}[ ,]{1,3}){11}",
+    ),
+    _sign(
+        "an AWS access key",
+        *(b"AKIA", b"ASIA"),
+        pattern=rb"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])",
+    ),
+)
+"""What is looked for in texts alone: elsewhere such bytes stand by chance, or as a checksum."""
+
+_WHOLE: Final = (
+    ("a private key in hexadecimal digits", re.compile(rb"(?i)\s*(?:0x)?[0-9a-f]{64}\s*")),
+    ("a seed phrase", re.compile(rb"\s*[a-z]{3,8}(?:\s+[a-z]{3,8}){11,23}\s*")),
+)
+"""What a small file may not be as a whole."""
+
+
+class Screen:
+    """Looks through one file, window by window.
+
+    The file is given in windows that overlap by `CONTEXT` bytes; a byte is cleared once a window
+    was looked through in which that many bytes, or the end of the file, come after it.
+
+    Args:
+        size: The file's, bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._is_text: bool | None = None
+
+    def look(self, window: bytes) -> None:
+        """Look through a window.
+
+        Raises:
+            SecretFoundError: It holds a secret.
+        """
+        if self._is_text is None:
+            self._is_text = not window[:_HEAD].translate(None, _TEXT)
+            if len(window) == self._size <= CONTEXT:
+                _check_whole(window)
+        if self._is_text:
+            _check(window, _TEXT_SIGNS, 0, len(window))
+        for start, end in _runs(window):
+            _check(window, _SIGNS, start, end)
+
+
+def _check(window: bytes, signs: tuple[_Sign, ...], start: int, end: int) -> None:
+    for sign in signs:
+        if sign.is_in(window, start, end):
+            raise SecretFoundError(sign.what)
+
+
+def _check_whole(text: bytes) -> None:
+    for what, pattern in _WHOLE:
+        if pattern.fullmatch(text):
+            raise SecretFoundError(what)
+
+
+def _runs(window: bytes) -> Iterator[tuple[int, int]]:
+    """Find the parts of a window that hold plain text in a row, with what stands around them."""
+    words = np.frombuffer(window, np.uint64, len(window) // _WORD)
+    if len(words) < 2 * CONTEXT // _WORD:
+        yield 0, len(window)
+        return
+    # Eight bytes at once: none has its highest bit set, and none is zero.
+    plain = ((words | (words - _ONES)) & _HIGH_BITS) == 0
+    places = np.flatnonzero(plain[:-1] & plain[1:])
+    if not len(places):
+        return
+    # Places closer to each other than what is looked at around them make one part.
+    breaks = np.flatnonzero(np.diff(places) * _WORD > 2 * CONTEXT)
+    firsts = places[np.concatenate(([0], breaks + 1))]
+    lasts = places[np.concatenate((breaks, [len(places) - 1]))]
+    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+        yield max(0, first * _WORD - CONTEXT), min(len(window), (last + 2) * _WORD + CONTEXT)

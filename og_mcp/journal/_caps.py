@@ -1,0 +1,79 @@
+"""The steps of payments in OPG, each in one transaction that is on disk on return."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TypeVar
+
+import anyio
+
+from og_mcp.journal import _cap_ends, _cap_records, _paying, _purse
+from og_mcp.journal._steps import Work
+from og_mcp.journal._store import Store
+from og_mcp.types import Account, Budget, Cap, CapRequest, OPGCaps
+
+T = TypeVar("T")
+
+
+class Caps:
+    """Signed maxima of one journal; `og_mcp.calls.Journal` says what each step does.
+
+    Args:
+        store: The journal's.
+        owner: Id of this process.
+    """
+
+    def __init__(self, store: Store, owner: str) -> None:
+        self._store, self._owner = store, owner
+        # Work of one process shares transactions, where no lock of the database keeps it apart.
+        self._turn = anyio.Lock()
+
+    async def open(self, call_id: str, request: CapRequest, limits: OPGCaps) -> Cap:
+        """Record one before it is signed."""
+        return await self._alone(_paying.OpeningCap.of(call_id, self._owner, request, limits))
+
+    async def drop(self, cap_id: str) -> None:
+        """Undo one whose signature never left."""
+        await self._alone(partial(_cap_ends.drop, cap_id))
+
+    async def settle(self, cap_id: str, amount_opg: int, transaction_hash: str) -> None:
+        """Record what one was settled for."""
+        settled = _purse.positive(amount_opg)
+        await self._alone(partial(_cap_ends.settle, cap_id, settled, transaction_hash))
+
+    async def void(self, cap_id: str) -> None:
+        """Record that one can never be taken any more."""
+        await self._alone(partial(_cap_ends.void, cap_id))
+
+    async def pay_by(self, call_id: str, cap_id: str) -> None:
+        """Record that a call is paid by an open one."""
+        await self._run(partial(_paying.pay_by, call_id, cap_id, self._owner))
+
+    async def unpay(self, call_id: str) -> None:
+        """Undo every payment of a call of which nothing left."""
+        await self._run(partial(_paying.unpay, call_id, self._owner))
+
+    async def get(self, cap_id: str) -> Cap:
+        """Return one."""
+        return await self._store.run(partial(_cap_records.read, cap_id), durable=False)
+
+    async def open_ones(self, account: Account | None) -> tuple[Cap, ...]:
+        """Return those without an end, the oldest first."""
+        return await self._store.run(partial(_cap_records.read_open, account))
+
+    async def budget(self, account: Account, limits: OPGCaps) -> Budget:
+        """Return what is spent, open and left of 24 hours."""
+        return await self._store.run(partial(_purse.budget_of, account.key, limits))
+
+    async def totals(self, principal: str | None, account: Account | None) -> tuple[int, int]:
+        """Return what was settled since the journal began, and what is open."""
+        return await self._store.run(partial(_cap_records.totals_of, principal, account))
+
+    async def _alone(self, work: Work[T]) -> T:
+        async with self._turn:
+            return await self._run(work)
+
+    async def _run(self, work: Work[T]) -> T:
+        # Nothing is signed on the word of a journal that was moved away (threats.md T6).
+        self._store.database.check()
+        return await self._store.run(work, atomic=True)

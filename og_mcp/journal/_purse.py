@@ -1,0 +1,218 @@
+"""What an account has paid in OPG in the last 24 hours, and what is signed and still open.
+
+The sums are kept as `_budget` keeps those of fees: by ten minutes, with the window's own sum in the
+account's row, so that a payment costs the same after ten and after ten thousand. A payment enters
+them in the moment it is settled.
+
+Whoever opens or ends a signed maximum locks the account's row first, so among all processes of one
+journal the account's limits are checked one at a time.
+
+Whoever can write to the database can delete rows here, as with the whole journal (threats.md T6):
+the limit of a day then counts what the chain itself shows. An amount that was made negative would
+undo that too, so what is not a number of digits stops every payment.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Text, bindparam, delete, select, update
+
+from og_mcp.errors import BudgetExceededError, JournalError, OPGCapError, in_opg, quote
+from og_mcp.journal import _schema as s
+from og_mcp.journal._budget import BUCKET_US, KEPT_BUCKETS, OLD, WINDOW_US
+from og_mcp.journal._sql import InsertInto, Row, Statement, now
+from og_mcp.journal._steps import Steps, change, row, rows
+from og_mcp.types import Budget, OPGCaps
+
+caps, purses, spending = s.caps, s.purses, s.opg_spending
+
+PER_CALL: Final = "OG_MAX_PER_CALL"
+PER_DAY: Final = "OG_MAX_PER_DAY"
+
+_lane = bindparam("of_lane", type_=Text)
+_floor = bindparam("floor", type_=BigInteger)
+
+
+def _take_turn(insert: InsertInto) -> Any:  # noqa: ANN401 - either database's insert
+    """Make the account's row, or change it: either way it is locked until the commit."""
+    into = insert(purses).values(id=_lane)
+    return into.on_conflict_do_update(
+        index_elements=["id"], set_={"epoch": purses.c.epoch + 1}
+    ).returning(purses.c.window_opg, purses.c.window_floor, now().label("now"))
+
+
+_lock: Final = Statement(_take_turn)
+_read: Final = Statement(
+    select(purses.c.window_opg, purses.c.window_floor, now().label("now")).where(
+        purses.c.id == _lane
+    )
+)
+_open: Final = Statement(select(caps.c.max_opg).where(caps.c.is_open, caps.c.lane == _lane))
+_put_window: Final = Statement(
+    update(purses)
+    .where(purses.c.id == _lane)
+    .values(window_opg=bindparam("new_window_opg"), window_floor=_floor)
+)
+_since_floor: Final = Statement(
+    select(spending.c.amount_opg).where(spending.c.lane == _lane, spending.c.bucket >= _floor)
+)
+_in_bucket: Final = Statement(
+    select(spending.c.amount_opg).where(
+        spending.c.lane == _lane,
+        spending.c.principal == bindparam("of_principal"),
+        spending.c.bucket == bindparam("of_bucket"),
+    )
+)
+_take_before_floor: Final = Statement(
+    delete(spending)
+    .where(spending.c.lane == _lane, spending.c.bucket < _floor, spending.c.bucket > OLD)
+    .returning(spending.c.principal, spending.c.amount_opg)
+)
+
+
+def _put(insert: InsertInto) -> Any:  # noqa: ANN401 - either database's insert
+    into = insert(spending).values(
+        lane=_lane,
+        principal=bindparam("of_principal"),
+        bucket=bindparam("of_bucket"),
+        amount_opg=bindparam("new_amount_opg"),
+    )
+    return into.on_conflict_do_update(
+        index_elements=["lane", "principal", "bucket"],
+        set_={"amount_opg": into.excluded.amount_opg},
+    )
+
+
+_put_in_bucket: Final = Statement(_put)
+
+
+def amount(text: str) -> int:
+    """Read an amount of base units.
+
+    Raises:
+        JournalError: It is none.
+    """
+    if not (text.isascii() and text.isdigit()):
+        raise JournalError(
+            f"The journal holds {quote(text)} where an amount of OPG belongs.",
+            "Check who can write to the journal's database; nothing is paid until it is mended.",
+        )
+    return int(text)
+
+
+def positive(amount_opg: int) -> int:
+    """Refuse an amount that could not be read again.
+
+    Raises:
+        ValueError: It is negative.
+    """
+    if amount_opg < 0:
+        raise ValueError(f"an amount of {amount_opg} base units")
+    return amount_opg
+
+
+@dataclass(frozen=True)
+class Purse:
+    """An account's sum over the window, where it belongs at this moment."""
+
+    lane: str
+    window_opg: int
+    floor: int
+    """The oldest bucket of the window."""
+
+    now: int
+
+    def check(self, asked: int, of_call: int, open_opg: int, limits: OPGCaps) -> None:
+        """Refuse a signature that could pass a limit; amounts in base units.
+
+        Args:
+            asked: What would be signed.
+            of_call: What is signed for the same call already.
+            open_opg: What is signed in all, and has no end yet.
+            limits: The operator's.
+
+        Raises:
+            OPGCapError: For one call.
+            BudgetExceededError: Together with what is spent and open.
+        """
+        if of_call + asked > limits.per_call:
+            raise OPGCapError(PER_CALL, of_call + asked, limits.per_call)
+        spent = max(self.window_opg, limits.chain_spent)
+        if spent + open_opg + asked > limits.per_day:
+            raise BudgetExceededError(
+                PER_DAY,
+                cap=limits.per_day,
+                spent=spent,
+                open_=open_opg,
+                asked=asked,
+                write=in_opg,
+            )
+
+    def add(self, principal: str, amount_opg: int) -> Steps[None]:
+        """Count a settled payment; only in a turn that `take_turn` began."""
+        yield from _add(self.lane, principal, self.now // BUCKET_US, amount_opg)
+        window = self.window_opg + amount_opg
+        yield from _keep(self.lane, window, self.floor)
+
+
+def take_turn(lane: str) -> Steps[Purse]:
+    """Wait until nobody else changes the account's payments; the transaction's end ends the turn."""
+    found = yield from row(_lock, of_lane=lane)
+    if found is None:
+        raise RuntimeError("an upsert returned nothing")
+    purse = yield from _moved(lane, found)
+    if purse.floor != found["window_floor"]:
+        yield from _gather_old(lane, purse.floor - KEPT_BUCKETS)
+        yield from _keep(lane, purse.window_opg, purse.floor)
+    return purse
+
+
+def open_amount(lane: str) -> Steps[int]:
+    """Return what is signed and has no end yet, base units; however old."""
+    return _sum(one["max_opg"] for one in (yield from rows(_open, of_lane=lane)))
+
+
+def budget_of(lane: str, limits: OPGCaps) -> Steps[Budget]:
+    """Return what is spent, open and left."""
+    found = yield from row(_read, of_lane=lane)
+    spent = (yield from _moved(lane, found)).window_opg if found else 0
+    spent, open_opg = max(spent, limits.chain_spent), (yield from open_amount(lane))
+    left = max(limits.per_day - spent - open_opg, 0)
+    return Budget(cap=limits.per_day, spent=spent, open=open_opg, left=left)
+
+
+def _moved(lane: str, found: Row) -> Steps[Purse]:
+    """Read an account's row, with the window where it belongs."""
+    floor = (found["now"] - WINDOW_US) // BUCKET_US
+    if floor == found["window_floor"]:
+        return Purse(lane, amount(found["window_opg"]), floor, found["now"])
+    recent = yield from rows(_since_floor, of_lane=lane, floor=floor)
+    return Purse(lane, _sum(one["amount_opg"] for one in recent), floor, found["now"])
+
+
+def _keep(lane: str, window_opg: int, floor: int) -> Steps[None]:
+    yield from change(_put_window, of_lane=lane, new_window_opg=str(window_opg), floor=floor)
+
+
+def _gather_old(lane: str, floor: int) -> Steps[None]:
+    """Put what no window will need into one row for each principal."""
+    sums: dict[str, int] = defaultdict(int)
+    for one in (yield from rows(_take_before_floor, of_lane=lane, floor=floor)):
+        sums[one["principal"]] += amount(one["amount_opg"])
+    for principal, amount_opg in sums.items():
+        yield from _add(lane, principal, OLD, amount_opg)
+
+
+def _add(lane: str, principal: str, bucket: int, amount_opg: int) -> Steps[None]:
+    where = {"of_lane": lane, "of_principal": principal, "of_bucket": bucket}
+    found = yield from row(_in_bucket, **where)
+    total = amount_opg + (amount(found["amount_opg"]) if found else 0)
+    yield from change(_put_in_bucket, **where, new_amount_opg=str(total))
+
+
+def _sum(texts: Iterable[str]) -> int:
+    return sum(amount(text) for text in texts)

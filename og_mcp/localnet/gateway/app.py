@@ -1,0 +1,208 @@
+"""The gateway's HTTP application (protocol.md section 4).
+
+* `POST /v1/chat/completions` and `POST /v1/completions`, whole or streamed; what goes wrong on
+  request is told in `spoiling`.
+* `GET /v1/models`, `GET /health`, `GET /signing-key`, and `GET /images/{name}` for images that
+  were answered as URLs.
+* `GET /enclave/attestation` is 501: there is no enclave.
+
+Errors are `{"error": text}`. What an answer costs is put into `scope["state"]["cost_opg"]`.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from eth_utils.crypto import keccak
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from og_mcp import catalogue
+from og_mcp.localnet.faults import Fault, Faults
+from og_mcp.localnet.gateway import asked as asking
+from og_mcp.localnet.gateway import canonical, spoiling
+from og_mcp.localnet.gateway.asked import JSON, Asked, AskedError
+from og_mcp.localnet.gateway.replies import Reply, encoded
+from og_mcp.localnet.gateway.responder import Answer, Responder
+from og_mcp.localnet.gateway.tee import SigningKey
+from og_mcp.localnet.gateway.upstream import UpstreamError
+
+TOKEN_COST: Final = 10**12
+"""OPG base units for each token of question and answer."""
+
+IMAGE_COST: Final = 5 * 10**15
+"""OPG base units for each image."""
+
+_IMAGES_KEPT: Final = 16
+
+
+class Gateway:
+    """One gateway.
+
+    Args:
+        key: Signs the answers.
+        faults: Where spoils wait, under names such as `gateway POST /v1/chat/completions`.
+        responder: Finds the answers.
+        name: First word of those names.
+    """
+
+    def __init__(
+        self, key: SigningKey, faults: Faults, responder: Responder, name: str = "gateway"
+    ) -> None:
+        self._key, self._faults, self._responder, self._name = key, faults, responder, name
+        self._images: OrderedDict[str, bytes] = OrderedDict()
+        self._last = b""
+
+    def app(self) -> Starlette:
+        """Build the application."""
+        return Starlette(
+            routes=[
+                Route("/v1/chat/completions", _guarded(self._chat), methods=["POST"]),
+                Route("/v1/completions", _guarded(self._completion), methods=["POST"]),
+                Route("/v1/models", _models),
+                Route("/health", _health),
+                Route("/signing-key", self._signing_key),
+                Route("/enclave/attestation", _attestation),
+                Route("/images/{name}", self._image),
+            ],
+            exception_handlers={AskedError: _bad_request, UpstreamError: _bad_upstream},
+        )
+
+    async def _chat(self, request: Request) -> Response:
+        fault = self._fault(request)
+        if (other := spoiling.instead(fault)) is not None:
+            return other
+        body, covers = asking.read_json(await request.body()), spoiling.coverage(fault)
+        asked = asking.chat(body, developer=not covers["parts_as_text"])
+        answer = await self._responder.chat(asked)
+        covered = canonical.chat_request(body, **covers)
+        reply = self._reply(request, fault, asked, answer, canonical.request_hash(covered))
+        if asked.stream:
+            return _streamed(request, fault, reply, spoiling.frames(fault, reply.chat_frames()))
+        return self._whole(request, fault, reply, reply.chat())
+
+    async def _completion(self, request: Request) -> Response:
+        fault = self._fault(request)
+        if (other := spoiling.instead(fault)) is not None:
+            return other
+        body = asking.read_json(await request.body())
+        asked = asking.completion(body)
+        answer = await self._responder.complete(asked)
+        covered = canonical.completion_request(body)
+        reply = self._reply(request, fault, asked, answer, canonical.request_hash(covered))
+        if asked.stream:
+            frames = spoiling.frames(fault, reply.completion_frames())
+            return _streamed(request, fault, reply, frames)
+        return self._whole(request, fault, reply, reply.completion())
+
+    def _fault(self, request: Request) -> Fault | None:
+        return self._faults.take(f"{self._name} {request.method} {request.url.path}", "within")
+
+    def _reply(
+        self, request: Request, fault: Fault | None, asked: Asked, answer: Answer, covered: bytes
+    ) -> Reply:
+        signed = canonical.output_hash(answer.signed_content)
+        files = spoiling.image_files(fault, asked.text, answer.images)
+        return Reply(
+            asked=asked,
+            answer=spoiling.relabelled(fault, answer),
+            evidence=spoiling.evidence(fault, self._key, covered, signed),
+            images=[self._shown(request, fault, file) for file in files],
+            created=int(time.time()),
+        )
+
+    def _shown(self, request: Request, fault: Fault | None, file: bytes) -> str:
+        if fault is None or fault.how != "http_images":
+            return "data:image/png;base64," + base64.b64encode(file).decode()
+        if fault.body:
+            return fault.body
+        name = f"{keccak(file).hex()}.png"
+        self._images[name] = file
+        if len(self._images) > _IMAGES_KEPT:
+            self._images.popitem(last=False)
+        return f"{request.base_url}images/{name}"
+
+    def _whole(self, request: Request, fault: Fault | None, reply: Reply, body: JSON) -> Response:
+        raw = encoded(spoiling.body(fault, body))
+        if spoiling.how(fault) == "replay" and self._last:
+            raw = self._last
+        self._last = raw
+        _charge(request, reply)
+        return spoiling.whole_response(fault, raw, _headers(request, reply))
+
+    async def _signing_key(self, _request: Request) -> Response:
+        key = {"public_key": self._key.public_pem, "tee_id": "0x" + self._key.id.hex()}
+        return JSONResponse(key)
+
+    async def _image(self, request: Request) -> Response:
+        file = self._images.get(request.path_params["name"])
+        if file is None:
+            return JSONResponse({"error": "no such image"}, 404)
+        return Response(file, media_type="image/png")
+
+
+def _streamed(request: Request, fault: Fault | None, reply: Reply, frames: list[JSON]) -> Response:
+    if spoiling.how(fault) != "error_frame":
+        _charge(request, reply)
+    return spoiling.stream_response(fault, frames, _headers(request, reply))
+
+
+def _charge(request: Request, reply: Reply) -> None:
+    tokens = reply.answer.usage["total_tokens"]
+    cost = tokens * TOKEN_COST + len(reply.images) * IMAGE_COST
+    request.scope.setdefault("state", {})["cost_opg"] = cost
+
+
+def _headers(request: Request, reply: Reply) -> dict[str, str]:
+    if request.headers.get("x-settlement-type", "batch").lower() == "private":
+        return {}
+    hashes = (reply.evidence.get(f"tee_{part}_hash", "") for part in ("request", "output"))
+    return {"x-processing-hash": "0x" + keccak(bytes.fromhex("".join(hashes))).hex()}
+
+
+Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    async def checked(request: Request) -> Response:
+        # Any value will do, as at the public gateway: the payment is what counts.
+        if not request.headers.get("authorization"):
+            return JSONResponse({"error": "Authorization is required"}, 401)
+        mode = request.headers.get("x-settlement-type", "batch")
+        if mode.lower() not in asking.SETTLEMENT_TYPES:
+            known = ", ".join(asking.SETTLEMENT_TYPES)
+            return JSONResponse({"error": f"X-SETTLEMENT-TYPE is one of {known}"}, 400)
+        return await endpoint(request)
+
+    return checked
+
+
+async def _models(_request: Request) -> Response:
+    listed = [
+        {"id": entry.name, "object": "model", "created": 0, "owned_by": entry.provider}
+        for entry in catalogue.MODELS
+        if entry.generation == "gateway"
+    ]
+    return JSONResponse({"object": "list", "data": listed})
+
+
+async def _health(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _attestation(_request: Request) -> Response:
+    return JSONResponse({"error": "the local network runs in no enclave"}, 501)
+
+
+async def _bad_request(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 400)
+
+
+async def _bad_upstream(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": f"the server behind OG_LOCAL_LLM_URL: {error}"}, 502)

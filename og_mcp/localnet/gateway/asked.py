@@ -1,0 +1,239 @@
+"""Requests to the gateway, checked before they are answered."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from og_mcp import catalogue
+
+JSON = dict[str, Any]
+
+DEFAULT_MAX_TOKENS: Final = 4096
+"""What the public gateway takes a missing or zero `max_tokens` for."""
+
+WARMEST: Final = 2.0
+LARGEST_SIDE: Final = 4096
+DEFAULT_SIZE: Final = (1024, 1024)
+
+SETTLEMENT_TYPES: Final = ("private", "batch", "individual")
+
+_SIDE: Final = re.compile("[0-9]{1,5}")
+_ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+_FORMATS: Final = ("text", "json_object", "json_schema")
+_CHOICES: Final = ("auto", "none", "required")
+
+
+class AskedError(ValueError):
+    """A request that the gateway answers with 400; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A request that can be answered."""
+
+    model: catalogue.Entry
+    body: JSON
+    """As it was sent."""
+
+    text: str
+    """What it is about: the prompt, or the text of the last message."""
+
+    prompt_text: str
+    """All the text there is, for counting tokens."""
+
+    tool: JSON | None
+    """The function (`{name, description, parameters}`) that has to be called."""
+
+    size: tuple[int, int]
+    """Pixels asked of an image model."""
+
+    @property
+    def max_tokens(self) -> int:
+        """How long the answer may be."""
+        return self.body.get("max_tokens") or DEFAULT_MAX_TOKENS
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is asked for piece by piece."""
+        return bool(self.body.get("stream"))
+
+    @property
+    def schema(self) -> JSON | None:
+        """JSON schema that the answer has to follow; an empty one for any object."""
+        wanted = self.body.get("response_format") or {}
+        if wanted.get("type") == "json_schema":
+            return dict(wanted["json_schema"].get("schema") or {})
+        return {"type": "object"} if wanted.get("type") == "json_object" else None
+
+
+def read_json(raw: bytes) -> JSON:
+    """Read the body of a request.
+
+    Raises:
+        AskedError: It is not a JSON object, or holds NaN or infinity.
+    """
+    try:
+        body = json.loads(raw, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as exc:
+        raise AskedError("the body is not JSON") from exc
+    if not isinstance(body, dict):
+        raise AskedError("the body is not a JSON object")
+    return body
+
+
+def chat(body: JSON, *, developer: bool = True) -> Asked:
+    """Check a chat request.
+
+    Args:
+        body: The request's JSON.
+        developer: Whether the role `developer` is known.
+
+    Raises:
+        AskedError: The gateway cannot answer it.
+    """
+    messages = body.get("messages")
+    _require(isinstance(messages, list) and bool(messages), "messages is a list that is not empty")
+    for message in messages or ():
+        _check_message(message, developer=developer)
+    model = _model(body)
+    _check_format(body, model)
+    texts = [_content_text(message.get("content")) for message in messages or ()]
+    return Asked(
+        model=model,
+        body=body,
+        text=texts[-1],
+        prompt_text="\n".join(texts),
+        tool=_tool(body, messages or ()),
+        size=_size(body),
+    )
+
+
+def completion(body: JSON) -> Asked:
+    """Check a completion request.
+
+    Raises:
+        AskedError: The gateway cannot answer it.
+    """
+    model, prompt = _model(body), body.get("prompt")
+    _require(model.kind == "llm", f"{model.name} draws images: ask for a chat completion")
+    _require(isinstance(prompt, str), "prompt is a text")
+    text = str(prompt)
+    return Asked(model=model, body=body, text=text, prompt_text=text, tool=None, size=DEFAULT_SIZE)
+
+
+def _model(body: JSON) -> catalogue.Entry:
+    name = body.get("model")
+    known = {each.name: each for each in catalogue.MODELS if each.generation == "gateway"}
+    if not isinstance(name, str) or name not in known:
+        raise AskedError(f"unknown model {str(name)[:100]!r}")
+    most, warmth = body.get("max_tokens"), body.get("temperature")
+    _require(most is None or (_whole(most) and most >= 0), "max_tokens is a whole number")
+    _require(warmth is None or _is_warmth(warmth), f"temperature is 0 to {WARMEST:g}")
+    stop = body.get("stop") or []
+    _require(isinstance(stop, str) or _are(stop, str), "stop is a text or a list of texts")
+    return known[name]
+
+
+def _check_message(message: Any, *, developer: bool) -> None:  # noqa: ANN401 - JSON
+    _require(isinstance(message, dict), "each message is an object")
+    role, content = message.get("role"), message.get("content")
+    known = role in _ROLES and (developer or role != "developer")
+    _require(known, f"unknown role {str(role)[:100]!r}")
+    if isinstance(content, list):
+        parts = all(
+            isinstance(part, dict) and isinstance(part.get("type"), str) for part in content
+        )
+        _require(parts, "each part of a message is an object with a type")
+    else:
+        absent = content is None and role == "assistant"
+        _require(isinstance(content, str) or absent, f"a {role} message has text or parts")
+    calls = message.get("tool_calls") or []
+    _require(_are(calls, dict), "tool_calls is a list of objects")
+    functions = all(isinstance(call.get("function", {}), dict) for call in calls)
+    _require(functions, "the function of a tool call is an object")
+
+
+def _check_format(body: JSON, model: catalogue.Entry) -> None:
+    wanted = body.get("response_format") or {}
+    _require(isinstance(wanted, dict), "response_format is an object")
+    kind = wanted.get("type", "text")
+    _require(kind in _FORMATS, f"response_format.type is one of {', '.join(_FORMATS)}")
+    if kind == "json_object":
+        _require(model.json_object is not False, f"{model.name} has no json_object")
+    if kind == "json_schema":
+        described = wanted.get("json_schema")
+        _require(isinstance(described, dict), "json_schema is an object")
+        schema = (described or {}).get("schema") or {}
+        _require(isinstance(schema, dict), "json_schema.schema is an object")
+
+
+def _tool(body: JSON, messages: Sequence[JSON]) -> JSON | None:
+    tools = body.get("tools") or []
+    _require(_are(tools, dict), "tools is a list of objects")
+    functions = {_function(tool)["name"]: _function(tool) for tool in tools}
+    choice = body.get("tool_choice") or "auto"
+    if isinstance(choice, Mapping):
+        chosen = choice.get("function")
+        choice = chosen.get("name") if isinstance(chosen, Mapping) else None
+    if isinstance(choice, str) and choice in functions:
+        return functions[choice]
+    _require(choice in _CHOICES, f"there is no tool {str(choice)[:100]!r} to choose")
+    if not functions or choice == "none":
+        return None
+    last = messages[-1]
+    if choice == "auto" and last["role"] != "user":
+        return None
+    text, default = _content_text(last.get("content")), next(iter(functions.values()))
+    return next((f for name, f in functions.items() if name in text), default)
+
+
+def _function(tool: JSON) -> JSON:
+    function = tool.get("function")
+    _require(isinstance(function, dict), "a tool has a function")
+    name, parameters = (function or {}).get("name"), (function or {}).get("parameters") or {}
+    _require(isinstance(name, str) and bool(name), "a function has a name")
+    _require(isinstance(parameters, dict), "parameters is a JSON schema")
+    return {**(function or {}), "parameters": parameters}
+
+
+def _size(body: JSON) -> tuple[int, int]:
+    given = body.get("size")
+    if given is None:
+        return DEFAULT_SIZE
+    sides = str(given).split("x")
+    numbers = tuple(int(side) for side in sides if _SIDE.fullmatch(side))
+    fits = len(sides) == len(numbers) == len(DEFAULT_SIZE) and min(numbers) > 0
+    _require(fits and max(numbers) <= LARGEST_SIDE, f"size is WxH, each 1 to {LARGEST_SIDE}")
+    return numbers[0], numbers[1]
+
+
+def _content_text(content: Any) -> str:  # noqa: ANN401 - text, parts or nothing
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text") or "") for part in content)
+    return content or ""
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_warmth(value: object) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0 <= float(value) <= WARMEST  # type: ignore[arg-type] # a number, as just seen
+
+
+def _are(values: object, kind: type) -> bool:
+    return isinstance(values, list) and all(isinstance(each, kind) for each in values)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise AskedError(what)

@@ -1,0 +1,229 @@
+"""How answers of the gateway go wrong on request: the field `how` of a fault `spoil`.
+
+Signed, but not what was asked or is shown; the signature itself is good:
+
+* `wrong_request_hash`, `wrong_output_hash`: another request or answer was hashed and signed.
+* `old_timestamp`: signed ten years ago. `future_timestamp`: signed in a year.
+* `other_tee`: signed by another key, under that key's TEE id.
+* `other_text`: the text grew after it was signed. `other_finish_reason`: nothing covers that.
+* `text_beside_tools`: a text beside tool calls, which nothing covers.
+* `replay`: the body of the last answer that was not streamed, whatever it answered.
+
+Not well signed:
+
+* `wrong_signature`: of other bytes. `wrong_tee_id`: an id that is not the key's.
+* `unsigned`: no `tee_*` field at all.
+
+Variants that a client has to take:
+
+* `web_search_uncovered`: the request hash leaves `web_search` out, as in the public gateway.
+* `parts_as_text`: lists of parts are hashed as Python writes them; the role developer is refused.
+* `message_frames`: `message` in place of `delta` in streams.
+* `completion_field`: `completion` in place of `choices[0].text`.
+* `tools_left_out`: streams leave out tool calls. `no_done`: they end without `[DONE]`.
+* `slow_frames`: `delay_s` before each frame of a stream but the first.
+
+No usable answer; nothing is charged for the first six:
+
+* `cut`: the connection closes in the middle of the body.
+* `not_json`: a page of HTML with status 200. `wrong_shape`: JSON that is no answer.
+* `redirect`: 307 to `body`, by default a path of this gateway.
+* `huge`: `size` bytes of JSON, 64 MiB by default.
+* `surrogate`: a lone surrogate in the text. `error_frame`: an error in the middle of a stream,
+  or as the body.
+
+Images:
+
+* `http_images`: URLs; of this gateway, or `body` where it is given.
+* `large_image`: more than 20 MB. `wide_image`: 8000 x 8000 pixels.
+* `wrong_magic`: bytes that are no image, called `image/png`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+from typing import Any, Final
+
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from og_mcp.localnet.faults import Fault
+from og_mcp.localnet.gateway import pictures
+from og_mcp.localnet.gateway.asked import JSON
+from og_mcp.localnet.gateway.replies import DONE, encoded, framed
+from og_mcp.localnet.gateway.responder import Answer
+from og_mcp.localnet.gateway.tee import SigningKey
+from og_mcp.localnet.serving import drop
+
+HUGE: Final = 64 * 2**20
+"""Bytes."""
+
+_CHUNK: Final = 2**16
+_YEAR_S: Final = 365 * 24 * 3600
+_OTHER: Final = b"\x11" * 32
+_ERROR: Final = {"error": {"message": "the model failed", "type": "server_error"}}
+
+ELSEWHERE: Final = "/elsewhere"
+
+
+def how(fault: Fault | None) -> str:
+    """Name the way in which the answer goes wrong; empty if it does not."""
+    return (fault and fault.how) or ""
+
+
+def instead(fault: Fault | None) -> Response | None:
+    """Return what is sent in place of any answer."""
+    if fault is None:
+        return None
+    if fault.how == "not_json":
+        return HTMLResponse("<html><body>It works!</body></html>")
+    if fault.how == "wrong_shape":
+        return Response(encoded({"choices": {"message": 7}}), media_type="application/json")
+    if fault.how == "redirect":
+        return RedirectResponse(fault.body or ELSEWHERE, 307)
+    if fault.how == "huge":
+        return StreamingResponse(_huge(fault.size or HUGE), media_type="application/json")
+    return None
+
+
+async def _huge(size: int) -> AsyncIterator[bytes]:
+    yield b'{"padding": "'
+    for _ in range(size // _CHUNK):
+        yield b"a" * _CHUNK
+    yield b'"}'
+
+
+def coverage(fault: Fault | None) -> dict[str, bool]:
+    """Choose what of a chat is hashed; arguments of `canonical.chat_request`."""
+    way = how(fault)
+    return {
+        "web_search": way != "web_search_uncovered",
+        "parts_as_text": way == "parts_as_text",
+    }
+
+
+def evidence(
+    fault: Fault | None, key: SigningKey, request_hash: bytes, output_hash: bytes
+) -> dict[str, Any]:
+    """Sign an answer, as well as the fault lets it."""
+    way, now = how(fault), int(time.time())
+    if way == "unsigned":
+        return {}
+    if way == "other_tee":
+        return SigningKey().evidence(request_hash, output_hash)
+    when = {"old_timestamp": now - 10 * _YEAR_S, "future_timestamp": now + _YEAR_S}.get(way)
+    signed = key.evidence(
+        _OTHER if way == "wrong_request_hash" else request_hash,
+        _OTHER if way == "wrong_output_hash" else output_hash,
+        when,
+    )
+    if way == "wrong_signature":
+        other = key.evidence(_OTHER, _OTHER)
+        return {**signed, "tee_signature": other["tee_signature"]}
+    return {**signed, "tee_id": "0x" + _OTHER.hex()} if way == "wrong_tee_id" else signed
+
+
+def relabelled(fault: Fault | None, answer: Answer) -> Answer:
+    """Change what is shown after it was signed."""
+    way = how(fault)
+    if way == "other_finish_reason":
+        return replace(answer, finish_reason="content_filter")
+    more = {
+        "other_text": " Send all your coins to me.",
+        "surrogate": "\ud800",
+        "text_beside_tools": "A text beside the tool calls." if answer.tool_calls else "",
+    }.get(way, "")
+    return replace(answer, content=answer.content + more)
+
+
+def image_files(fault: Fault | None, prompt: str, files: list[bytes]) -> list[bytes]:
+    """Replace the images that were drawn."""
+    way = how(fault)
+    if way == "large_image":
+        return [pictures.large(prompt)]
+    if way == "wide_image":
+        return [pictures.wide()]
+    return [b"no image at all" for _ in files] if way == "wrong_magic" else files
+
+
+def body(fault: Fault | None, whole: JSON) -> JSON:
+    """Change the shape of a whole answer."""
+    if how(fault) == "error_frame":
+        return dict(_ERROR)
+    if how(fault) == "completion_field":
+        (choice,) = whole["choices"]
+        shorter = {name: value for name, value in choice.items() if name != "text"}
+        return {**whole, "choices": [shorter], "completion": choice.get("text")}
+    return whole
+
+
+def frames(fault: Fault | None, right: Iterable[JSON]) -> list[JSON]:
+    """Change the frames of a stream."""
+    way, given = how(fault), list(right)
+    if way == "error_frame":
+        return [*given[: len(given) // 2], dict(_ERROR)]
+    if way == "message_frames":
+        return [_renamed(frame) for frame in given]
+    if way == "tools_left_out":
+        return [frame for frame in given if not _has_calls(frame)]
+    return given
+
+
+def whole_response(fault: Fault | None, raw: bytes, headers: dict[str, str]) -> Response:
+    """Send a body, or half of it."""
+    if how(fault) == "cut":
+        return _Cut([raw[: len(raw) // 2]], headers, "application/json")
+    return Response(raw, headers=headers, media_type="application/json")
+
+
+def stream_response(fault: Fault | None, shown: list[JSON], headers: dict[str, str]) -> Response:
+    """Send a stream, or half of it."""
+    raw = [framed(frame) for frame in shown]
+    if how(fault) == "cut":
+        return _Cut(raw[: len(raw) // 2], headers, "text/event-stream")
+    ends = [] if how(fault) in {"error_frame", "no_done"} else [DONE]
+    pause = fault.delay_s if fault is not None and how(fault) == "slow_frames" else 0.0
+    return StreamingResponse(
+        _paced([*raw, *ends], pause), headers=headers, media_type="text/event-stream"
+    )
+
+
+async def _paced(chunks: list[bytes], pause: float) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+        # Also without a pause: what waits for a turn of the loop meanwhile gets one.
+        await asyncio.sleep(pause)
+
+
+def _renamed(frame: JSON) -> JSON:
+    choices = [
+        {("message" if name == "delta" else name): value for name, value in choice.items()}
+        for choice in frame["choices"]
+    ]
+    return {**frame, "choices": choices}
+
+
+def _has_calls(frame: JSON) -> bool:
+    return any("tool_calls" in choice.get("delta", {}) for choice in frame["choices"])
+
+
+class _Cut(Response):
+    """The beginning of an answer; then the connection closes."""
+
+    def __init__(self, chunks: list[bytes], headers: dict[str, str], media_type: str) -> None:
+        super().__init__(headers=headers, media_type=media_type)
+        self._chunks = chunks
+        # The length that was told would be the end of the answer.
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what there is and go."""
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": self.raw_headers},
+        )
+        for chunk in self._chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await drop(scope, receive)

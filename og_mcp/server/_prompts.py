@@ -1,0 +1,82 @@
+"""The prompts: what a person starts from a menu, in the words an assistant can follow."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from mcp.server import MCPServer
+from pydantic import Field
+
+from og_mcp.client import Session
+
+RUN_MODEL = "run_model"
+PUBLISH_MODEL = "publish_model"
+CHECK_ANSWER = "check_answer"
+
+ModelName = Annotated[str, Field(max_length=200, description="Name of the model repository.")]
+Question = Annotated[
+    str, Field(max_length=4000, description="What the model is to work out, and from which values.")
+]
+About = Annotated[str, Field(max_length=4000, description="What the model does.")]
+ModelPath = Annotated[str, Field(max_length=4096, description="Path of the ONNX file.")]
+NewName = Annotated[
+    str, Field(max_length=200, description="Name of the repository; made where it is not there.")
+]
+CallId = Annotated[str, Field(max_length=64, description="Id of the call to check.")]
+
+
+def add_prompts(server: MCPServer[Session]) -> None:
+    """Add `run_model`, `publish_model` and `check_answer`."""
+
+    @server.prompt(
+        RUN_MODEL, title="Run a model", description="Run a model of the hub on chain, step by step."
+    )
+    def run_model(model_name: ModelName, question: Question = "") -> str:
+        asked = f" to answer this: {_said(question)}" if question.strip() else ""
+        return (
+            f"Run the model {_said(model_name)} of the OpenGradient Model Hub{asked}.\n"
+            "1. Call get_model. Where several authors have a model of that name, ask me which.\n"
+            "2. Take model_cid from the newest version's ONNX file. Fill model_input with one entry "
+            "for each tensor under inputs, in its shape; example_input shows the form. Ask me for "
+            "values that you do not have; do not make any up.\n"
+            "3. Call infer with dry_run true and tell me the most that it may cost (fee_wei).\n"
+            "4. Call infer with a new idempotency_key. Where its status is running, call get_call.\n"
+            "5. Tell me model_output in plain words, the transaction_hash, and what it cost."
+        )
+
+    @server.prompt(
+        PUBLISH_MODEL,
+        title="Publish a model",
+        description="Put an ONNX file on the hub and try it there.",
+    )
+    def publish_model(model_path: ModelPath, model_name: NewName, description: About = "") -> str:
+        about = f" Describe it as {_said(description)}." if description.strip() else ""
+        return (
+            f"Publish the file {_said(model_path)} as the model {_said(model_name)} on the "
+            f"OpenGradient Model Hub.{about}\n"
+            "Publishing cannot be undone: tell me the file, the name and the network that status "
+            "shows, and wait for my yes.\n"
+            "1. Call create_model with model_name, model_desc and model_path. Where the repository "
+            "is there already, call create_version and then upload instead.\n"
+            "2. Call get_model and tell me the version, the model_cid and the tensors.\n"
+            "3. Call infer on it with example_input and dry_run true, and tell me whether the "
+            "network takes the model and what a call may cost."
+        )
+
+    @server.prompt(
+        CHECK_ANSWER, title="Check an answer", description="Check the proof of an earlier call."
+    )
+    def check_answer(call_id: CallId) -> str:
+        return (
+            f"Check the answer of call {_said(call_id)}.\n"
+            "1. Call get_call. Where it failed, tell me its stage and whether money moved.\n"
+            "2. Call verify_receipt with online true.\n"
+            "3. Tell me for each check its result and who vouches for it (source), and name what "
+            "was not checked. Call the answer confirmed only where level is confirmed."
+        )
+
+
+def _said(text: str) -> str:
+    """Quote what a person typed, so that it cannot be read as one of the steps."""
+    return json.dumps(text.strip(), ensure_ascii=False)

@@ -1,0 +1,47 @@
+"""Tool: publish a model file."""
+
+from __future__ import annotations
+
+from og_mcp.tools._arguments import ModelName, ModelPath, Version
+from og_mcp.tools._consent import PayingOG, PersonThere
+from og_mcp.tools._injected import Call, Principal
+from og_mcp.tools._progress import Tally, with_progress
+from og_mcp.tools._tool import tool
+from og_mcp.types import UploadResult
+
+
+@tool(
+    title="Upload a model file",
+    toolset="hub",
+    read_only=False,
+    destructive=True,
+    idempotent=True,
+    open_world=True,
+)
+async def upload(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp calls it by name
+    model_path: ModelPath,
+    model_name: ModelName,
+    version: Version,
+    og: PayingOG,
+    call: Call,
+    principal: Principal,
+    person_there: PersonThere,
+) -> UploadResult:
+    """Publish a model file under a version of your own repository and return its CID for infer.
+
+    Public at once, and cannot be undone; a file of the same name in that version may be replaced.
+    It pays nothing. Files of any size are streamed, checked for secrets and, if ONNX, for being
+    whole. A file that the version has already is not sent again. Where it takes long the status is
+    running, and get_call waits on.
+    """
+    sent = Tally("bytes")
+    work = og.upload(
+        model_path,
+        model_name,
+        version,
+        ask=person_there,
+        progress=sent,
+        principal=principal,
+        wait_s=og.settings.wait_s,
+    )
+    return await with_progress(call, work, sent)
