@@ -45,6 +45,9 @@ CallStatus = Literal["done", "running", "failed"]
 LOCAL_PRINCIPAL: Final = "local"
 """Who calls over stdio, from the command line and from a library: the owner of the machine."""
 
+HTTP_PRINCIPAL: Final = "http"
+"""Whoever holds the one token there is for HTTP."""
+
 Wei = Annotated[
     int,
     Field(ge=0),

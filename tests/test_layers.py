@@ -27,7 +27,10 @@ BELOW = {
     "journal": {"calls", "errors", "settings", "types"},
     "localnet": {"catalogue", "networks", "onnxfile", "types"},
     "tools": {"calls", "client", "errors", "journal", "types"},
-    "server": {"calls", "client", "errors", "journal", "localnet", "settings", "tools", "types"},
+    "llm": {"catalogue", "client", "errors", "types"},
+    "server": {
+        *("calls", "client", "errors", "journal", "llm", "localnet", "settings", "tools", "types"),
+    },
     "cli": {
         *("calls", "client", "errors", "journal", "localnet", "networks", "redaction"),
         *("server", "settings", "tools", "types"),

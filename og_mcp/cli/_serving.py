@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from functools import partial
 
 import anyio
 import click
@@ -16,12 +17,13 @@ from og_mcp.networks import NETWORKS
 from og_mcp.server import serve_http, serve_stdio
 
 
-def serve(environ: Mapping[str, str], wire: Wire | None) -> None:
+def serve(environ: Mapping[str, str], wire: Wire | None, *, openai: bool = False) -> None:
     """Serve MCP as the environment says, until the host hangs up or a signal comes.
 
     Args:
         environ: Environment variables, with the command's flags among them.
         wire: The host's ends; None where HTTP was asked for.
+        openai: Serve OpenAI's chat API beside MCP over HTTP.
 
     Raises:
         ConfigurationError: The environment is not usable.
@@ -39,7 +41,7 @@ def serve(environ: Mapping[str, str], wire: Wire | None) -> None:
             click.echo("og-mcp waits for an MCP host on stdin. See also: og-mcp try", err=True)
         anyio.run(serve_stdio, session, wire.stdin, wire.stdout)
     else:
-        anyio.run(serve_http, session, _announce)
+        anyio.run(partial(serve_http, session, _announce, openai=openai))
 
 
 def _announce(endpoints: str) -> None:

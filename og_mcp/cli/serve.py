@@ -16,8 +16,9 @@ from og_mcp.cli._wire import Wire
 @click.option("--network", metavar="NAME", help="opengradient, alpha-2025 or local.")
 @click.option("--toolsets", metavar="A,B", help="Offer the tools of these toolsets alone (all).")
 @click.option("--read-only", is_flag=True, help="Offer only tools that change and cost nothing.")
+@click.option("--openai", is_flag=True, help="Also serve OpenAI's chat API at /v1 (http, sse).")
 @click.option("--log-level", metavar="LEVEL", help="What is logged to stderr.")
-def command(read_only: bool, **options: str | None) -> None:
+def command(read_only: bool, openai: bool, **options: str | None) -> None:
     """Serve MCP to an assistant.
 
     Each option stands for the environment variable of its name (--port: OG_PORT) and wins over it.
@@ -26,11 +27,15 @@ def command(read_only: bool, **options: str | None) -> None:
     if read_only:
         flags["OG_READ_ONLY"] = "1"
     environ = {**os.environ, **flags}
+    if openai and environ.get("OG_TRANSPORT") not in {"http", "sse"}:
+        raise click.UsageError("--openai serves HTTP: add --transport http.")
+    if openai and environ.get("OG_READ_ONLY", "") not in {"", "0", "false"}:
+        raise click.UsageError("--openai serves calls that cost OPG, which --read-only leaves out.")
     wire = None if environ.get("OG_TRANSPORT") in {"http", "sse"} else _take_wire()
 
     from og_mcp.cli._serving import serve  # noqa: PLC0415 - may print: not before the wire is taken
 
-    serve(environ, wire)
+    serve(environ, wire, openai=openai)
 
 
 def _take_wire() -> Wire:

@@ -5,7 +5,8 @@ a general ABI coder would make an object of each of a million numbers. What is r
 that may lie: every offset and length is checked, and no byte is counted twice, so that work and
 memory stay in proportion to the data.
 
-Source: Solidity contract ABI specification; `abi/inference.json`, `abi/precompile.json`.
+Source: Solidity contract ABI specification; the interfaces of inference contract and precompile
+(protocol.md section 3), which the tests hold these encoders to.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 What is read comes from a node that may lie: the reader checks every offset and length and counts no
 byte twice.
 
-Source: `abi/inference.json`, `abi/precompile.json`.
+Source: the interfaces of inference contract and precompile (protocol.md section 3).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The functions of the inference contract, as receipts need them: what was asked, what was answered.
+"""The contracts' functions, as receipts need them: what was asked, what was answered.
 
 Which of them a transaction calls, its signed call data tells; no label of a receipt is asked.
 """
@@ -14,6 +14,7 @@ from og_mcp.client._canonical_json import canonical
 from og_mcp.client._llm_abi import CHAT, COMPLETION, LLMFunction
 from og_mcp.client._llm_shapes import LLMResponse
 from og_mcp.client._outputs import ModelOutput, to_json
+from og_mcp.client._receipt_approval import ApproveFunction
 from og_mcp.client._receipt_json import MismatchError, NotKeptError, equal
 from og_mcp.client.chain import Log
 from og_mcp.client.inference import PRECOMPILE_TOPIC, RESULT_TOPIC, find_log
@@ -25,7 +26,7 @@ Answer = TypeVar("Answer")
 
 
 class Function(Protocol[Answer]):
-    """One function of the contract."""
+    """One function of a contract."""
 
     @property
     def selector(self) -> bytes:
@@ -147,19 +148,24 @@ class _LLM:
         return canonical(answer.shown) == canonical(dict(response))
 
 
-_FUNCTIONS: Final[tuple[Function[Any], ...]] = (_Run(), _LLM(CHAT), _LLM(COMPLETION))
+_FUNCTIONS: Final[tuple[Function[Any], ...]] = (
+    _Run(),
+    _LLM(CHAT),
+    _LLM(COMPLETION),
+    ApproveFunction(),
+)
 
 
 def function_of(data: bytes) -> Function[Any]:
     """Return the function that call data calls.
 
     Raises:
-        ValueError: It is none of the inference contract's.
+        ValueError: It is none that a tool calls.
     """
     for function in _FUNCTIONS:
         if data.startswith(function.selector):
             return function
-    raise ValueError("it calls no function of the inference contract")
+    raise ValueError("it calls no function that a tool of og-mcp calls")
 
 
 def _flat(value: object) -> list[Any]:

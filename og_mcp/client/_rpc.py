@@ -113,12 +113,12 @@ class RPC(AsyncJSONBaseProvider):
         try:
             answer = await self._post([self._envelope(i, call) for i, call in enumerate(calls)])
         except ServiceRejectedError as exc:
-            # Learned on a first, reading batch; afterwards a refusal is an answer like any other.
-            if self.batches is None and exc.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            # What reads may be asked again; a sending was perhaps carried out.
+            if _only_reads(calls) and exc.status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 self.batches = False
                 return None
             raise
-        if isinstance(answer, dict) and self.batches is None:
+        if isinstance(answer, dict) and _only_reads(calls):
             self.batches = False
             return None
         self.batches = True
@@ -196,6 +196,10 @@ def _size(message: Any) -> int:  # noqa: ANN401 - JSON
     elif not isinstance(message, list):
         return 0
     return sum(map(_size, message))
+
+
+def _only_reads(calls: Sequence[Call]) -> bool:
+    return all(method != "eth_sendRawTransaction" for method, _ in calls)
 
 
 async def _off_loop_if_large(fn: Any, *args: Any, size: int) -> Any:  # noqa: ANN401 - any function

@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from anyio import to_thread
 
@@ -41,6 +41,9 @@ from og_mcp.types import (
     Status,
     Verification,
 )
+
+if TYPE_CHECKING:
+    from og_mcp.client.history import History
 
 logger = logging.getLogger(__name__)
 
@@ -231,8 +234,15 @@ class Session(Language, Repositories):
         verified: Verification
         if online:
             network = await self._parts.network.get()
+            payment_chain = await self._paying.chain.get()
+            of_payments = _chain_id_of(checked) == payment_chain.chain_id
             verified = await receipts.confirm_online(
-                checked, await self._parts.chain.get(), tee_registry=network.tee_registry
+                checked,
+                payment_chain if of_payments else await self._parts.chain.get(),
+                tee_registry=network.tee_registry,
+                settlement=(await load("settlement")).SettlementCheck(
+                    payment_chain, network.opg_token
+                ),
             )
         else:
             verified = await to_thread.run_sync(receipts.verify, checked)
@@ -244,7 +254,13 @@ class Session(Language, Repositories):
         Raises:
             ServiceError: The chain cannot be asked.
         """
+        journal = await self._parts.journal.get()
+        chain_ids = {call.account.chain_id for call in await journal.unfinished() if call.account}
         settled = await (await self._parts.history.get()).reconcile()
+        if (await self._parts.network.get()).base_chain_id in chain_ids:
+            settled += await (await self._paying.history.get()).reconcile()
+        if await journal.open_caps():
+            await (await self._paying.caps.get()).look()
         info_of = (await load("history")).info_of
         return [info_of(call) for call in settled]
 
@@ -389,12 +405,24 @@ class Session(Language, Repositories):
             doubtful or call.stage is Stage.CHARGED
         ):
             return False
-        history = await self._parts.history.get()
+        history = await self._history_of(call)
         await (history.look_again(call) if doubtful else history.confirm(call))
         return True
+
+    async def _history_of(self, call: Call) -> History:
+        """Return what knows the chain that a call's transaction went to."""
+        base_chain_id = (await self._parts.network.get()).base_chain_id
+        of_payments = call.account is not None and call.account.chain_id == base_chain_id
+        return await (self._paying if of_payments else self._parts).history.get()
 
     async def _replace(self, call_id: str, principal: str, *, cancel: bool) -> CallInfo:
         journal = await self._parts.journal.get()
         call = await journal.get(call_id, principal)
-        await (await self._parts.history.get()).replace(call, cancel=cancel)
+        await (await self._history_of(call)).replace(call, cancel=cancel)
         return await self.get_call(call_id, 0.0, principal=principal)
+
+
+def _chain_id_of(receipt: Mapping[str, Any]) -> object:
+    """Read which chain a receipt's transaction is on; of any origin."""
+    part = receipt.get("chain")
+    return part.get("chain_id") if isinstance(part, Mapping) else None

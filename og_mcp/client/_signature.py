@@ -47,11 +47,50 @@ class SignedCall:
     data: bytes
 
 
+@dataclass(frozen=True)
+class Legacy:
+    """The fields of a signed legacy transaction."""
+
+    nonce: int
+    gas_price: int
+    """Wei for one gas unit."""
+
+    gas_limit: int
+    to: str
+    """As in `SignedCall`."""
+
+    data: bytes
+    chain_id: int
+    signed_hash: bytes
+    """What was signed: the hash of all that stands before the signature."""
+
+    signature: tuple[int, int, int]
+    """Parity, r and s."""
+
+
 def read_signed(raw: bytes) -> SignedCall:
-    """Take a signed legacy transaction apart.
+    """Take a signed legacy transaction apart, and find out who signed it.
 
     Raises:
         ValueError: It is none, or nobody can have signed it.
+
+    Source: EIP-155.
+    """
+    fields = read_fields(raw)
+    return SignedCall(
+        transaction_hash="0x" + keccak(raw).hex(),
+        chain_id=fields.chain_id,
+        sender=_recover(fields.signed_hash, *fields.signature),
+        to=fields.to,
+        data=fields.data,
+    )
+
+
+def read_fields(raw: bytes) -> Legacy:
+    """Take a signed legacy transaction apart, without finding out who signed it.
+
+    Raises:
+        ValueError: It is none.
 
     Source: EIP-155.
     """
@@ -62,17 +101,20 @@ def read_signed(raw: bytes) -> SignedCall:
     numbers = [_number(field) for index, field in enumerate(fields) if index not in {3, 5}]
     if len(to) not in {0, ADDRESS_BYTES}:
         raise ValueError("the address that it calls is malformed")
-    *_, v, r, s = numbers
+    nonce, gas_price, gas_limit, _, v, r, s = numbers
     chain_id, parity = divmod(v - 35, 2)
     if chain_id < 1:
         raise ValueError("its signature names no chain (EIP-155)")
     payload = [*fields[:6], chain_id.to_bytes((chain_id.bit_length() + 7) // 8, "big"), b"", b""]
-    return SignedCall(
-        transaction_hash="0x" + keccak(raw).hex(),
-        chain_id=chain_id,
-        sender=_recover(keccak(rlp.encode(payload)), parity, r, s),
+    return Legacy(
+        nonce=nonce,
+        gas_price=gas_price,
+        gas_limit=gas_limit,
         to="0x" + to.hex() if to else "",
         data=data,
+        chain_id=chain_id,
+        signed_hash=keccak(rlp.encode(payload)),
+        signature=(parity, r, s),
     )
 
 

@@ -59,7 +59,7 @@ def check_against(inputs: Inputs, specs: Sequence[TensorSpec]) -> Inputs:
     for tensor in inputs.tensors:
         if tensor.name not in by_name:
             _refuse_unknown(tensor.name, list(by_name))
-    given = {tensor.name for tensor in inputs.tensors}
+    given = [tensor.name for tensor in inputs.tensors]
     for spec in specs:
         if spec.name not in given:
             names = ", ".join(quote(name) for name in given)

@@ -32,6 +32,8 @@ SHOWN: Final = ("content", "text", "tool_calls")
 
 def _digest(evidence: Evidence) -> str:
     part = evidence.part("tee")
+    if not isinstance(part, Mapping):
+        raise MismatchError("the part tee is no object")
     # Every receipt has it: without one, nothing would show that a field was changed.
     equal(section_digest(part), part.get("digest"), "the SHA-256 of the part tee")
     return "SHA-256 of the part's canonical JSON"
@@ -74,6 +76,9 @@ def _response(evidence: Evidence) -> str:
     response, content = evidence.part("response"), _text(evidence, "tee", "content")
     if not isinstance(response, Mapping):
         raise MismatchError("the answer is no object")
+    if {*response} == {"images"}:
+        beside = f"a text of {len(content)} characters is" if content else "no text is"
+        return f"nothing of images is signed; {beside} signed with them"
     if not any(name in response for name in SHOWN):
         raise NotKeptError("the answer has neither content nor text nor tool_calls")
     texts = [response[name] for name in ("content", "text") if response.get(name)]

@@ -12,19 +12,18 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from og_mcp import __version__
-from og_mcp.client._http import LOOPBACK_PATTERNS, TIMEOUT
+from og_mcp.client._http import TIMEOUT
 from og_mcp.client._pinned import pinned_context
+from og_mcp.client._pools import LIMITS, Pools
 from og_mcp.client.tee import TEE, Registry
 from og_mcp.errors import NoGatewayError
-
-LIMITS: Final = httpx.Limits(
-    max_connections=None, max_keepalive_connections=100, keepalive_expiry=30
-)
-"""A hundred calls to one gateway run, and come again, without another handshake."""
+from og_mcp.networks import is_loopback
 
 _Key = tuple[str, bytes]
 """Endpoint and certificate."""
@@ -59,8 +58,8 @@ class Gateways:
 
     Args:
         registry: Which there are.
-        local: Only this machine is spoken to, so nothing is taken from the environment; else
-            httpx takes proxies from it, past which loopback goes.
+        local: Only this machine is spoken to, so nothing is taken from the environment; else a
+            proxy is, where it names one for the endpoint (HTTPS_PROXY, ALL_PROXY, NO_PROXY).
         clock: Seconds, ever growing.
     """
 
@@ -162,16 +161,30 @@ def open_client(tee: TEE, *, local: bool) -> httpx.AsyncClient:
     Raises:
         ValueError: It is no certificate.
     """
+    context = pinned_context(tee.tls_certificate)
+    proxy = None if local else proxy_for(tee.endpoint)
+
+    def open_pool() -> httpx.AsyncHTTPTransport:
+        return httpx.AsyncHTTPTransport(verify=context, limits=LIMITS, proxy=proxy, trust_env=False)
+
     return httpx.AsyncClient(
-        verify=pinned_context(tee.tls_certificate),
+        transport=Pools(open_pool),
         timeout=TIMEOUT,
-        limits=LIMITS,
         headers={"User-Agent": f"og-mcp/{__version__}"},
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         follow_redirects=False,
-        trust_env=not local,
-        mounts=dict.fromkeys(LOOPBACK_PATTERNS),
+        trust_env=False,
     )
+
+
+def proxy_for(endpoint: str) -> str | None:
+    """Find the proxy that the environment names for an endpoint; never for this machine."""
+    host = urlsplit(endpoint).hostname or ""
+    if is_loopback(endpoint) or proxy_bypass(host):
+        return None
+    found = getproxies()
+    proxy = found.get("https") or found.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
 def _key(tee: TEE) -> _Key:

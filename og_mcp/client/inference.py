@@ -134,7 +134,7 @@ class Inference:
                 can be found.
             ServiceError: The node cannot be used; nothing was sent.
 
-        Source: `run(string,uint8,tuple)` in `abi/inference.json`.
+        Source: `run(string,uint8,tuple)` of the inference contract (protocol.md section 3).
         """
         data = await to_thread.run_sync(encode_run, model_cid, int(mode), inputs)
         contract = self._network.inference_contract

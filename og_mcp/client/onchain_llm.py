@@ -123,7 +123,7 @@ class OnchainLLM:
                 can be found.
             ServiceError: The node cannot be used; nothing was sent.
 
-        Source: `runLLMChat` in `abi/inference.json`.
+        Source: `runLLMChat` of the inference contract (protocol.md section 3).
         """
         return await self._ask(ticket, request, max_retries)
 
@@ -132,7 +132,7 @@ class OnchainLLM:
     ) -> Answered:
         """Have a prompt continued in one transaction and read the text; else as `chat`.
 
-        Source: `runLLMCompletion` in `abi/inference.json`.
+        Source: `runLLMCompletion` of the inference contract (protocol.md section 3).
         """
         return await self._ask(ticket, request, max_retries)
 

@@ -245,7 +245,9 @@ def _is_bound(receipt: object, results: Mapping[str, str]) -> bool:
     assert isinstance(receipt, dict)  # noqa: S101 - else a check failed
     answered = "response" in receipt or "response_hash" in receipt
     # There is one at least: the schema was checked.
-    needed = frozenset().union(*(checks.BINDING[part] for part in checks.BINDING if part in receipt))
+    needed = frozenset().union(
+        *(checks.BINDING[part] for part in checks.BINDING if part in receipt)
+    )
     wanted = needed if answered else needed - checks.OF_ANSWER
     return all(results[name] == "ok" for name in wanted)
 

@@ -17,7 +17,7 @@ from anyio import Lock
 from pydantic import SecretStr
 
 from og_mcp.client._http import post_json
-from og_mcp.errors import ServiceRejectedError, ServiceReplyError, SignInError
+from og_mcp.errors import LocalnetError, ServiceRejectedError, ServiceReplyError, SignInError
 from og_mcp.networks import Network
 from og_mcp.redaction import hide
 
@@ -53,6 +53,25 @@ class _Tokens:
     refresh_token: str = field(repr=False)
     renew_at: float
     """By the sign-in's clock."""
+
+
+def login_of(entry: object) -> Login:
+    """Read the account that the local network's ready file names.
+
+    Raises:
+        LocalnetError: It names none.
+    """
+    names = ("email", "password", "firebase_api_key")
+    if not isinstance(entry, Mapping) or not all(isinstance(entry.get(n), str) for n in names):
+        raise LocalnetError(
+            "The local network's ready file names no Model Hub account.",
+            "Start `og-mcp localnet` of this version.",
+        )
+    return Login(
+        email=entry["email"],
+        password=SecretStr(entry["password"]),
+        firebase_api_key=SecretStr(entry["firebase_api_key"]),
+    )
 
 
 class SignIn:

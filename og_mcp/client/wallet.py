@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import rlp
 from anyio import Lock, to_thread
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
-from rlp.exceptions import RLPException
 
+from og_mcp.client._signature import read_fields
 from og_mcp.client.keystore import read_key
 from og_mcp.errors import (
     ConfigurationError,
@@ -35,8 +34,6 @@ FEE_CAP_VARIABLE: Final = "OG_MAX_FEE_PER_CALL"
 
 TRANSFER_GAS: Final = 21_000
 """Gas of a transaction that only takes its nonce."""
-
-LEGACY_FIELDS: Final = 9
 
 
 @dataclass(frozen=True)
@@ -194,25 +191,19 @@ class Wallet:
 
 
 def read_transaction(raw: bytes) -> Transaction:
-    """Read a signed legacy transaction back (EIP-155).
+    """Read back what was signed.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is no signed legacy transaction that calls something.
     """
-    try:
-        fields = rlp.decode(raw)
-    except RLPException as exc:
-        raise ValueError("it is no RLP list") from exc
-    if not isinstance(fields, list) or len(fields) != LEGACY_FIELDS:
-        raise ValueError("it is no legacy transaction")
-    nonce, gas_price, gas_limit, to, _, data, v, *_ = fields
+    fields = read_fields(raw)
     return Transaction(
-        chain_id=(int.from_bytes(v, "big") - 35) // 2,
-        nonce=int.from_bytes(nonce, "big"),
-        to=to_checksum_address(to),
-        data=data,
-        gas_limit=int.from_bytes(gas_limit, "big"),
-        gas_price=int.from_bytes(gas_price, "big"),
+        chain_id=fields.chain_id,
+        nonce=fields.nonce,
+        to=to_checksum_address(fields.to),
+        data=fields.data,
+        gas_limit=fields.gas_limit,
+        gas_price=fields.gas_price,
     )
 
 

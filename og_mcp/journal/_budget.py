@@ -21,14 +21,6 @@ from og_mcp.types import Budget, FeeCaps
 
 calls, lanes, spending = s.calls, s.lanes, s.spending
 
-BUCKET_US: Final = 600 * 10**6
-WINDOW_US: Final = 24 * 3600 * 10**6
-KEPT_BUCKETS: Final = 6 * 144
-"""Before the window, so that a clock that was wrong for days and is set right loses nothing."""
-
-OLD: Final = 0
-"""The bucket of everything before those."""
-
 COUNT_AT: Final = 8
 """Settled calls of one lane that may wait to be added to the spending rows."""
 
@@ -62,36 +54,7 @@ _count: Final = Statement(
     .values(hold=s.COUNTED)
     .returning(calls.c.principal, calls.c.fee_wei, calls.c.settled_at)
 )
-_since_floor: Final = Statement(
-    select(spending.c.fee_wei).where(spending.c.lane == _lane, spending.c.bucket >= _floor)
-)
-_in_bucket: Final = Statement(
-    select(spending.c.fee_wei).where(
-        spending.c.lane == _lane,
-        spending.c.principal == bindparam("of_principal"),
-        spending.c.bucket == bindparam("of_bucket"),
-    )
-)
-_take_before_floor: Final = Statement(
-    delete(spending)
-    .where(spending.c.lane == _lane, spending.c.bucket < _floor, spending.c.bucket > OLD)
-    .returning(spending.c.principal, spending.c.fee_wei)
-)
-
-
-def _put(insert: InsertInto) -> Any:  # noqa: ANN401 - either database's insert
-    into = insert(spending).values(
-        lane=_lane,
-        principal=bindparam("of_principal"),
-        bucket=bindparam("of_bucket"),
-        fee_wei=bindparam("new_fee_wei"),
-    )
-    return into.on_conflict_do_update(
-        index_elements=["lane", "principal", "bucket"], set_={"fee_wei": into.excluded.fee_wei}
-    )
-
-
-_put_in_bucket: Final = Statement(_put)
+_fees: Final = Sums(s.spending, "fee_wei")
 
 
 @dataclass(frozen=True)
@@ -110,7 +73,7 @@ class Standing:
     @property
     def floor(self) -> int:
         """The oldest bucket of the window."""
-        return (self.now - WINDOW_US) // BUCKET_US
+        return floor_at(self.now)
 
     @property
     def uncounted(self) -> tuple[Row, ...]:
@@ -139,8 +102,7 @@ class Standing:
         """Return the same with the window where it belongs."""
         if self.floor == self.window_floor:
             return self
-        found = yield from rows(_since_floor, of_lane=self.lane, floor=self.floor)
-        window = sum(int(one["fee_wei"]) for one in found)
+        window = yield from _fees.since(self.lane, self.floor)
         return replace(self, window_wei=window, window_floor=self.floor)
 
 
@@ -185,28 +147,11 @@ def count_settled(standing: Standing) -> Steps[int]:
     for one in (yield from rows(_count, of_lane=standing.lane)):
         sums[one["principal"], one["settled_at"] // BUCKET_US] += int(one["fee_wei"])
     for (principal, bucket), fee_wei in sums.items():
-        yield from _add(standing.lane, principal, bucket, fee_wei)
+        yield from _fees.add(standing.lane, principal, bucket, fee_wei)
         window += fee_wei if bucket >= standing.floor else 0
     if standing.floor != standing.window_floor:
-        yield from _gather_old(standing.lane, standing.floor - KEPT_BUCKETS)
+        yield from _fees.gather_old(standing.lane, standing.floor)
     return window
-
-
-def _gather_old(lane: str, floor: int) -> Steps[None]:
-    """Put what no window will need into one row for each principal."""
-    sums: dict[str, int] = defaultdict(int)
-    for one in (yield from rows(_take_before_floor, of_lane=lane, floor=floor)):
-        sums[one["principal"]] += int(one["fee_wei"])
-    for principal, fee_wei in sums.items():
-        yield from _add(lane, principal, OLD, fee_wei)
-
-
-def _add(lane: str, principal: str, bucket: int, fee_wei: int) -> Steps[None]:
-    """Add to a spending row; only the holder of the lane does, so nobody comes in between."""
-    where = {"of_lane": lane, "of_principal": principal, "of_bucket": bucket}
-    found = yield from row(_in_bucket, **where)
-    total = fee_wei + (int(found["fee_wei"]) if found else 0)
-    yield from change(_put_in_bucket, **where, new_fee_wei=str(total))
 
 
 def budget_of(lane: str, caps: FeeCaps) -> Steps[Budget]:

@@ -9,9 +9,9 @@ from sqlalchemy import Boolean, Text, bindparam, or_, select
 from og_mcp.errors import CallNotFoundError
 from og_mcp.journal import _schema as s
 from og_mcp.journal._moments import moment
-from og_mcp.journal._purse import amount
 from og_mcp.journal._sql import Row, Statement
 from og_mcp.journal._steps import Steps, row, rows
+from og_mcp.journal._sums import amount, total
 from og_mcp.types import Account, Cap
 
 caps, spending = s.caps, s.opg_spending
@@ -99,10 +99,7 @@ def totals_of(principal: str | None, account: Account | None) -> Steps[tuple[int
     chosen = _chosen(principal, account)
     settled = yield from rows(_settled_amounts, **chosen)
     open_ = yield from rows(_open_amounts, **chosen)
-    return (
-        sum(amount(one["amount_opg"]) for one in settled),
-        sum(amount(one["max_opg"]) for one in open_),
-    )
+    return total(one["amount_opg"] for one in settled), total(one["max_opg"] for one in open_)
 
 
 def _chosen(principal: str | None, account: Account | None) -> Row:

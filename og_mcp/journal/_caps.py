@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TypeVar
 
-import anyio
-
 from og_mcp.journal import _cap_ends, _cap_records, _paying, _purse
 from og_mcp.journal._steps import Work
 from og_mcp.journal._store import Store
@@ -25,25 +23,23 @@ class Caps:
 
     def __init__(self, store: Store, owner: str) -> None:
         self._store, self._owner = store, owner
-        # Work of one process shares transactions, where no lock of the database keeps it apart.
-        self._turn = anyio.Lock()
 
     async def open(self, call_id: str, request: CapRequest, limits: OPGCaps) -> Cap:
         """Record one before it is signed."""
-        return await self._alone(_paying.OpeningCap.of(call_id, self._owner, request, limits))
+        return await self._run(_paying.OpeningCap.of(call_id, self._owner, request, limits))
 
     async def drop(self, cap_id: str) -> None:
         """Undo one whose signature never left."""
-        await self._alone(partial(_cap_ends.drop, cap_id))
+        await self._run(partial(_cap_ends.drop, cap_id))
 
     async def settle(self, cap_id: str, amount_opg: int, transaction_hash: str) -> None:
         """Record what one was settled for."""
         settled = _purse.positive(amount_opg)
-        await self._alone(partial(_cap_ends.settle, cap_id, settled, transaction_hash))
+        await self._run(partial(_cap_ends.settle, cap_id, settled, transaction_hash))
 
     async def void(self, cap_id: str) -> None:
         """Record that one can never be taken any more."""
-        await self._alone(partial(_cap_ends.void, cap_id))
+        await self._run(partial(_cap_ends.void, cap_id))
 
     async def pay_by(self, call_id: str, cap_id: str) -> None:
         """Record that a call is paid by an open one."""
@@ -69,11 +65,9 @@ class Caps:
         """Return what was settled since the journal began, and what is open."""
         return await self._store.run(partial(_cap_records.totals_of, principal, account))
 
-    async def _alone(self, work: Work[T]) -> T:
-        async with self._turn:
-            return await self._run(work)
-
     async def _run(self, work: Work[T]) -> T:
         # Nothing is signed on the word of a journal that was moved away (threats.md T6).
         self._store.database.check()
-        return await self._store.run(work, atomic=True)
+        # In a shared transaction no lock of the database would keep two of one process apart, and
+        # those of several processes could wait for each other.
+        return await self._store.run(work, atomic=True, alone=True)

@@ -15,9 +15,10 @@ from sqlalchemy import Text, and_, bindparam, delete, exists, or_, select, updat
 from og_mcp.errors import CallStateError
 from og_mcp.journal import _schema as s
 from og_mcp.journal._cap_records import cap_of
-from og_mcp.journal._purse import amount, open_amount, positive, take_turn
+from og_mcp.journal._purse import open_amount, positive, take_turn
 from og_mcp.journal._sql import InsertInto, Row, Statement, now
 from og_mcp.journal._steps import Steps, change, row, rows
+from og_mcp.journal._sums import amount
 from og_mcp.types import Cap, CapRequest, OPGCaps, Stage
 
 calls, caps, payments = s.calls, s.caps, s.payments

@@ -1,34 +1,30 @@
 """What an account has paid in OPG in the last 24 hours, and what is signed and still open.
 
-The sums are kept as `_budget` keeps those of fees: by ten minutes, with the window's own sum in the
-account's row, so that a payment costs the same after ten and after ten thousand. A payment enters
-them in the moment it is settled.
+The window's sum is kept in the account's row, so that a payment costs the same after ten and after
+ten thousand. A payment enters it in the moment it is settled.
 
 Whoever opens or ends a signed maximum locks the account's row first, so among all processes of one
 journal the account's limits are checked one at a time.
 
 Whoever can write to the database can delete rows here, as with the whole journal (threats.md T6):
-the limit of a day then counts what the chain itself shows. An amount that was made negative would
-undo that too, so what is not a number of digits stops every payment.
+what is left then are the limit of one call, and the day's less what the chain itself shows.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, bindparam, delete, select, update
+from sqlalchemy import BigInteger, Text, bindparam, select, update
 
-from og_mcp.errors import BudgetExceededError, JournalError, OPGCapError, in_opg, quote
+from og_mcp.errors import BudgetExceededError, OPGCapError, in_opg
 from og_mcp.journal import _schema as s
-from og_mcp.journal._budget import BUCKET_US, KEPT_BUCKETS, OLD, WINDOW_US
 from og_mcp.journal._sql import InsertInto, Row, Statement, now
 from og_mcp.journal._steps import Steps, change, row, rows
+from og_mcp.journal._sums import BUCKET_US, Sums, amount, floor_at, total
 from og_mcp.types import Budget, OPGCaps
 
-caps, purses, spending = s.caps, s.purses, s.opg_spending
+caps, purses = s.caps, s.purses
 
 PER_CALL: Final = "OG_MAX_PER_CALL"
 PER_DAY: Final = "OG_MAX_PER_DAY"
@@ -57,51 +53,7 @@ _put_window: Final = Statement(
     .where(purses.c.id == _lane)
     .values(window_opg=bindparam("new_window_opg"), window_floor=_floor)
 )
-_since_floor: Final = Statement(
-    select(spending.c.amount_opg).where(spending.c.lane == _lane, spending.c.bucket >= _floor)
-)
-_in_bucket: Final = Statement(
-    select(spending.c.amount_opg).where(
-        spending.c.lane == _lane,
-        spending.c.principal == bindparam("of_principal"),
-        spending.c.bucket == bindparam("of_bucket"),
-    )
-)
-_take_before_floor: Final = Statement(
-    delete(spending)
-    .where(spending.c.lane == _lane, spending.c.bucket < _floor, spending.c.bucket > OLD)
-    .returning(spending.c.principal, spending.c.amount_opg)
-)
-
-
-def _put(insert: InsertInto) -> Any:  # noqa: ANN401 - either database's insert
-    into = insert(spending).values(
-        lane=_lane,
-        principal=bindparam("of_principal"),
-        bucket=bindparam("of_bucket"),
-        amount_opg=bindparam("new_amount_opg"),
-    )
-    return into.on_conflict_do_update(
-        index_elements=["lane", "principal", "bucket"],
-        set_={"amount_opg": into.excluded.amount_opg},
-    )
-
-
-_put_in_bucket: Final = Statement(_put)
-
-
-def amount(text: str) -> int:
-    """Read an amount of base units.
-
-    Raises:
-        JournalError: It is none.
-    """
-    if not (text.isascii() and text.isdigit()):
-        raise JournalError(
-            f"The journal holds {quote(text)} where an amount of OPG belongs.",
-            "Check who can write to the journal's database; nothing is paid until it is mended.",
-        )
-    return int(text)
+_paid: Final = Sums(s.opg_spending, "amount_opg")
 
 
 def positive(amount_opg: int) -> int:
@@ -154,7 +106,7 @@ class Purse:
 
     def add(self, principal: str, amount_opg: int) -> Steps[None]:
         """Count a settled payment; only in a turn that `take_turn` began."""
-        yield from _add(self.lane, principal, self.now // BUCKET_US, amount_opg)
+        yield from _paid.add(self.lane, principal, self.now // BUCKET_US, amount_opg)
         window = self.window_opg + amount_opg
         yield from _keep(self.lane, window, self.floor)
 
@@ -166,14 +118,14 @@ def take_turn(lane: str) -> Steps[Purse]:
         raise RuntimeError("an upsert returned nothing")
     purse = yield from _moved(lane, found)
     if purse.floor != found["window_floor"]:
-        yield from _gather_old(lane, purse.floor - KEPT_BUCKETS)
+        yield from _paid.gather_old(lane, purse.floor)
         yield from _keep(lane, purse.window_opg, purse.floor)
     return purse
 
 
 def open_amount(lane: str) -> Steps[int]:
     """Return what is signed and has no end yet, base units; however old."""
-    return _sum(one["max_opg"] for one in (yield from rows(_open, of_lane=lane)))
+    return total(one["max_opg"] for one in (yield from rows(_open, of_lane=lane)))
 
 
 def budget_of(lane: str, limits: OPGCaps) -> Steps[Budget]:
@@ -187,32 +139,11 @@ def budget_of(lane: str, limits: OPGCaps) -> Steps[Budget]:
 
 def _moved(lane: str, found: Row) -> Steps[Purse]:
     """Read an account's row, with the window where it belongs."""
-    floor = (found["now"] - WINDOW_US) // BUCKET_US
-    if floor == found["window_floor"]:
-        return Purse(lane, amount(found["window_opg"]), floor, found["now"])
-    recent = yield from rows(_since_floor, of_lane=lane, floor=floor)
-    return Purse(lane, _sum(one["amount_opg"] for one in recent), floor, found["now"])
+    floor, window = floor_at(found["now"]), amount(found["window_opg"])
+    if floor != found["window_floor"]:
+        window = yield from _paid.since(lane, floor)
+    return Purse(lane, window, floor, found["now"])
 
 
 def _keep(lane: str, window_opg: int, floor: int) -> Steps[None]:
     yield from change(_put_window, of_lane=lane, new_window_opg=str(window_opg), floor=floor)
-
-
-def _gather_old(lane: str, floor: int) -> Steps[None]:
-    """Put what no window will need into one row for each principal."""
-    sums: dict[str, int] = defaultdict(int)
-    for one in (yield from rows(_take_before_floor, of_lane=lane, floor=floor)):
-        sums[one["principal"]] += amount(one["amount_opg"])
-    for principal, amount_opg in sums.items():
-        yield from _add(lane, principal, OLD, amount_opg)
-
-
-def _add(lane: str, principal: str, bucket: int, amount_opg: int) -> Steps[None]:
-    where = {"of_lane": lane, "of_principal": principal, "of_bucket": bucket}
-    found = yield from row(_in_bucket, **where)
-    total = amount_opg + (amount(found["amount_opg"]) if found else 0)
-    yield from change(_put_in_bucket, **where, new_amount_opg=str(total))
-
-
-def _sum(texts: Iterable[str]) -> int:
-    return sum(amount(text) for text in texts)

@@ -33,7 +33,13 @@ class Store:
         self._closed = False
 
     async def run(
-        self, work: Work[T], *, durable: bool = True, atomic: bool = False, order: str = ""
+        self,
+        work: Work[T],
+        *,
+        durable: bool = True,
+        atomic: bool = False,
+        order: str = "",
+        alone: bool = False,
     ) -> T:
         """Do a piece of work; what has begun is finished, even if the caller is cancelled.
 
@@ -43,6 +49,7 @@ class Store:
                 still loses nothing, a power cut loses what no later durable work followed.
             atomic: Whether the statements must hold together.
             order: See `Job.order`.
+            alone: See `Job.alone`; where it is durable.
         """
         self.check_open()
         if not durable and self._nearby is not None:
@@ -53,7 +60,7 @@ class Store:
                 # Another writer is at work: wait for it in the thread.
                 if not self.database.is_transient(exc):
                     raise self.database.mapped(exc) from exc
-        done = self._worker.submit(work, atomic=atomic, order=order)
+        done = self._worker.submit(work, atomic=atomic, order=order, alone=alone)
         with CancelScope(shield=True):
             await done
         return done.result()

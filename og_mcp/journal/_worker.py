@@ -40,6 +40,9 @@ class Job:
     """Work that may wait for the same row is done in this order, or two processes could each hold
     what the other one waits for."""
 
+    alone: bool
+    """Whether it needs a transaction of its own, with no other work between its statements."""
+
     future: asyncio.Future[Any] | None
     """Told of the end; nobody waits for what the thread does of itself."""
 
@@ -65,10 +68,12 @@ class Worker:
         self._thread = threading.Thread(target=self._serve, name="og-mcp-journal", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work[T], *, atomic: bool, order: str = "") -> asyncio.Future[T]:
+    def submit(
+        self, work: Work[T], *, atomic: bool, order: str = "", alone: bool = False
+    ) -> asyncio.Future[T]:
         """Queue a piece of work, from the event loop."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(Job(work, atomic, order, future))
+        self._jobs.put(Job(work, atomic, order, alone, future))
         return future
 
     def close(self) -> None:
@@ -83,7 +88,7 @@ class Worker:
         while going_on:
             jobs, going_on = self._take(due - time.monotonic())
             if time.monotonic() >= due:
-                self._do_relaxed(Job(self._renew, atomic=False, order="", future=None))
+                self._do_relaxed(Job(self._renew, atomic=False, order="", alone=False, future=None))
                 due = time.monotonic() + self._renew_s
             if jobs:
                 self._do(jobs)
@@ -117,9 +122,12 @@ class Worker:
             for job in jobs:
                 job.error = self._database.mapped(exc)
             return
-        if len(jobs) == 1 or not self._do_together(jobs):
-            for job in jobs:
-                self._do_alone(job)
+        alone = [job for job in jobs if job.alone]
+        together = [job for job in jobs if not job.alone]
+        if len(together) == 1 or (together and not self._do_together(together)):
+            alone = [*together, *alone]
+        for job in alone:
+            self._do_alone(job)
 
     def _do_together(self, jobs: Sequence[Job]) -> bool:
         try:

@@ -9,7 +9,8 @@ As JSON (what the admin service takes and gives) a fault is an object:
 ```
 {"method": "eth_sendRawTransaction",   which requests; a pattern
  "action": "error",                    one of the actions below
- "when": "before",                     before the request is carried out, or "after" it was
+ "when": "before",                     before the request is carried out, "after" it was, or
+                                       "midway": once `after_bytes` of its body have come
  "times": 1, "skip": 0,                shown so often, after so many matches were let through
  "delay_s": 0.0}                       waited first, with any action
 ```
@@ -26,6 +27,12 @@ and, by action:
 * `delay`: nothing but `delay_s`.
 * `spoil`: the gateway's answer goes wrong as `how` says (`og_mcp.localnet.gateway.spoiling`);
   `when` does not matter, and other services never show it.
+
+`midway` is for services other than JSON-RPC: an upload (`"method": "hub POST */files"`) is answered
+401, 413 or 500, or cut, in its middle, and nothing is stored; `delay` waits before every further
+piece of it. An upload that is answered with nothing is `"when": "after"` with `"action": "status"`,
+`"status": 201` and a `body` that is empty or `null`; a version that the hub does not tell is
+`"method": "hub POST */versions"`, `"when": "after"`, `"action": "result"`, `"result": []`.
 
 Inside a batch, `status`, `drop` and `hang` end the whole HTTP request: what stands before the
 faulty call was carried out, what stands behind it was not.
@@ -47,9 +54,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 Action = Literal["error", "result", "status", "drop", "hang", "delay", "spoil"]
-When = Literal["before", "after"]
-Moment = Literal["before", "after", "within"]
-"""Around a request, or while its answer is made."""
+When = Literal["before", "midway", "after"]
+Moment = Literal["before", "midway", "after", "within"]
+"""Around a request, while its body comes, or while its answer is made."""
 
 Spoil = Literal[
     "wrong_request_hash",
@@ -106,6 +113,7 @@ class Fault(BaseModel):
     message: str = "fault asked for by the admin service"
     data: Any = None
     result: Any = None
+    after_bytes: int = Field(default=0, ge=0)
     status: int = Field(default=500, ge=200, le=599)
     body: str = ""
     limit_s: float = Field(default=LONGEST_HANG_S, ge=0)

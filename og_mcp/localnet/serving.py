@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -97,18 +98,61 @@ class FaultGate:
         if await self._show(name, "before", scope, receive, send):
             return
         answered = _Answered(send, lambda: self._show(name, "after", scope, receive, send))
-        await self._app(scope, receive, answered.take)
+        midway = self._faults.take(name, "midway")
+        if midway is None:
+            await self._app(scope, receive, answered.take)
+            return
+        body = _InterruptedBody(receive, midway)
+        with suppress(_MidwayError):
+            await self._app(scope, body.receive, body.unless_interrupted(answered.take))
+        if body.interrupted:
+            await self._send(midway, scope, receive, send)
 
     async def _show(
         self, name: str, when: When, scope: Scope, receive: Receive, send: Send
     ) -> bool:
         fault = self._faults.take(name, when)
-        if fault is None:
-            return False
+        return fault is not None and await self._send(fault, scope, receive, send)
+
+    async def _send(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Carry a fault out; tells whether it stands in the answer's place."""
         response = await answer(fault, self._faults, scope, receive)
         if response is not None:
             await response(scope, receive, send)
         return response is not None
+
+
+class _MidwayError(Exception):
+    """Ends a request in the middle of its body."""
+
+
+class _InterruptedBody:
+    """A request's body until a fault comes in between."""
+
+    def __init__(self, receive: Receive, fault: Fault) -> None:
+        self._receive, self._fault = receive, fault
+        self._come = 0
+        self.interrupted = False
+
+    async def receive(self) -> Message:
+        """Give the next piece, late or not at all."""
+        if self._come >= self._fault.after_bytes:
+            if self._fault.action != "delay":
+                self.interrupted = True
+                raise _MidwayError
+            await anyio.sleep(self._fault.delay_s)
+        message = await self._receive()
+        self._come += len(message.get("body", b""))
+        return message
+
+    def unless_interrupted(self, send: Send) -> Send:
+        """Let nothing out that an application says of the interruption."""
+
+        async def sending(message: Message) -> None:
+            if not self.interrupted:
+                await send(message)
+
+        return sending
 
 
 class _Answered:

@@ -22,6 +22,12 @@ TOKEN_LIFE_S: Final = 3600
 """Seconds an id token is good for."""
 
 
+MOST_TRIES: Final = 10
+"""Wrong passwords for one address, within `TRIES_S`, after which even the right one is refused."""
+
+TRIES_S: Final = 60.0
+
+
 class SignInError(Exception):
     """Sign-in refused; the text is Firebase's word for it."""
 
@@ -64,6 +70,7 @@ class Accounts:
         self._by_email: dict[str, Account] = {}
         self._id_tokens: dict[str, _Token] = {}
         self._refresh_tokens: dict[str, Account] = {}
+        self._wrong: dict[str, list[float]] = {}
 
     def add(self, account: Account) -> None:
         """Let an account sign in; one of the same e-mail address is replaced."""
@@ -73,13 +80,19 @@ class Accounts:
         """Exchange e-mail and password for tokens.
 
         Raises:
-            SignInError: Unknown address, wrong password, or a disabled account.
+            SignInError: Unknown address, wrong password, too many of those, or a disabled account.
         """
+        now = self._clock()
+        wrong = [at for at in self._wrong.get(email, []) if at > now - TRIES_S]
+        if len(wrong) >= MOST_TRIES:
+            raise SignInError("TOO_MANY_ATTEMPTS_TRY_LATER")
         account = self._by_email.get(email)
         if account is None or not secrets.compare_digest(
             account.password.encode(), password.encode()
         ):
+            self._wrong[email] = [*wrong, now]
             raise SignInError("INVALID_LOGIN_CREDENTIALS")
+        self._wrong.pop(email, None)
         return self._issue(account)
 
     def refresh(self, refresh_token: str) -> Tokens:

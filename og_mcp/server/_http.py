@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from og_mcp.client import Session
 from og_mcp.errors import ConfigurationError, Problem
+from og_mcp.llm import openai_routes
 from og_mcp.server._guard import Guard, HostRule
 from og_mcp.server._server import build_server, serve_connection
 
@@ -28,8 +29,10 @@ GRACE_S: Final = 2
 """Seconds that running requests have to end once the server is told to."""
 
 
-def http_app(session: Session, *, sse_only: bool = False) -> ASGIApp:
+def http_app(session: Session, *, sse_only: bool = False, openai: bool = False) -> ASGIApp:
     """Make the ASGI application: `/mcp` and `/sse` with its `/messages/`, or `/sse` alone.
+
+    With `openai` also `/v1/chat/completions` and `/v1/models`, on the same session.
 
     Its lifespan opens the session and closes it. Every request passes the guard: Host and Origin
     always, the bearer token where settings hold one.
@@ -43,6 +46,8 @@ def http_app(session: Session, *, sse_only: bool = False) -> ASGIApp:
             yield
 
     routes = [*_sse_routes(server), *([] if sse_only else streamable.routes)]
+    if openai:
+        routes += openai_routes(session)
     token = settings.http_token.get_secret_value() if settings.http_token else ""
     return Guard(Starlette(routes=routes, lifespan=lifespan), HostRule.of(settings.host), token)
 
@@ -63,12 +68,15 @@ def _sse_routes(server: MCPServer[Session]) -> list[BaseRoute]:
     ]
 
 
-async def serve_http(session: Session, announce: Callable[[str], None]) -> None:
+async def serve_http(
+    session: Session, announce: Callable[[str], None], *, openai: bool = False
+) -> None:
     """Serve MCP over HTTP until SIGINT or SIGTERM.
 
     Args:
         session: Opened with the server, closed with it; its settings hold host, port and token.
         announce: Called with the endpoints, in words, once the port is taken.
+        openai: Serve OpenAI's chat API beside it.
 
     Raises:
         ConfigurationError: Host and port cannot be bound.
@@ -77,7 +85,7 @@ async def serve_http(session: Session, announce: Callable[[str], None]) -> None:
     sse_only = settings.transport == "sse"
     listener = _listen(settings.host, settings.port)
     config = uvicorn.Config(
-        http_app(session, sse_only=sse_only),
+        http_app(session, sse_only=sse_only, openai=openai),
         log_config=None,
         access_log=False,  # the path of an SSE message holds its session id
         server_header=False,
@@ -89,7 +97,8 @@ async def serve_http(session: Session, announce: Callable[[str], None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn sends a signal that it caught once more when it is done; this ends us cleanly.
         signal.signal(number, lambda *_: None)
-    announce(f"http://{_authority(listener)}{'/sse' if sse_only else '/mcp and /sse'}")
+    paths = ["/sse"] if sse_only else ["/mcp", "/sse"]
+    announce(f"http://{_authority(listener)}{' and '.join([*paths, *['/v1'] * openai])}")
     await uvicorn.Server(config).serve(sockets=[listener])
 
 

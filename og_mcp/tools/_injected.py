@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context, Resolve
 
 from og_mcp.client import Session
-from og_mcp.types import LOCAL_PRINCIPAL
-
-HTTP_PRINCIPAL: Final = "http"
-"""Whoever holds the one token there is for HTTP."""
+from og_mcp.types import HTTP_PRINCIPAL, LOCAL_PRINCIPAL
 
 Call = Context[Session, Any]
 """Parameter type of a tool that reports progress."""

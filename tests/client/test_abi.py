@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def encoded(
 
 
 def interface(name: str) -> list[dict[str, Any]]:
-    file = resources.files("og_mcp.client") / "abi" / f"{name}.json"
+    file = Path(__file__).parent / "abi" / f"{name}.json"
     entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     return entries
 

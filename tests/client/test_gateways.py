@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,6 +14,8 @@ import httpx
 import pytest
 
 from og_mcp.client._http import open_http
+from og_mcp.client._pinned import pinned_context
+from og_mcp.client._pools import IN_POOL, KEPT_S, LIMITS, Pools
 from og_mcp.client._rpc import RPC
 from og_mcp.client.gateways import (
     FIRST_REST_S,
@@ -19,6 +23,7 @@ from og_mcp.client.gateways import (
     Gateway,
     Gateways,
     open_client,
+    proxy_for,
 )
 from og_mcp.client.tee import Registry
 from og_mcp.errors import NoGatewayError
@@ -218,6 +223,112 @@ async def test_a_hundred_calls_run_at_once_and_come_again_over_the_same_connecti
 
     assert served.received.count(b"GET ") == 2 * CONCURRENT
     assert served.connections <= CONCURRENT
+
+
+async def test_connections_of_a_burst_are_closed_when_nothing_has_used_them_for_a_while() -> None:
+    shown, clock = issue("gateway"), Clock()
+    context = pinned_context(shown.der)
+
+    def open_pool() -> httpx.AsyncHTTPTransport:
+        opened = httpx.AsyncHTTPTransport(verify=context, limits=LIMITS, trust_env=False)
+        pools.append(opened)
+        return opened
+
+    pools: list[httpx.AsyncHTTPTransport] = []
+    async with (
+        serving(shown.context()) as served,
+        httpx.AsyncClient(transport=Pools(open_pool, clock=clock)) as http,
+    ):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(CONCURRENT):
+                tasks.start_soon(http.get, served.url)
+        clock.now += KEPT_S + 1
+        # The pool that is used now is not among those that nothing uses.
+        await http.get(served.url)
+        with anyio.fail_after(5):
+            await served.has_closed(CONCURRENT - IN_POOL)
+        await http.get(served.url)
+
+    assert len(pools) == CONCURRENT / IN_POOL
+    assert served.connections == CONCURRENT
+
+
+async def test_a_request_that_fails_leaves_its_pool_room() -> None:
+    transports: list[httpx.MockTransport] = []
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("down", request=request)
+
+    def open_pool() -> httpx.MockTransport:
+        transports.append(httpx.MockTransport(fail))
+        return transports[-1]
+
+    async with httpx.AsyncClient(transport=Pools(open_pool)) as http:
+        for _ in range(2 * IN_POOL):
+            with pytest.raises(httpx.ConnectError):
+                await http.get("https://203.0.113.7")
+
+    assert len(transports) == 1
+
+
+@asynccontextmanager
+async def tunnelling(to: str) -> AsyncIterator[str]:
+    """Run a proxy that leads every tunnel to one server."""
+    host, port = to.removeprefix("https://").split(":")
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            while part := await reader.read(65536):
+                writer.write(part)
+                await writer.drain()
+        writer.close()
+
+    async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        assert asked.startswith(b"CONNECT 203.0.113.7:443 ")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        behind, ahead = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pipe(reader, ahead), pipe(behind, writer))
+
+    server = await asyncio.start_server(tunnel, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_t20_a_proxy_is_passed_through_and_shown_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown, other = issue("gateway"), issue("proxy's own")
+    tee = replace(Enclave().tee, tls_certificate=shown.der)
+    async with serving(shown.context()) as gateway, serving(other.context()) as intruder:
+        answers = {}
+        for name, served in (("gateway", gateway), ("intruder", intruder)):
+            async with tunnelling(served.url) as proxy:
+                monkeypatch.setenv("HTTPS_PROXY", proxy)
+                async with open_client(tee, local=False) as http:
+                    try:
+                        answers[name] = (await http.get(tee.endpoint)).status_code
+                    except httpx.ConnectError:
+                        answers[name] = 0
+
+    assert answers == {"gateway": 200, "intruder": 0}
+    assert intruder.received == b""
+
+
+@pytest.mark.parametrize("variable", ["NO_PROXY", "local"])
+async def test_no_proxy_is_used_where_none_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    shown = issue("gateway")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "203.0.113.7" if variable == "NO_PROXY" else "")
+    tee = replace(Enclave().tee, tls_certificate=shown.der)
+
+    assert proxy_for(tee.endpoint) == (None if variable == "NO_PROXY" else "http://127.0.0.1:1")
+    async with serving(shown.context()) as served:
+        tee = replace(tee, endpoint=served.url)
+        async with open_client(tee, local=variable == "local") as http:
+            assert (await http.get(served.url)).status_code == 200
 
 
 async def test_t10_cookies_are_neither_kept_nor_sent() -> None:

@@ -15,6 +15,7 @@ import pytest
 from og_mcp.client._http import open_http
 from og_mcp.client._known import MAX_KNOWN, KnownGraphs
 from og_mcp.client.hub import Hub
+from og_mcp.client.signin import SignIn, login_of
 from og_mcp.errors import (
     AmbiguousModelError,
     InputError,
@@ -200,7 +201,7 @@ async def test_with_an_account_files_are_read_where_the_account_is_known(
     version = await publish(http, localnet, token, name, a_onnx=b"one")
 
     network = from_ready_file(localnet.ready)
-    hub = Hub(http, network, SignIn(http, network, login_of(localnet)))
+    hub = Hub(http, network, SignIn(http, network, login_of(localnet.ready["hub_login"])))
     localnet.reset_counters("hub_read")
     listed = await hub.list_files(name, version)
 

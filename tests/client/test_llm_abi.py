@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,7 +128,7 @@ def response_values(response: ChatResponse) -> tuple[Any, ...]:
 
 
 def contract(name: str) -> Any:  # noqa: ANN401 - web3 makes its type at run time
-    file = resources.files("og_mcp.client") / "abi" / f"{name}.json"
+    file = Path(__file__).parent / "abi" / f"{name}.json"
     return Web3().eth.contract(abi=json.loads(file.read_text(encoding="utf-8")))
 
 

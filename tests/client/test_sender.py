@@ -342,8 +342,8 @@ async def test_a_revert_costs_nothing_and_quotes_the_contract(
 ) -> None:
     before = transactions(localnet)
 
-    with pytest.raises(SimulationRevertedError, match="no_such_tensor"):
-        await og.infer(sample(localnet)["cid"], {"no_such_tensor": [1.0]})
+    with pytest.raises(SimulationRevertedError, match="QmNoSuchModel"):
+        await og.infer("QmNoSuchModel", {"x": [1.0]})
 
     assert transactions(localnet) == before
 
@@ -387,8 +387,8 @@ async def test_a_call_that_reverts_on_chain_tells_its_cost_and_has_a_receipt(
 ) -> None:
     localnet.fault("eth_estimateGas", "result", result=hex(200_000))
 
-    with pytest.raises(TransactionRevertedError, match="no_such_tensor") as caught:
-        await og.infer(sample(localnet)["cid"], {"no_such_tensor": [1.0]})
+    with pytest.raises(TransactionRevertedError, match="QmNoSuchModel") as caught:
+        await og.infer("QmNoSuchModel", {"x": [1.0]})
 
     told = await og.get_call(caught.value.call_id)
     checked = await og.verify_receipt(call_id=caught.value.call_id)

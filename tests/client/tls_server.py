@@ -7,7 +7,7 @@ import datetime as dt
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -81,6 +81,22 @@ class Served:
     connections: int = 0
     """Handshakes that were completed on the server's side."""
 
+    closed: int = 0
+    """Connections that have ended."""
+
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def has_closed(self, connections: int) -> None:
+        """Wait until so many connections have ended."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.closed >= connections)
+
+    async def close(self) -> None:
+        """Count a connection that ended."""
+        async with self._changed:
+            self.closed += 1
+            self._changed.notify_all()
+
 
 @asynccontextmanager
 async def serving(context: ssl.SSLContext, answer: bytes = ANSWER) -> AsyncIterator[Served]:
@@ -95,10 +111,12 @@ async def serving(context: ssl.SSLContext, answer: bytes = ANSWER) -> AsyncItera
                 if part.endswith(b"\r\n\r\n"):
                     writer.write(answer)
                     await writer.drain()
-        except (ConnectionError, ssl.SSLError):
+        except (ConnectionError, ssl.SSLError, asyncio.CancelledError):
+            # The client is gone, or the test is over.
             pass
         finally:
             writer.close()
+            await served.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
     served.url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -16,7 +16,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from og_mcp.calls import Journal
 from og_mcp.errors import BudgetExceededError, CallStateError
 from og_mcp.journal import open_journal
-from og_mcp.journal._budget import BUCKET_US, COUNT_AT, Standing, check_caps
+from og_mcp.journal._budget import COUNT_AT, Standing, check_caps
+from og_mcp.journal._sums import BUCKET_US
 from og_mcp.settings import Settings
 from og_mcp.types import Call, FeeCaps, Stage
 from tests.journal.steps import ACCOUNT, new_hash, opened, settled_call

@@ -109,6 +109,42 @@ async def test_nobody_joins_a_maximum_in_the_moment_it_ends(
         assert (await journal.get(call.id, "local")).stage is Stage.NOT_SENT
 
 
+async def test_books_hold_whatever_two_processes_do_at_once(
+    journal: Journal, settings: Settings
+) -> None:
+    """Calls join, are answered, sign more, while the same maxima are settled and voided."""
+    caps = [(await paid_call(journal, max_opg=1))[1] for _ in range(6)]
+
+    async def pay(through: Journal, cap: Cap) -> None:
+        call = await opened(through)
+        with suppress(CallStateError):
+            await through.pay_by(call.id, cap.id)
+        await through.settle(call.id, Stage.CHARGED, 0, "{}")
+
+    async def sign(through: Journal) -> None:
+        cap = await cap_for(through, await opened(through), max_opg=1)
+        await through.settle_cap(cap.id, 1, "0xaa")
+
+    async def end(through: Journal, cap: Cap) -> None:
+        with suppress(CallStateError):
+            await through.void_cap(cap.id)
+
+    async with open_journal(settings) as other, anyio.create_task_group() as group:
+        for number in range(36):
+            one, two = (journal, other) if number % 2 else (other, journal)
+            group.start_soon(pay, one, caps[number % 6])
+            group.start_soon(sign, two)
+            if number % 6 == number // 6:
+                group.start_soon(end, two, caps[number % 6])
+
+    for call in await journal.list_calls("local", 100, "done"):
+        ended = call.cap is not None and call.cap.status != "open"
+        assert call.stage is (Stage.CONFIRMED if ended else Stage.CHARGED)
+    assert await journal.open_caps() == ()
+    assert await journal.opg_totals() == (36, 0)
+    assert (await journal.opg_budget(PAYER, LIMITS)).spent == 36
+
+
 async def test_who_joins_a_maximum_waits_for_its_end(journal: Journal, settings: Settings) -> None:
     """Another process has voided it, and has not committed yet."""
     _, cap = await paid_call(journal)

@@ -1,0 +1,152 @@
+"""OpenAI's chat API on a session: `POST /v1/chat/completions`, `GET /v1/models`.
+
+Every call passes the session's caps and journal and leaves a receipt; the answer is shown once it
+is verified. The header `Idempotency-Key` names a request as `idempotency_key` does.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from typing import Any, Final
+
+import anyio
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from og_mcp import catalogue
+from og_mcp.client import Session
+from og_mcp.errors import InputError, OGError, quote
+from og_mcp.llm._answered import completion, events
+from og_mcp.llm._asked import Asked, read
+from og_mcp.llm._refused import refusal
+from og_mcp.types import HTTP_PRINCIPAL, ChatResult
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY: Final = 32 * 2**20
+"""Bytes; images travel in messages as base64."""
+
+KEY: Final = re.compile(r"[!-~]{0,128}")
+GONE: Final = 499
+"""What the client's own hanging up is logged as."""
+
+
+def openai_routes(session: Session) -> list[BaseRoute]:
+    """Make the routes; Host, Origin and token are the application's to check."""
+    endpoint = _Endpoint(session)
+    return [
+        Route("/v1/chat/completions", endpoint.chat, methods=["POST"]),
+        Route("/v1/models", endpoint.models, methods=["GET"]),
+        Route("/v1/models/{model:path}", endpoint.model, methods=["GET"]),
+    ]
+
+
+class _Endpoint:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def chat(self, request: Request) -> Response:
+        """Answer a chat."""
+        try:
+            asked = read(await _body(request))
+            result = await self._unless_gone(request, asked)
+        except OGError as exc:
+            return refusal(exc)
+        except ClientDisconnect:
+            result = None
+        if result is None:
+            # The call goes on where it has begun; whoever repeats it gets its answer.
+            return Response(status_code=GONE)
+        headers = {"x-og-call-id": result.call_id}
+        created = int(time.time())
+        if not asked.stream:
+            return JSONResponse(completion(result, created), headers=headers)
+        body = events(result, created, include_usage=asked.include_usage)
+        return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+
+    async def models(self, _request: Request) -> Response:
+        """List what can be chatted with."""
+        found = [_shown(entry) for entry in catalogue.MODELS if self._takes(entry)]
+        return JSONResponse({"object": "list", "data": found})
+
+    async def model(self, request: Request) -> Response:
+        """Describe one model."""
+        name = request.path_params["model"]
+        entry = catalogue.find(name)
+        if entry is None or not self._takes(entry):
+            near = ", ".join(catalogue.nearest(name, kind="llm"))
+            error = InputError(f"There is no model {quote(name)}.", f"The nearest are {near}.")
+            response = refusal(error)
+            response.status_code = 404
+            return response
+        return JSONResponse(_shown(entry))
+
+    async def _unless_gone(self, request: Request, asked: Asked) -> ChatResult | None:
+        """Chat until there is an answer, or the client has hung up."""
+        key = request.headers.get("idempotency-key", "")
+        if not KEY.fullmatch(key):
+            raise InputError(
+                f"Idempotency-Key is {quote(key)}.", "Use up to 128 printable ASCII characters."
+            )
+        outcome: ChatResult | OGError | None = None
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                while (await request.receive())["type"] != "http.disconnect":
+                    pass
+                group.cancel_scope.cancel()
+
+            group.start_soon(watch)
+            try:
+                outcome = await self._chat(asked, key)
+            except OGError as exc:
+                outcome = exc
+            group.cancel_scope.cancel()
+        if isinstance(outcome, OGError):
+            raise outcome
+        return outcome
+
+    async def _chat(self, asked: Asked, key: str) -> ChatResult:
+        return await self._session.chat(
+            asked.model,
+            asked.messages,
+            max_tokens=asked.max_tokens,
+            stop_sequence=asked.stop_sequence,
+            temperature=asked.temperature,
+            tools=asked.tools,
+            tool_choice=asked.tool_choice,
+            response_format=asked.response_format,
+            web_search=asked.web_search,
+            settlement_mode=asked.settlement_mode,
+            idempotency_key=key,
+            principal=HTTP_PRINCIPAL,
+        )
+
+    def _takes(self, entry: catalogue.Entry) -> bool:
+        """Whether this network answers the model in a chat."""
+        settings = self._session.settings
+        if entry.kind != "llm":
+            return False
+        has_gateways = settings.network is None or bool(settings.network.tee_registry)
+        on_chain = settings.local or not has_gateways
+        return has_gateways if entry.generation == "gateway" else on_chain
+
+
+async def _body(request: Request) -> Any:  # noqa: ANN401 - JSON
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY:
+            raise InputError(f"The body is longer than {MAX_BODY} bytes.", "Send less.")
+    try:
+        return from_json(bytes(body))
+    except ValueError as exc:
+        raise InputError("The body is not JSON.", "See OpenAI's chat completions API.") from exc
+
+
+def _shown(entry: catalogue.Entry) -> dict[str, Any]:
+    return {"id": entry.id, "object": "model", "created": 0, "owned_by": entry.provider}
