@@ -23,7 +23,8 @@ def small(name: str = "x", *, width: int = 3) -> bytes:
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
     )
-    return _model(graph).SerializeToString()
+    content: bytes = _model(graph).SerializeToString()
+    return content
 
 
 def external() -> bytes:
@@ -35,7 +36,8 @@ def external() -> bytes:
     weight.data_location = TensorProto.EXTERNAL
     location = weight.external_data.add()
     location.key, location.value = "location", "/etc/passwd"
-    return model.SerializeToString()
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def write_large(path: Path, size: int, *, seed: int = 7) -> None:

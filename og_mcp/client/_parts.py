@@ -156,7 +156,9 @@ class Parts:
         self, cids: Iterable[str], told: Callable[[str, ModelGraph], Awaitable[None]]
     ) -> None:
         """Begin to find out, in the background, what models take; `told` hears each answer."""
-        if self.has_network:
+        network = self.settings.network
+        served = network is None or network.hub_file_url != ""
+        if served and self.has_network:
             (await self.tasks.get()).start_soon(self._learn, tuple(cids), told)
 
     async def _learn(

@@ -77,14 +77,14 @@ _SIGNS: Final = (
         pattern=rb"(?i:aws_secret_access_key)\W{1,6}[A-Za-z0-9/+]{40}",
     ),
     _sign("an Azure storage key", b"AccountKey=", pattern=rb"AccountKey=[A-Za-z0-9/+]{64,}"),
-    _sign("a GitHub token", b"github_pat_", pattern=rb"\bgithub_pat_[A-Za-z0-9_]{60,}"),
-    _sign("a GitHub token", b"ghp_", pattern=rb"\bghp_[A-Za-z0-9]{36}\b"),
-    _sign("a GitLab token", b"glpat-", pattern=rb"\bglpat-[A-Za-z0-9_-]{20,}"),
-    _sign("an API key", b"sk-ant-", pattern=rb"\bsk-ant-[A-Za-z0-9_-]{40,}"),
-    _sign("an API key", b"sk-proj-", pattern=rb"\bsk-proj-[A-Za-z0-9_-]{40,}"),
-    _sign("a Google API key", b"AIza", pattern=rb"\bAIza[0-9A-Za-z_-]{35}\b"),
-    _sign("a Slack token", b"xox", pattern=rb"\bxox[abeprs]-[0-9A-Za-z-]{20,}"),
-    _sign("a Hugging Face token", b"hf_", pattern=rb"\bhf_[A-Za-z0-9]{34}\b"),
+    _sign("a GitHub token", b"github_pat_", pattern=rb"github_pat_[A-Za-z0-9_]{60,}"),
+    _sign("a GitHub token", b"ghp_", pattern=rb"ghp_[A-Za-z0-9]{36}"),
+    _sign("a GitLab token", b"glpat-", pattern=rb"glpat-[A-Za-z0-9_-]{20,}"),
+    _sign("an API key", b"sk-ant-", pattern=rb"sk-ant-[A-Za-z0-9_-]{40,}"),
+    _sign("an API key", b"sk-proj-", pattern=rb"sk-proj-[A-Za-z0-9_-]{40,}"),
+    _sign("a Google API key", b"AIza", pattern=rb"AIza[0-9A-Za-z_-]{35}"),
+    _sign("a Slack token", b"xox", pattern=rb"xox[abeprs]-[0-9A-Za-z-]{20,}"),
+    _sign("a Hugging Face token", b"hf_", pattern=rb"hf_[A-Za-z0-9]{34}"),
 )
 
 _TEXT_SIGNS: Final = (

@@ -77,8 +77,8 @@ def _response(evidence: Evidence) -> str:
     if not isinstance(response, Mapping):
         raise MismatchError("the answer is no object")
     if {*response} == {"images"}:
-        beside = f"a text of {len(content)} characters is" if content else "no text is"
-        return f"nothing of images is signed; {beside} signed with them"
+        # Held to be no proof of them (threats.md T17), whatever text is signed beside them.
+        raise NotKeptError("the signature does not cover images")
     if not any(name in response for name in SHOWN):
         raise NotKeptError("the answer has neither content nor text nor tool_calls")
     texts = [response[name] for name in ("content", "text") if response.get(name)]

@@ -206,7 +206,12 @@ class GatewayLLM:
             return verify(raw, answer, tee, now=time.time(), local=self._local)
 
         evidence = await to_thread.run_sync(check)
-        if not await self._registry.is_active(tee.tee_id):
+        try:
+            is_active = await self._registry.is_active(tee.tee_id)
+        except VerificationError as exc:
+            exc.evidence = dict(evidence.tee)
+            raise
+        if not is_active:
             raise VerificationError(
                 "the registry does not list its TEE as active any more",
                 tee.tee_id,

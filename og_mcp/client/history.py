@@ -95,6 +95,7 @@ class History:
         self._keep = settings.receipts == "full"
         self._network, self._journal, self._chain = network, journal, chain
         self._sender, self._readers = sender, readers
+        self._outcomes = sender.outcomes
 
     async def settle(self, ticket: Ticket, request: Mapping[str, Any], outcome: Outcome) -> None:
         """Record the good end of an on-chain call: its result and its receipt.
@@ -123,7 +124,7 @@ class History:
     async def receipt_of_failure(self, ticket: Ticket, request: Mapping[str, Any]) -> str:
         """Make the receipt of a call that was paid for and gave nothing; empty without the chain."""
         try:
-            mined = await self._sender.find_receipt(ticket)
+            mined = await self._outcomes.find_receipt(ticket)
         except ServiceError as exc:
             logger.info("call %s has no receipt: %s", ticket.call_id, exc)
             return ""
@@ -194,7 +195,7 @@ class History:
         if not await self._is_ours(call):
             return False
         ticket = await self._ticket(call)
-        mined = await self._sender.find_receipt(ticket) if ticket.signed else None
+        mined = await self._outcomes.find_receipt(ticket) if ticket.signed else None
         if mined is None or not await self._chain.is_safe(mined):
             return False
         await self._journal.confirm(call.id)
@@ -211,9 +212,9 @@ class History:
         step = "be cancelled" if cancel else "be sped up"
         if not ticket.signed or call.stage is not Stage.SENT_UNKNOWN:
             raise CallStateError(call.id, step, f"its stage is {call.stage}")
-        if await self._sender.find_receipt(ticket) is not None:
+        if await self._outcomes.find_receipt(ticket) is not None:
             raise CallStateError(call.id, step, "it is mined already")
-        return await self._sender.replace(ticket, cancel=cancel)
+        return await self._outcomes.replace(ticket, cancel=cancel)
 
     async def _is_ours(self, call: Call) -> bool:
         """Whether this session's chain and wallet are the ones that can tell of a call."""
@@ -225,7 +226,7 @@ class History:
         ticket = await self._ticket(call)
         if not ticket.signed:
             return await self._find_end_off_chain(call)
-        mined = await self._sender.find_receipt(ticket)
+        mined = await self._outcomes.find_receipt(ticket)
         if mined is None:
             return await self._find_loss(call, ticket)
         # OG_RECEIPTS=hashes keeps no request; the signed call data holds it all the same.
@@ -235,7 +236,7 @@ class History:
             else receipts.request_of_transaction(ticket.signed[0].raw, call.tool)
         )
         try:
-            await self._sender.finish(ticket, mined)
+            await self._outcomes.judge(ticket, mined)
             outcome = await self._readers[request["tool"]].read_back(mined, request)
         except OGError as exc:
             if isinstance(exc, ServiceError):
@@ -264,7 +265,7 @@ class History:
         async with self._journal.lane(account) as lane:
             spent = await self._chain.mined_nonce(account.address) > newest.nonce
             # Asked after the nonce: it may have been mined a moment ago.
-            if spent and await self._sender.find_receipt(ticket) is None:
+            if spent and await self._outcomes.find_receipt(ticket) is None:
                 await lane.give_back(call.id)
                 await self._journal.fail(call.id, Stage.NOT_SENT, NEVER_MINED)
                 return True

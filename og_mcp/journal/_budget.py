@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import BigInteger, Text, bindparam, delete, select, update
+from sqlalchemy import Text, bindparam, select, update
 
 from og_mcp.errors import BudgetExceededError, FeeCapError
 from og_mcp.journal import _schema as s
-from og_mcp.journal._sql import InsertInto, Row, Statement, now
-from og_mcp.journal._steps import Steps, change, row, rows
+from og_mcp.journal._sql import Row, Statement, now
+from og_mcp.journal._steps import Steps, rows
+from og_mcp.journal._sums import BUCKET_US, Sums, floor_at
 from og_mcp.types import Budget, FeeCaps
 
-calls, lanes, spending = s.calls, s.lanes, s.spending
+calls, lanes = s.calls, s.lanes
 
 COUNT_AT: Final = 8
 """Settled calls of one lane that may wait to be added to the spending rows."""
@@ -28,7 +29,6 @@ PER_CALL: Final = "OG_MAX_FEE_PER_CALL"
 PER_DAY: Final = "OG_MAX_FEE_PER_DAY"
 
 _lane = bindparam("of_lane", type_=Text)
-_floor = bindparam("floor", type_=BigInteger)
 
 _lane_and_live_calls: Final = Statement(
     select(

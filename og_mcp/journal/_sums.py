@@ -84,7 +84,9 @@ class Sums:
 
     def since(self, lane: str, floor: int) -> Steps[int]:
         """Sum up from a bucket on."""
-        return total(one["paid"] for one in (yield from rows(self._since, of_lane=lane, floor=floor)))
+        return total(
+            one["paid"] for one in (yield from rows(self._since, of_lane=lane, floor=floor))
+        )
 
     def add(self, lane: str, principal: str, bucket: int, paid: int) -> Steps[None]:
         """Add to a row; the caller sees to it that nobody comes in between."""

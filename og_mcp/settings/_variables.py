@@ -9,13 +9,21 @@ from typing import Any, Final
 from og_mcp.errors import Problem
 from og_mcp.networks import NAMES
 from og_mcp.settings import _values as v
-from og_mcp.settings._models import models
+from og_mcp.types import PublishedModel
 
 PREFIX: Final = "OG_"
 TOOLSETS: Final = ("models", "llm", "hub", "wallet", "calls")
 
 UNTOUCHED: Final = frozenset({"OG_PASSWORD", "OG_KEYSTORE_PASSWORD"})
 """Values whose white space at the ends is part of them."""
+
+
+def _models(text: str) -> tuple[PublishedModel, ...]:
+    # Imported here because its shapes take 8 ms to make, and few set the variable.
+    from og_mcp.settings._models import models  # noqa: PLC0415 - see the line above
+
+    return models(text)
+
 
 _CHAIN_ID: Final = v.integer(1, 2**64 - 1)
 
@@ -55,7 +63,7 @@ VARIABLES: Final[Mapping[str, v.Parse[Any]]] = {
     "OG_RPC_URLS": v.many(v.url),
     "OG_ALLOW_INSECURE": v.boolean,
     "OG_IMAGES": v.one_of("preview", "omit"),
-    "OG_MODELS": models,
+    "OG_MODELS": _models,
     "OG_LOCAL_LLM_URL": v.base_url,
     "OG_TOOLSETS": v.many(v.one_of(*TOOLSETS)),
     "OG_READ_ONLY": v.boolean,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, create_model
 
 from og_mcp.tools._arguments import DryRun, IdempotencyKey
 from og_mcp.types import InputDoc, ModelGraph, TensorSpec
@@ -23,6 +23,9 @@ MAX_INLINE: Final = 1024
 """Values of one input above which it is given as a file."""
 
 MAX_RANK: Final = 5
+MAX_INPUTS: Final = 64
+"""Inputs above which a tool keeps the one argument `model_input`."""
+
 OWN: Final = ("idempotency_key", "dry_run")
 
 _INTEGERS: Final = frozenset(
@@ -31,13 +34,14 @@ _INTEGERS: Final = frozenset(
 
 
 def _number(value: object) -> object:
-    # To pydantic true is 1 and "1" is too; to the schema, which we publish, neither is a number.
+    # To pydantic true is 1 and "1" is too; to the schema, which we publish, neither is a number,
+    # and 1.0 is a whole one, which a strict integer would refuse.
     if isinstance(value, (bool, str)):
         raise ValueError  # noqa: TRY004 - what pydantic turns into a refusal
     return value
 
 
-Number = Annotated[float, BeforeValidator(_number)]
+Number = Annotated[float, Strict()]
 Integer = Annotated[int, BeforeValidator(_number)]
 Flag = Annotated[int, Field(ge=0, le=1), BeforeValidator(_number)]
 

@@ -15,7 +15,7 @@ from og_mcp.client import Session
 from og_mcp.tools._arguments import DryRun, IdempotencyKey, ModelInput
 from og_mcp.tools._consent import PayingOG
 from og_mcp.tools._injected import Call, Principal
-from og_mcp.tools._model_form import form_of, graph_of_docs
+from og_mcp.tools._model_form import MAX_INPUTS, form_of, graph_of_docs
 from og_mcp.tools._progress import with_progress
 from og_mcp.tools._schema import without
 from og_mcp.tools._tool import Tool, tool
@@ -91,6 +91,8 @@ class ModelTool:
             await call.notify_tools_changed()
 
     def _take(self, graph: ModelGraph) -> None:
+        if not 0 < len(graph.inputs) <= MAX_INPUTS:
+            return
         form, infer = form_of(graph, self.model.inputs), self._infer
 
         async def run(**given: Any) -> Any:  # noqa: ANN401 - the model's own arguments

@@ -32,7 +32,7 @@ from tests.benchmarks._frame import (
 from tests.localnet_client import LocalNetwork, running
 from tests.onnx_files import write_large
 
-SIZE: Final = int(os.environ.get("TEST_UPLOAD_BYTES", 2**31 - 2**20))
+SIZE: Final = int(os.environ.get("TEST_UPLOAD_BYTES") or 2**31 - 2**20)
 """Protocol buffers, and so ONNX files, end before 2 GiB."""
 
 ROUNDS: Final = 3

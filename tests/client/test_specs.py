@@ -155,3 +155,30 @@ def test_text_outputs_get_the_graphs_shape_where_it_is_known(
 
 def test_an_output_text_without_values_stays_empty() -> None:
     assert to_json(ModelOutput(strings={"y": []}), [spec("y", "string", -1, 2)]) == {"y": []}
+
+
+@pytest.mark.parametrize("value", [3, [1, 2], [[1.5]], "text", ["a", "b"]])
+def test_an_open_rank_takes_any_shape(value: object) -> None:
+    dtype = "string" if isinstance(value, str) or value == ["a", "b"] else "float"
+    inputs = parse_inputs({"x": value})
+
+    fitted = check_against(inputs, [TensorSpec(name="x", dtype=dtype, shape=[], any_rank=True)])
+
+    assert fitted.tensors[0].shape == inputs.tensors[0].shape
+
+
+def test_an_open_element_type_takes_numbers_and_text() -> None:
+    for value in (["a"], [1.5]):
+        check_against(parse_inputs({"x": value}), [spec("x", "undefined", 1)])
+
+
+@pytest.mark.parametrize("kind", ["sequence", "map", "optional"])
+def test_a_model_that_takes_no_tensor_is_told_before_anything_else(kind: str) -> None:
+    specs = [TensorSpec(name="x", dtype=kind, shape=[], any_rank=True)]
+
+    with pytest.raises(TensorError) as caught:
+        check_against(parse_inputs({"y": 1}), specs)
+
+    assert f"'x' is a {kind} in this model's graph, and only tensors can be sent" in str(
+        caught.value
+    )

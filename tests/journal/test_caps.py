@@ -558,7 +558,7 @@ async def test_an_amount_that_is_none_stops_payments(
     if moved:
         await _age(settings, -1)
 
-    with pytest.raises(JournalError, match="where an amount of OPG belongs"):
+    with pytest.raises(JournalError, match="where an amount belongs"):
         await cap_for(journal, await opened(journal))
 
 

@@ -32,6 +32,16 @@ def test_weights_are_no_inputs(tmp_path: Path) -> None:
     )
 
 
+def test_an_open_rank_is_told_from_one_value(tmp_path: Path) -> None:
+    kinds: list[tuple[str, list[int] | None]] = [("any", None), ("one", [])]
+    made = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in kinds]
+    onnx.save(helper.make_model(helper.make_graph([], "g", made, [])), tmp_path / "m.onnx")
+
+    inputs, _outputs = tensors(tmp_path / "m.onnx")
+
+    assert [tensor["shape"] for tensor in inputs] == [None, []]
+
+
 def test_files_that_a_model_names_are_not_opened(tmp_path: Path) -> None:
     weight = helper.make_tensor("w", TensorProto.DOUBLE, [2], [1.0, 2.0])
     weight.ClearField("double_data")

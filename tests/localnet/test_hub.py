@@ -374,3 +374,22 @@ def test_an_upload_is_written_to_disk_as_it_comes(
 
     assert answer.json()["size"] == 200 * 2**20
     assert _peak_memory(localnet) - before < 32 * 2**20
+
+
+def test_a_file_is_served_by_its_content_id_whole_and_in_parts(
+    localnet: LocalNetwork, public: httpx.Client
+) -> None:
+    content = secrets.token_bytes(1000)
+    cid = localnet.publish(_new_name(), content, "data.bin")
+
+    whole = public.get(f"/api/v0/files/{cid}")
+    part = public.get(f"/api/v0/files/{cid}", headers={"Range": "bytes=900-"})
+
+    assert (whole.status_code, whole.content) == (200, content)
+    assert (part.status_code, part.content) == (206, content[900:])
+    assert part.headers["Content-Range"] == "bytes 900-999/1000"
+
+
+@pytest.mark.parametrize("cid", ["A" * 43, "short", "..%2Findex.json", "%2Fetc%2Fpasswd"])
+def test_what_is_no_content_id_is_not_served(public: httpx.Client, cid: str) -> None:
+    assert public.get(f"/api/v0/files/{cid}").status_code == 404
