@@ -5,8 +5,10 @@ then `settle` or `fail`, then `deliver`. Each step but `reserve` is on disk when
 The implementation is `og_mcp.journal`; whoever assembles a process hands it to the session.
 
 Every method raises JournalError where the journal cannot be read or written; nothing may be sent
-then. The steps are idempotent, and a stage never goes back, with two exceptions: `open_call` tries
-a call again that failed at `not_sent`, and `give_back` undoes a signature that can never be mined.
+then. The steps are idempotent, and a stage never goes back but where it is proven that nothing can
+have been paid: `open_call` tries a call again that failed at `not_sent`; `give_back` undoes a
+signature that can never be mined; `drop_cap` and `unpay` what never left the process; `void_cap`
+what can no longer be taken.
 """
 
 from __future__ import annotations

@@ -341,7 +341,9 @@ class BudgetExceededError(ChainError):
 class SimulationRevertedError(ChainError):
     """The contract refuses the call; learned from a simulation, so nothing was sent."""
 
-    hint = "Check the model and its input; get_model shows tensor names and shapes. Nothing was paid."
+    hint = (
+        "Check the model and its input; get_model shows tensor names and shapes. Nothing was paid."
+    )
 
     def __init__(self, revert_reason: str) -> None:
         super().__init__(f"The contract refuses this call: {quote(revert_reason)}.")

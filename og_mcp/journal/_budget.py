@@ -17,7 +17,7 @@ from og_mcp.errors import BudgetExceededError, FeeCapError
 from og_mcp.journal import _schema as s
 from og_mcp.journal._sql import Row, Statement, now
 from og_mcp.journal._steps import Steps, rows
-from og_mcp.journal._sums import BUCKET_US, Sums, floor_at
+from og_mcp.journal._sums import BUCKET_US, Sums, amount, floor_at
 from og_mcp.types import Budget, FeeCaps
 
 calls, lanes = s.calls, s.lanes
@@ -83,7 +83,7 @@ class Standing:
     def open_wei(self, *, but: str = "") -> int:
         """Return what is signed, one call left out."""
         return sum(
-            int(row["max_fee_wei"])
+            amount(row["max_fee_wei"])
             for row in self.live
             if row["hold"] != s.SETTLED and row["id"] != but
         )
@@ -96,7 +96,7 @@ class Standing:
     def spent_wei(self) -> int:
         """Return what was settled within the window; more where the window has moved since."""
         recent = (row for row in self.uncounted if row["settled_at"] // BUCKET_US >= self.floor)
-        return self.window_wei + sum(int(row["fee_wei"]) for row in recent)
+        return self.window_wei + sum(amount(row["fee_wei"]) for row in recent)
 
     def moved(self) -> Steps[Standing]:
         """Return the same with the window where it belongs."""
@@ -116,7 +116,7 @@ def read_standing(lane: str) -> Steps[Standing | None]:
         lane=lane,
         next_nonce=first["next_nonce"],
         epoch=first["epoch"],
-        window_wei=int(first["window_wei"]),
+        window_wei=amount(first["window_wei"]),
         window_floor=first["window_floor"],
         now=first["now"],
         live=tuple(one for one in found if one["id"] is not None),
@@ -145,7 +145,7 @@ def count_settled(standing: Standing) -> Steps[int]:
     window = (yield from standing.moved()).window_wei
     sums: dict[tuple[str, int], int] = defaultdict(int)
     for one in (yield from rows(_count, of_lane=standing.lane)):
-        sums[one["principal"], one["settled_at"] // BUCKET_US] += int(one["fee_wei"])
+        sums[one["principal"], one["settled_at"] // BUCKET_US] += amount(one["fee_wei"])
     for (principal, bucket), fee_wei in sums.items():
         yield from _fees.add(standing.lane, principal, bucket, fee_wei)
         window += fee_wei if bucket >= standing.floor else 0

@@ -11,12 +11,11 @@ Source: the protocol buffers wire format; messages and field numbers of `onnx.pr
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
+from og_mcp.onnxfile._fields import FIELDS_KEY, field_names
 from og_mcp.onnxfile._values import DescriptionError, described, text_pair
 from og_mcp.onnxfile._wire import EIGHT_BYTES, FOUR_BYTES, SIZED, VARINT, varint
 from og_mcp.types import ModelGraph, TensorSpec
@@ -71,9 +70,6 @@ _GRAPH_OUTPUT: Final = ("graph", 12)
 _WEIGHT_NAME: Final = ("weight", 8)
 _EXTERNAL_DATA: Final = 13
 _DATA_LOCATION: Final = 14
-
-_FIELDS_KEY: Final = re.compile(r"feature_names(?:\.(?P<input>.+))?")
-_FIELD_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 
 class OnnxError(ValueError):
@@ -164,7 +160,7 @@ class OnnxReader:
         if len(set(names)) < len(names):
             raise OnnxError("two inputs have one name")
         graph = ModelGraph(
-            inputs=inputs, outputs=found.outputs, fields=_field_names(inputs, found.properties)
+            inputs=inputs, outputs=found.outputs, fields=field_names(inputs, found.properties)
         )
         return OnnxFile(graph, found.external)
 
@@ -307,7 +303,7 @@ def _take_property(found: _Found, body: bytes) -> None:
     except DescriptionError:
         # What a file says about itself beside its graph may be anything.
         return
-    if _FIELDS_KEY.fullmatch(key):
+    if FIELDS_KEY.fullmatch(key):
         found.properties[key] = value
 
 
@@ -317,32 +313,3 @@ _TAKEN: Final[Mapping[tuple[str, int], Callable[[_Found, bytes], None]]] = {
     _GRAPH_OUTPUT: _take_output,
     _WEIGHT_NAME: _take_weight_name,
 }
-
-
-def _field_names(inputs: list[TensorSpec], properties: Mapping[str, str]) -> dict[str, list[str]]:
-    """Read which values a vector's places hold, where the file says it.
-
-    The property `feature_names` does that for a model of one input, `feature_names.<input>` for
-    any: a JSON list of names, or names that commas separate, one for each place of the last axis.
-    """
-    fields = {}
-    for key, text in properties.items():
-        match = _FIELDS_KEY.fullmatch(key)
-        wanted = match["input"] if match else None
-        for spec in inputs:
-            if spec.name == wanted or (wanted is None and len(inputs) == 1):
-                names = _names(text)
-                if names and spec.shape and spec.shape[-1] == len(names):
-                    fields[spec.name] = names
-    return fields
-
-
-def _names(text: str) -> list[str]:
-    """Read a list of names; empty where it is none, since names stand in tools' schemas."""
-    try:
-        names = json.loads(text) if text.lstrip().startswith("[") else text.split(",")
-    except (ValueError, RecursionError):
-        return []
-    names = [name.strip() if isinstance(name, str) else "" for name in names]
-    fit = all(_FIELD_NAME.fullmatch(name) for name in names) and len(set(names)) == len(names)
-    return names if fit else []
