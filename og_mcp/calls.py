@@ -330,16 +330,7 @@ class Journal(Protocol):
         """Take over a running call whose process died; true for exactly one process."""
         ...
 
-    async def request_approval(  # noqa: PLR0913 - what a person is asked about, by name
-        self,
-        call_id: str,
-        request_hash: str,
-        error: str,
-        *,
-        cap_wei: int = 0,
-        cap_opg: int = 0,
-        what: str = "",
-    ) -> None:
+    async def request_approval(self, call_id: str, error: str, question: Question) -> None:
         """End a running call at `not_sent` until a person approves what it may cost, or does.
 
         Raises:

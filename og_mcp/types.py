@@ -725,25 +725,36 @@ class Totals:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Approval:
-    """A call that a person has to agree to, and whether one has."""
+class Question:
+    """What a person is asked to agree to; an agreement covers nothing else."""
 
-    call_id: str
     request_hash: str
-    cap_wei: int
+    network: str
+    """Name of the network."""
+
+    payer: Account | None = None
+    """Whose money it is; `None` where nothing is paid."""
+
+    cap_wei: int = 0
     """The most it may cost in the native coin."""
 
-    cap_opg: int
+    cap_opg: int = 0
     """The most it may cost in OPG, base units."""
 
+    what: str = ""
+    """What it does for good, where that and not money is what a person is asked about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval(Question):
+    """A question about a call, and whether somebody has agreed."""
+
+    call_id: str
     expires_at: datetime | None
     """`None` until it is approved."""
 
     taken: bool
     """Whether the approval was used; it is good for one try."""
-
-    what: str = ""
-    """What it does for good, where that and not money is what a person is asked about."""
 
 
 @dataclass(frozen=True)

@@ -145,9 +145,9 @@ class Publishing:
 
         Raises:
             UnfitFileError: It must not be published; the request was not completed.
-            ServiceRejectedError: The hub refuses it.
-            UploadFailedError: It did not arrive, or that is not known; `stage` says which.
-            ServiceError: The hub cannot be used.
+            ModelNotFoundError: There is no such model or version.
+            UploadFailedError: The hub refuses it, or it did not arrive, or that is not known;
+                `stage` says which.
         """
 
         async def once(token: str) -> Any:  # noqa: ANN401 - JSON
@@ -159,7 +159,9 @@ class Publishing:
         except ServiceError as exc:
             if not _in_doubt(exc, ticket):
                 ticket.committed = False
-                raise _failed(model, exc) from exc
+                if isinstance(exc, ServiceRejectedError) and exc.status == HTTPStatus.NOT_FOUND:
+                    raise ModelNotFoundError(model_name, version) from exc
+                raise UploadFailedError(model.name, _why(exc)) from exc
             return await self._find(model, model_name, version, before, exc)
         if isinstance(answer, Mapping):
             told = _records.files_of([{"name": model.name, **answer}])
@@ -210,7 +212,7 @@ class Publishing:
             UploadFailedError: It is not there.
         """
         was_there = {file.model_cid for file in before}
-        why = str(failure.args[0]).rstrip(".") if failure else "the Model Hub names no content id"
+        why = _why(failure) if failure else "the Model Hub names no content id"
         try:
             listed = await self.files(model_name, version)
         except OGError as exc:
@@ -237,8 +239,7 @@ def _in_doubt(error: ServiceError, ticket: Ticket) -> bool:
     return ticket.committed and not refused
 
 
-def _failed(model: Publishable, error: ServiceError) -> ServiceError:
-    """Say of an upload that broke off that nothing was published."""
-    if isinstance(error, ServiceRejectedError):
-        return error
-    return UploadFailedError(model.name, str(error.args[0]).rstrip("."))
+def _why(error: ServiceError) -> str:
+    """Make a part of a sentence of an error's sentence."""
+    text = str(error.args[0]).rstrip(".")
+    return text[:1].lower() + text[1:]
