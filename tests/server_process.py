@@ -73,9 +73,9 @@ def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def over_http(environ: Mapping[str, str], transport: str = "http") -> Iterator[str]:
+def over_http(environ: Mapping[str, str], transport: str = "http", *flags: str) -> Iterator[str]:
     """Serve HTTP on a free port; gives the address without a path."""
-    arguments = ("serve", "--transport", transport, "--port", "0")
+    arguments = ("serve", "--transport", transport, "--port", "0", *flags)
     with ending(start(environ, *arguments)) as process:
         assert process.stderr is not None
         lines = iter(process.stderr.readline, "")

@@ -1,0 +1,275 @@
+"""OpenAI's own client works against `og-mcp serve --openai` unchanged, and pays once at most."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
+
+from tests.localnet_client import LocalNetwork
+from tests.server_process import over_http
+
+MODEL = "openai/gpt-5-mini"
+QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is a tensor?"}]
+SENTENCE = "This is the built-in responder of the local network, not gpt-5-mini"
+WEATHER: ChatCompletionToolParam = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+            "required": ["city", "days"],
+        },
+    },
+}
+
+
+def asked_of(network: LocalNetwork) -> int:
+    """Count the requests that reached the gateway."""
+    calls = network.counters("gateway")["calls"]
+    return sum(count for name, count in calls.items() if "/v1/chat/completions" in name)
+
+
+def proof_of(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - the client's own models
+    found: dict[str, Any] = answer.model_extra["opengradient"]
+    return found
+
+
+def test_a_chat_is_answered_paid_and_verified(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(model=MODEL, messages=QUESTION)
+
+    [choice] = answer.choices
+    assert (choice.message.content or "").startswith(SENTENCE)
+    assert choice.finish_reason == "stop"
+    assert answer.usage is not None
+    assert answer.usage.total_tokens > answer.usage.prompt_tokens > 0
+    proof = proof_of(answer)
+    assert proof["verification"]["status"] == "local"
+    assert proof["payment"]["max_opg"] == "0.1"
+    assert answer.id == f"chatcmpl-{proof['call_id']}"
+
+
+def test_a_stream_tells_the_same_and_its_usage(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(model=MODEL, messages=QUESTION)
+
+    chunks = list(
+        client.chat.completions.create(
+            model=MODEL, messages=QUESTION, stream=True, stream_options={"include_usage": True}
+        )
+    )
+
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == whole.choices[0].message.content
+    assert len(chunks) > 3
+    assert chunks[-1].usage == whole.usage
+
+
+def test_t16_a_stream_begins_only_once_the_whole_answer_is_verified(
+    client: openai.OpenAI, network: LocalNetwork
+) -> None:
+    network.spoil("wrong_signature")
+
+    with pytest.raises(openai.APIStatusError, match="cannot be verified") as caught:
+        client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True)
+
+    assert caught.value.status_code == 502
+    assert SENTENCE not in str(caught.value)
+
+
+def test_a_tool_is_called_and_its_result_answered(client: openai.OpenAI) -> None:
+    messages = [*QUESTION]
+    first = client.chat.completions.create(
+        model=MODEL, messages=messages, tools=[WEATHER], tool_choice="required"
+    )
+
+    message = first.choices[0].message
+    assert first.choices[0].finish_reason == "tool_calls"
+    assert message.content is None
+    [call] = message.tool_calls or []
+    assert call.type == "function"
+    arguments = json.loads(call.function.arguments)
+    assert arguments.keys() == {"city", "days"}
+    messages.append(message.model_dump(exclude_none=True))  # type: ignore[arg-type]  # as its documentation does
+    messages.append({"role": "tool", "tool_call_id": call.id, "content": "sunny"})
+    second = client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER])
+
+    assert (second.choices[0].message.content or "").startswith(SENTENCE)
+
+
+def test_a_streamed_tool_call_is_whole(client: openai.OpenAI) -> None:
+    choice: Any = {"type": "function", "function": {"name": "get_weather"}}
+    with client.chat.completions.stream(
+        model=MODEL, messages=QUESTION, tools=[WEATHER], tool_choice=choice
+    ) as stream:
+        final = stream.get_final_completion()
+
+    [call] = final.choices[0].message.tool_calls or []
+    assert call.function.name == "get_weather"
+    assert json.loads(call.function.arguments).keys() == {"city", "days"}
+
+
+def test_a_schema_is_kept_to(client: openai.OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"answer": {"type": "string"}},
+        "required": ["answer"],
+    }
+    answer = client.chat.completions.create(
+        model=MODEL,
+        messages=QUESTION,
+        response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+    )
+
+    assert json.loads(answer.choices[0].message.content or "").keys() == {"answer"}
+
+
+def test_limits_and_stops_are_passed_on(client: openai.OpenAI) -> None:
+    messages: list[ChatCompletionMessageParam] = [
+        {"role": "developer", "content": "Be short."},
+        *QUESTION,
+    ]
+    answer = client.chat.completions.create(
+        model=MODEL,
+        messages=messages,
+        max_completion_tokens=3,
+        stop="###",
+        temperature=0.5,
+    )
+
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 3
+
+
+def test_models_are_listed_and_described(client: openai.OpenAI) -> None:
+    names = {model.id for model in client.models.list()}
+
+    assert {MODEL, "anthropic/claude-haiku-4-5"} <= names
+    assert not any("image" in name for name in names)
+    assert client.models.retrieve("gpt-5-mini").id == MODEL
+    with pytest.raises(openai.NotFoundError, match="nearest are openai/gpt-5-mini"):
+        client.models.retrieve("gpt-5-minni")
+
+
+def test_an_unknown_model_costs_nothing_and_names_the_nearest(
+    client: openai.OpenAI, network: LocalNetwork
+) -> None:
+    network.reset_counters("gateway")
+
+    with pytest.raises(openai.BadRequestError, match="gpt-5-mini"):
+        client.chat.completions.create(model="gpt-5-minni", messages=QUESTION)
+
+    assert asked_of(network) == 0
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"), [("n", 2), ("top_p", 0.5), ("logprobs", True), ("seed", 7)]
+)
+def test_what_would_be_dropped_in_silence_is_refused(
+    client: openai.OpenAI, parameter: str, value: object
+) -> None:
+    with pytest.raises(openai.BadRequestError, match=parameter):
+        client.chat.completions.create(
+            model=MODEL, messages=QUESTION, extra_body={parameter: value}
+        )
+
+
+@pytest.mark.parametrize("how", ["cut", "not_json", "wrong_shape", "error_frame"])
+def test_t13_the_client_does_not_retry_what_may_have_been_charged(
+    client: openai.OpenAI, network: LocalNetwork, how: str
+) -> None:
+    client.chat.completions.create(model=MODEL, messages=QUESTION)
+    network.reset_counters("gateway")
+    network.spoil(how)
+
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": f"Once: {how}"}]
+        )
+
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert asked_of(network) == 1
+
+
+def test_t13_a_key_names_the_call_that_is_never_paid_twice(
+    client: openai.OpenAI, network: LocalNetwork
+) -> None:
+    key = {"Idempotency-Key": "one-question"}
+    first = client.chat.completions.create(model=MODEL, messages=QUESTION, extra_headers=key)
+    network.reset_counters("gateway")
+
+    again = client.chat.completions.create(model=MODEL, messages=QUESTION, extra_headers=key)
+
+    assert proof_of(again)["call_id"] == proof_of(first)["call_id"]
+    assert asked_of(network) == 0
+    with pytest.raises(openai.BadRequestError, match="was used for another request"):
+        client.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": "Another"}], extra_headers=key
+        )
+
+
+def test_a_client_that_hangs_up_leaves_a_call_that_its_repetition_joins(
+    address: str, client: openai.OpenAI, network: LocalNetwork
+) -> None:
+    question: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Slowly, please"}]
+    client.chat.completions.create(model=MODEL, messages=QUESTION)
+    network.fault(
+        "gateway POST /v1/chat/completions", "delay", service="gateway", delay_s=3.0, when="before"
+    )
+    network.reset_counters("gateway")
+    with pytest.raises(httpx2.ReadTimeout), httpx2.Client(trust_env=False, timeout=1.5) as http:
+        http.post(f"{address}/v1/chat/completions", json={"model": MODEL, "messages": question})
+
+    answer = client.chat.completions.create(model=MODEL, messages=question)
+
+    assert (answer.choices[0].message.content or "").startswith(SENTENCE)
+    assert asked_of(network) == 1
+
+
+def test_a_cap_is_told_and_no_reason_to_retry(network: LocalNetwork) -> None:
+    network.reset_counters("gateway")
+    with (
+        over_http({**network.environ, "OG_MAX_PER_CALL": "0.05"}, "http", "--openai") as strict,
+        httpx2.Client(trust_env=False, timeout=60) as http,
+        openai.OpenAI(base_url=f"{strict}/v1", api_key="-", http_client=http) as client,
+        pytest.raises(openai.APIStatusError, match="OG_MAX_PER_CALL") as caught,
+    ):
+        client.chat.completions.create(model=MODEL, messages=QUESTION)
+
+    assert caught.value.status_code == 402
+    assert asked_of(network) <= 1
+
+
+def test_t24_a_token_is_asked_for_on_this_path_too(network: LocalNetwork) -> None:
+    token = "made-up-token-of-a-test-0123456789"
+    with (
+        over_http({**network.environ, "OG_HTTP_TOKEN": token}, "http", "--openai") as guarded,
+        httpx2.Client(trust_env=False, timeout=60) as http,
+    ):
+        stranger = openai.OpenAI(base_url=f"{guarded}/v1", api_key="wrong", http_client=http)
+        owner = openai.OpenAI(base_url=f"{guarded}/v1", api_key=token, http_client=http)
+        with pytest.raises(openai.AuthenticationError):
+            stranger.models.list()
+        assert owner.models.list().data
+
+
+def test_many_at_once_share_one_session(client: openai.OpenAI, network: LocalNetwork) -> None:
+    before = len(network.sessions())
+
+    def ask(number: int) -> str:
+        question: list[ChatCompletionMessageParam] = [{"role": "user", "content": f"No. {number}"}]
+        answer = client.chat.completions.create(model=MODEL, messages=question)
+        return answer.choices[0].message.content or ""
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(8)))
+
+    assert all(answer.startswith(SENTENCE) for answer in answers)
+    assert len(network.sessions()) - before <= 1
