@@ -26,6 +26,7 @@ from og_mcp.types import (
     CallStatus,
     Cap,
     CapRequest,
+    ConsentRequest,
     FeeCaps,
     Opened,
     OpenNonce,
@@ -330,7 +331,7 @@ class Journal(Protocol):
         """Take over a running call whose process died; true for exactly one process."""
         ...
 
-    async def request_approval(self, call_id: str, error: str, question: Question) -> None:
+    async def request_approval(self, call_id: str, error: str, consent: ConsentRequest) -> None:
         """End a running call at `not_sent` until a person approves what it may cost, or does.
 
         Raises:
@@ -361,10 +362,16 @@ class Journal(Protocol):
         """
         ...
 
-    async def take_approval(
-        self, call_id: str, request_hash: str, cost_wei: int = 0, cost_opg: int = 0
-    ) -> bool:
-        """Use up an approval; false where there is none for this request at this cost."""
+    async def take_approval(self, call_id: str, consent: ConsentRequest) -> bool:
+        """Use up an approval.
+
+        Args:
+            call_id: The call.
+            consent: As it would be asked for now, with what it costs now.
+
+        Returns:
+            False where nobody has agreed to the same, or only to less.
+        """
         ...
 
     def seal(self, purpose: str, data: bytes) -> str:

@@ -13,6 +13,7 @@
         * ModelNotFoundError
         * AmbiguousModelError
         * CallNotFoundError
+        * ImageNotFoundError
     * ChainError
         * WrongChainError
         * UnsafeEndpointError
@@ -249,6 +250,16 @@ class CallNotFoundError(NotFoundError):
     def __init__(self, call_id: str) -> None:
         super().__init__(f"There is no call {quote(call_id)}.")
         self.call_id = call_id
+
+
+class ImageNotFoundError(NotFoundError):
+    """No image of that hash is kept for whoever asks (threats.md T21)."""
+
+    hint = "The result of generate_image names the images it made; get_call tells it again."
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"There is no image {quote(sha256)}.")
+        self.sha256 = sha256
 
 
 class ChainError(OGError):
@@ -699,6 +710,17 @@ class AnswerLostError(GatewayError):
         paid = f" It was sent under payment {cap_id}." if cap_id else ""
         super().__init__(f"The answer of the gateway {gateway} was lost: {why.rstrip('.')}.{paid}")
         self.cap_id = cap_id
+
+
+class ImageRefusedError(GatewayError):
+    """The gateway answered, and an image of its answer cannot be used."""
+
+    stage = Stage.CHARGED
+    hint = "The answer was charged for; repeating the call pays again."
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The image that the gateway sent cannot be used: {what}.")
+        self.what = what
 
 
 class JournalError(ServiceError):

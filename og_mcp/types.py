@@ -725,7 +725,7 @@ class Totals:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class ConsentRequest:
     """What a person is asked to agree to; an agreement covers nothing else."""
 
     request_hash: str
@@ -746,8 +746,8 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Approval(Question):
-    """A question about a call, and whether somebody has agreed."""
+class Approval(ConsentRequest):
+    """What is asked about a call, and whether somebody has agreed."""
 
     call_id: str
     expires_at: datetime | None

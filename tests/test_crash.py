@@ -99,7 +99,18 @@ STEPS: Final = {
 }
 
 
-@pytest.mark.parametrize("name", STEPS)
+TELLING: Final = (
+    "after the signature is recorded, before it is sent",
+    "after it is sent and mined, before the answer",
+    "after it is settled, before it is delivered",
+)
+"""Steps after which each stage is left once; the others leave the same and are slow tests."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in TELLING else pytest.mark.slow) for n in STEPS],
+)
 @pytest.mark.parametrize(
     "key",
     ["", pytest.param(KEY, marks=pytest.mark.slow)],
@@ -150,6 +161,7 @@ async def test_a_process_that_is_killed_before_it_records_a_call_has_sent_nothin
     await check_books(purse)
 
 
+@pytest.mark.slow
 async def test_a_process_that_starts_right_after_a_death_settles_what_it_finds_unasked(
     purse: Purse,
 ) -> None:

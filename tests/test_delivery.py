@@ -79,7 +79,8 @@ async def test_a_call_cancelled_in_memory_is_joined(
         await shown_to_join(localnet, mcp, arguments)
 
 
-@pytest.mark.parametrize("mode", [pytest.param("legacy", marks=pytest.mark.slow), "2026-07-28"])
+@pytest.mark.slow
+@both_eras
 async def test_a_call_cancelled_over_stdio_is_joined(
     localnet: LocalNetwork, arguments: dict[str, Any], mode: str
 ) -> None:

@@ -126,7 +126,7 @@ def test_a_body_beyond_four_mebibytes_is_refused(unopened: str) -> None:
     assert answer.status_code == 413
 
 
-@pytest.mark.parametrize("transport", ["http", "sse"])
+@pytest.mark.parametrize("transport", ["http", pytest.param("sse", marks=pytest.mark.slow)])
 def test_t24_a_real_wallet_on_loopback_does_not_start_without_a_token(transport: str) -> None:
     done = run("serve", "--transport", transport, "--port", "0", environ=REAL)
 
@@ -214,7 +214,9 @@ def test_a_port_in_use_is_told(unopened: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_the_server_while_a_stream_is_open(number: signal.Signals) -> None:
     with ending(start(LOCAL, "serve", "--transport", "http", "--port", "0")) as process:
         assert process.stdout is not None

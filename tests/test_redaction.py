@@ -29,6 +29,7 @@ from og_mcp.errors import ConfigurationError, OGError, ServiceError
 from og_mcp.networks import NETWORKS, OPENGRADIENT
 from og_mcp.redaction import Redaction, secrets_in, url_secrets
 from og_mcp.settings import Settings, WalletSource
+from tests.cli.program import inside
 from tests.localnet_client import LocalNetwork
 from tests.server_process import END_S, ending, run, start
 
@@ -606,6 +607,7 @@ def test_a_server_at_debug_writes_no_secret_and_has_none_in_its_arguments(
     assert leaked(arguments) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_local_network_s_process_has_no_key_in_its_arguments(tmp_path: Path) -> None:
     urls = {name: "" for name in planted() if name.endswith("_URL")}
@@ -619,8 +621,14 @@ def test_the_local_network_s_process_has_no_key_in_its_arguments(tmp_path: Path)
 
 
 def test_commands_that_fail_on_their_configuration_show_no_secret() -> None:
-    for arguments in (("serve",), ("calls",), ("wallet", "address"), ("verify", "/dev/null")):
-        done = run(*arguments, environ=planted(OG_MAX_PER_CAL="1", OG_PORT=KEY))
+    environ = planted(OG_MAX_PER_CAL="1", OG_PORT=KEY)
+    for arguments, way in (
+        (("serve",), run),
+        (("calls",), inside),
+        (("wallet", "address"), inside),
+        (("verify", "/dev/null"), inside),
+    ):
+        done = way(*arguments, environ=environ)
 
         assert leaked(done.stdout + done.stderr) == [], arguments
         assert done.returncode != 0

@@ -185,11 +185,12 @@ async def test_results_keep_the_published_schema_and_are_text_too(localnet: Loca
 
 async def test_the_network_is_a_resource(localnet: LocalNetwork) -> None:
     async with Client(build_server(Session.from_env(localnet.environ))) as mcp:
-        (listed,) = (await mcp.list_resources()).resources
+        listed = {str(one.uri): one for one in (await mcp.list_resources()).resources}
         (content,) = (await mcp.read_resource("og://network")).contents
 
     info = json.loads(getattr(content, "text", ""))
-    assert (str(listed.uri), listed.mime_type) == ("og://network", "application/json")
+    assert set(listed) == {"og://models", "og://network"}
+    assert listed["og://network"].mime_type == "application/json"
     assert content.mime_type == "application/json"
     assert (info["network"], info["local"]) == ("local", True)
     assert info["chain_id"] == localnet.ready["chain_id"]

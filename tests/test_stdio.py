@@ -80,7 +80,7 @@ def is_open(url: str) -> bool:
         return probe.connect_ex((parts.hostname or "", parts.port or 0)) == 0
 
 
-@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+@pytest.mark.parametrize("mode", [pytest.param("legacy", marks=pytest.mark.slow), "2026-07-28"])
 async def test_a_model_runs_over_stdio(localnet: LocalNetwork, mode: str) -> None:
     sample = localnet.ready["sample_models"][0]
     arguments = {"model_cid": sample["cid"], "model_input": sample["model_input"]}
@@ -153,7 +153,9 @@ def test_the_end_of_stdin_ends_the_server() -> None:
 
 
 @posix_only
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_the_server_while_stdin_is_open(number: signal.Signals) -> None:
     with ending(start(LOCAL, "serve")) as process:
         exchange(process, INITIALIZE)
@@ -165,6 +167,7 @@ def test_a_signal_ends_the_server_while_stdin_is_open(number: signal.Signals) ->
 
 
 @posix_only
+@pytest.mark.slow
 def test_a_signal_ends_the_local_network_too() -> None:
     with ending(start(LOCAL)) as process:
         exchange(process, INITIALIZE)

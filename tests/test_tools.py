@@ -128,7 +128,11 @@ def test_toolsets_and_read_only_choose_tools_in_listing_order() -> None:
     assert tools.select((), read_only=False) == tools.ALL
     assert tools.select(TOOLSETS, read_only=False) == tools.ALL
     assert [tool.name for tool in tools.select(["hub"], read_only=False)] == [
+        "create_model",
+        "create_version",
+        "upload",
         "list_files",
+        "search_models",
         "get_model",
     ]
     assert "infer" not in {tool.name for tool in tools.select((), read_only=True)}

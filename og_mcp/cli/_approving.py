@@ -11,16 +11,14 @@ import click
 
 from og_mcp.calls import Journal
 from og_mcp.cli._calls_shown import cut, print_rows
-from og_mcp.client._localnet import read_ready_file
 from og_mcp.errors import CallStateError, SealBrokenError, coins
-from og_mcp.settings import Settings
-from og_mcp.types import Approval, Call
+from og_mcp.types import Account, Approval, Call
 
 PUBLISH: Final = "publish"
 """What is typed where nothing is paid."""
 
 
-async def approve_call(settings: Settings, journal: Journal, call_id: str) -> None:
+async def approve_call(journal: Journal, call_id: str) -> None:
     """Show what a call asks for, and record the agreement once the amount was typed.
 
     Raises:
@@ -40,8 +38,8 @@ async def approve_call(settings: Settings, journal: Journal, call_id: str) -> No
         {
             "call": call.id,
             "tool": _tool_of(call),
-            "network": call.network,
-            "wallet": await _wallet(settings, call),
+            "network": asked.network,
+            **({"wallet": _wallet(asked.payer)} if asked.payer else {}),
             "costs": f"at most {_amounts(asked)}",
             **({"does": f"{asked.what}; this cannot be undone"} if asked.what else {}),
             "request": cut(call.request) or f"not kept; its SHA-256 is {asked.request_hash}",
@@ -71,18 +69,9 @@ def _tool_of(call: Call) -> str:
     return str(json.loads(call.request)["tool"]) if call.request else call.tool
 
 
-async def _wallet(settings: Settings, call: Call) -> str:
-    """Tell who pays, as far as that is known without a network."""
-    if call.network != settings.network_name:
-        return f"the server's; this shell is set to network {settings.network_name}"
-    if settings.wallet is not None:
-        # web3 and eth-account take a second.
-        from og_mcp.client.wallet import Wallet  # noqa: PLC0415 - see the line above
-
-        return await Wallet(settings.wallet).address()
-    if settings.local and settings.localnet_ready_file is not None:
-        return str(read_ready_file(settings.localnet_ready_file)["accounts"][0]["address"])
-    return "the server's own of its local network" if settings.local else "the server's"
+def _wallet(payer: Account) -> str:
+    """Tell who pays, as it was sealed with the question."""
+    return f"{payer.address}, on chain {payer.chain_id} of {payer.network}"
 
 
 def _amounts(asked: Approval) -> str:

@@ -19,7 +19,7 @@ import click
 if TYPE_CHECKING:
     from og_mcp.calls import Journal
     from og_mcp.settings import Settings
-    from og_mcp.types import Call, CallInfo
+    from og_mcp.types import Call, CallInfo, Pruned
 
 T = TypeVar("T")
 
@@ -101,7 +101,7 @@ def approve(call_id: str) -> None:
         raise click.ClickException(message)
     from og_mcp.cli._approving import approve_call  # noqa: PLC0415 - --help does without
 
-    _at_desk(lambda desk: approve_call(desk.settings, desk.journal, call_id))
+    _at_desk(lambda desk: approve_call(desk.journal, call_id))
 
 
 @command.command("speed-up")
@@ -121,13 +121,20 @@ def cancel(call_id: str) -> None:
 @command.command("prune")
 @click.option("--before", type=DAYS, required=True, metavar="DATE", help="A day, UTC: 2026-11-22.")
 def prune(before: datetime) -> None:
-    """Remove calls that ended before a day, with their documents.
+    """Remove calls that ended before a day, with their documents and images.
 
     Calls that are unfinished, undelivered or younger than 24 hours stay, and so do those whose
     idempotency key is still known.
     """
-    pruned = _at_desk(lambda desk: desk.journal.prune(before.replace(tzinfo=UTC)))
+    pruned = _at_desk(lambda desk: _pruned(desk, before.replace(tzinfo=UTC)))
     click.echo(f"Removed {pruned.calls} calls and {pruned.files} files.")
+
+
+async def _pruned(desk: _Desk, before: datetime) -> Pruned:
+    from og_mcp.client import Session  # noqa: PLC0415 - --help does without
+
+    async with Session(desk.settings, journal=desk.journal) as og:
+        return await og.prune(before)
 
 
 def _replace(call_id: str, *, cancel: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AsyncExitStack
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,12 +74,21 @@ async def _run(trial: Trial, stack: AsyncExitStack) -> None:
     from og_mcp.cli import _trial_model  # noqa: PLC0415
 
     content = await to_thread.run_sync(_trial_model.build)
-    async with trial.step("Create a model repository and upload an ONNX model") as said:
-        version = await _publish(ready, content)
-        said.append(f"{MODEL_NAME} {version}, {len(content)} bytes")
+    async with trial.step("Publish an ONNX model (create_model)") as said:
+        path = await to_thread.run_sync(_write, _models_of(ready_file), content)
+        published = await _call(
+            mcp,
+            "create_model",
+            model_name=MODEL_NAME,
+            model_desc="A perceptron made by og-mcp try.",
+            model_path=str(path),
+        )
+        said.append(_uploaded(published["upload"], content))
     async with trial.step("Look the model up (get_model)") as said:
         model = await _call(mcp, "get_model", model_name=MODEL_NAME)
         file = model["versions"][-1]["files"][0]
+        if file["model_cid"] != published["upload"]["model_cid"]:
+            raise StepFailedError(f"the hub lists CID {file['model_cid']}")
         said.append(f"CID {file['model_cid']}")
     async with trial.step("Run it on chain (infer)") as said:
         result = await _call(
@@ -100,8 +110,11 @@ def _server(ready_file: Path) -> StdioServerParameters:
     """Describe `og-mcp serve` on that network, without any variable of the user's configuration."""
     env = {name: os.environ[name] for name in INHERITED if name in os.environ}
     env |= {"OG_NETWORK": "local", "OG_LOCALNET": str(ready_file), "OG_LOG_LEVEL": "WARNING"}
-    # The trial's journal goes with its network.
+    # The trial's journal and its model go with its network.
     env["OG_DATA_DIR"] = str(ready_file.parent / "data")
+    models = _models_of(ready_file)
+    models.mkdir(exist_ok=True)
+    env["OG_UPLOAD_ROOTS"] = str(models)
     return StdioServerParameters(command=sys.executable, args=["-P", "-m", "og_mcp"], env=env)
 
 
@@ -113,29 +126,22 @@ async def _call(mcp: Client, name: str, **arguments: object) -> dict[str, Any]:
     return result.structured_content
 
 
-async def _publish(ready: dict[str, Any], content: bytes) -> str:
-    """Create repository and version on the local hub, upload the file; returns the version."""
-    login = ready["hub_login"]
-    async with open_http(local=True) as http:
-        with mapped("model hub", ready["hub_url"]):
-            signed_in = await http.post(
-                f"{ready['auth_url']}?key={login['firebase_api_key']}",
-                json={
-                    "email": login["email"],
-                    "password": login["password"],
-                    "returnSecureToken": True,
-                },
-            )
-            headers = {"Authorization": f"Bearer {_json(signed_in)['idToken']}"}
-            models = f"{ready['hub_url']}/api/v0/models/"
-            body = {"name": MODEL_NAME, "description": "A perceptron made by og-mcp try."}
-            _json(await http.post(models, json=body, headers=headers))
-            versions = f"{models}{MODEL_NAME}/versions"
-            notes = {"notes": "first", "is_major": False}
-            version = _json(await http.post(versions, json=notes, headers=headers))["versionString"]
-            files = {"file": ("house_prices.onnx", content)}
-            _json(await http.post(f"{versions}/{version}/files", files=files, headers=headers))
-    return str(version)
+def _models_of(ready_file: Path) -> Path:
+    """Return the folder that the trial's server may read files from."""
+    return ready_file.parent / "models"
+
+
+def _write(folder: Path, content: bytes) -> Path:
+    path = folder / "house_prices.onnx"
+    path.write_bytes(content)
+    return path
+
+
+def _uploaded(upload: dict[str, Any], content: bytes) -> str:
+    """Tell what was published, if it is what was to be."""
+    if upload["sha256"] != sha256(content).hexdigest():
+        raise StepFailedError(f"the published file has SHA-256 {upload['sha256']}")
+    return f"{MODEL_NAME} {upload['version']}, {upload['size']} bytes, CID {upload['model_cid']}"
 
 
 def _json(response: httpx.Response) -> Any:  # noqa: ANN401 - JSON

@@ -171,7 +171,13 @@ class Asking:
         images = await self._parts.images.get()
 
         async def read(answered: Answered, shared: Shared) -> ImageResult:
-            found = await images.keep(answered.answer, width=width, height=height)
+            found = await images.keep(
+                answered.answer,
+                how.terms.principal,
+                gateway=answered.tee,
+                width=width,
+                height=height,
+            )
             return ImageResult(**shared, images=found)
 
         call = await self._gateway.make(request, how.terms, read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from anyio import CancelScope, get_cancelled_exc_class, to_thread
 
 from og_mcp.client._parts import Parts, load
-from og_mcp.errors import CallStateError
+from og_mcp.errors import CallStateError, ServiceError
 from og_mcp.types import Call, CallRequest, Opened, Stage
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 Consent = Callable[[Call], Awaitable[None]]
 """Makes sure that a person agreed, or raises ApprovalRequiredError; run before the work."""
+
+Look = Callable[[Call], Awaitable[bool]]
+"""Asks a chain what became of a call; tells whether that is known now. Signs nothing."""
+
+logger = logging.getLogger(__name__)
 
 GIVEN_UP: Final = "The call was given up before anything was sent; nothing was paid."
 
@@ -37,10 +43,12 @@ class Calling:
 
     Args:
         parts: What they are carried out with.
+        look: Finds the end of a call that is interrupted or in doubt; else the network's own chain
+            is asked for its transaction.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, look: Look | None = None) -> None:
+        self._parts, self._look = parts, look or self._look_again
 
     async def make(
         self,
@@ -67,6 +75,10 @@ class Calling:
         with CancelScope(shield=True):
             # A call that is recorded and given up before it runs would be waited for for ever.
             opened = await self._open(request, terms, max_opg)
+        if opened.joined and _is_in_doubt(opened.call) and await self._is_found(opened.call):
+            # Its end now, or, where it never came to be, a try that sends something.
+            with CancelScope(shield=True):
+                opened = await self._open(request, terms, max_opg)
         if consent is not None and not opened.joined:
             try:
                 await consent(opened.call)
@@ -95,13 +107,31 @@ class Calling:
         call = await runner.follow(opened, terms.principal, work, wait_s=terms.wait_s)
         if call.orphaned:
             # Its process died; what it signed is looked up, and nothing is signed again.
-            await (await self._parts.history.get()).look_again(call)
+            await self._look(call)
             again = Opened(call, joined=True)
             call = await runner.follow(again, terms.principal, work, wait_s=terms.wait_s)
         return call
+
+    async def _look_again(self, call: Call) -> bool:
+        found: bool = await (await self._parts.history.get()).look_again(call)
+        return found
+
+    async def _is_found(self, call: Call) -> bool:
+        try:
+            return await self._look(call)
+        except ServiceError as exc:
+            # What the journal has is still true; the chain is asked again next time.
+            logger.info("call %s was not looked up: %s", call.id, exc)
+            return False
 
     async def _give_up(self, call: Call) -> None:
         """Record that nobody waits for a call any more that has not begun to run."""
         with CancelScope(shield=True), suppress(CallStateError):
             # It waits for approval already where the question was recorded in the last moment.
             await (await self._parts.journal.get()).fail(call.id, Stage.NOT_SENT, GIVEN_UP)
+
+
+def _is_in_doubt(call: Call) -> bool:
+    """Whether a call has failed without knowing what became of what it signed."""
+    is_unknown = call.status == "failed" and call.stage is Stage.SENT_UNKNOWN
+    return is_unknown and (bool(call.transaction_hashes) or call.cap is not None)

@@ -15,7 +15,7 @@ from og_mcp.client._payment import payment_of
 from og_mcp.client._payment_parts import PaymentParts
 from og_mcp.errors import ApprovalRequiredError, OGError, VerificationError, coins
 from og_mcp.networks import shown
-from og_mcp.types import Call, Cap, Check, Shape, Stage
+from og_mcp.types import Call, Cap, Check, ConsentRequest, Shape, Stage
 
 if TYPE_CHECKING:
     from og_mcp.client._ticket import Ticket
@@ -116,7 +116,14 @@ class GatewayAsking:
             assert opened is not None  # noqa: S101 - work follows the opening
             await self._carry_out(ticket, opened, request, reading, counted)
 
-        return await Calling(self._parts).make(request.canonical, terms, work, consent=begin)
+        calling = Calling(self._parts, self._find_end)
+        return await calling.make(request.canonical, terms, work, consent=begin)
+
+    async def _find_end(self, call: Call) -> bool:
+        """Ask the payment chain what became of a call's payment; its answer is lost."""
+        if call.cap is not None:
+            await (await self._paying.caps.get()).look()
+        return await (await self._parts.history.get()).look_again(call) or call.cap is not None
 
     def so_far(self, call: Call, request: GatewayRequest) -> dict[str, Any]:
         """Tell of a call that runs, as fields of its result."""
@@ -203,8 +210,14 @@ class GatewayAsking:
         if not self._parts.needs_consent(call.tool, max_opg=amount):
             return
         journal = await self._parts.journal.get()
-        if await journal.take_approval(call.id, call.request_hash, cost_opg=amount):
+        consent = ConsentRequest(
+            request_hash=call.request_hash,
+            network=self._parts.settings.network_name,
+            payer=(await self._paying.caps.get()).account,
+            cap_opg=amount,
+        )
+        if await journal.take_approval(call.id, consent):
             return
         error = ApprovalRequiredError(call.id, f"up to {coins(amount)} OPG")
-        await journal.request_approval(call.id, call.request_hash, str(error), cap_opg=amount)
+        await journal.request_approval(call.id, str(error), consent)
         raise error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from og_mcp import catalogue
 from og_mcp.client._approving import Approving
 from og_mcp.client._asking import Asking, How, Sampling, Wishes
 from og_mcp.client._calling import Terms
@@ -22,6 +23,7 @@ from og_mcp.types import (
 
 if TYPE_CHECKING:
     from og_mcp.client.gateway_answer import Counted
+    from og_mcp.client.images import Kept
 
 
 class Language:
@@ -179,6 +181,32 @@ class Language:
             dry_run=dry_run,
         )
         return await self._asking.generate_image(model, prompt, width, height, how)
+
+    def models(self) -> tuple[catalogue.Entry, ...]:
+        """Return the language and image models of the network; asks nobody."""
+        network = self._parts.settings.network
+        if network is None:
+            # The local one, which answers by both routes.
+            return catalogue.MODELS
+        wanted = "gateway" if network.tee_registry else "on_chain"
+        return tuple(entry for entry in catalogue.MODELS if entry.generation == wanted)
+
+    async def image(self, sha256: str, *, principal: str = LOCAL_PRINCIPAL) -> Kept:
+        """Return an image that a call made, whole.
+
+        Raises:
+            NotFoundError: The principal has none of that hash.
+        """
+        kept: Kept = await (await self._parts.images.get()).read(sha256, principal)
+        return kept
+
+    async def image_preview(
+        self, sha256: str, most_bytes: int, *, principal: str = LOCAL_PRINCIPAL
+    ) -> Kept:
+        """Return a JPEG small enough for a host to show, empty if none is; else as `image`."""
+        images = await self._parts.images.get()
+        preview: Kept = await images.preview(sha256, principal, most_bytes)
+        return preview
 
     async def approve_opg(
         self,

@@ -14,8 +14,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, Final, Self
 
 from og_mcp.client._screening import CONTEXT, Screen, SecretFoundError
 from og_mcp.client.files import FileRoots
@@ -62,7 +63,7 @@ class Publishable:
     path: str
     """As the caller gave it."""
 
-    file: BinaryIO = field(repr=False)
+    file: BufferedReader = field(repr=False)
     format: str
     size: int
     """Bytes, as it was opened."""
@@ -159,32 +160,35 @@ class Publishable:
         return self.sha256
 
     def _cleared(self) -> Iterator[bytes]:
+        """Give out what was looked at together with the `CONTEXT` bytes around it."""
         screen = Screen(self.size)
         reader = OnnxReader() if self.format == "onnx" else None
-        held = b""
-        for piece in self._read():
+        buffer, held = bytearray(CONTEXT + PIECE), 0
+        view = memoryview(buffer)
+        for count in self._read(view[CONTEXT:]):
+            # What was held back stands right before what has just come.
+            first, end = CONTEXT - held, CONTEXT + count
             if reader is not None:
-                reader.feed(piece)
-            window = held + piece
-            screen.look(window)
-            keep = min(CONTEXT, len(window))
-            held = window[len(window) - keep :]
-            if len(window) > keep:
-                yield window[: len(window) - keep]
+                reader.feed(buffer[CONTEXT:end])
+            screen.look(buffer, first, end)
+            held = min(CONTEXT, end - first)
+            if end - held > first:
+                yield bytes(view[first : end - held])
+            buffer[CONTEXT - held : CONTEXT] = buffer[end - held : end]
         if reader is not None:
             self._accept(reader.finish())
-        yield held
+        yield bytes(view[CONTEXT - held : CONTEXT])
 
-    def _read(self) -> Iterator[bytes]:
+    def _read(self, into: memoryview) -> Iterator[int]:
         """Read as many bytes as there were when it was opened, and see that there are no more."""
         self.file.seek(0)
         left = self.size
         while left:
-            piece = self.file.read(min(PIECE, left))
-            if not piece:
+            count = self.file.readinto(into[:left])
+            if not count:
                 raise UnfitFileError(self.path, "it became shorter while it was read", _CHANGED)
-            left -= len(piece)
-            yield piece
+            left -= count
+            yield count
         if self.file.read(1):
             raise UnfitFileError(self.path, "it became longer while it was read", _CHANGED)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from anyio import CancelScope
@@ -11,7 +12,7 @@ from anyio import CancelScope
 from og_mcp.client._calling import Calling, Terms
 from og_mcp.client._parts import Part, Parts
 from og_mcp.errors import ApprovalRequiredError, InputError, OGError, coins
-from og_mcp.types import Call, Check, Stage
+from og_mcp.types import Call, Check, ConsentRequest, Stage
 
 if TYPE_CHECKING:
     from og_mcp.client._ticket import Ticket
@@ -96,7 +97,8 @@ class OnchainCalling:
             ticket.most_wei = most_wei
             await self._carry_out(ticket, request, ask)
 
-        return await Calling(self._parts).make(request, terms, work, consent=consent)
+        calling = Calling(self._parts, self._find_end)
+        return await calling.make(request, terms, work, consent=consent)
 
     async def checks(self, of_input: str) -> list[Check]:
         """Tell what a dry run checked, once `price` has held.
@@ -135,6 +137,9 @@ class OnchainCalling:
             await history.settle(ticket, request, outcome)
         await self._look_back()
 
+    async def _find_end(self, call: Call) -> bool:
+        return await (await self._books.history.get()).look_again(call)
+
     async def _look_back(self) -> None:
         """Settle the interrupted calls that the sender came across in the lane."""
         sender = await self._books.sender.get()
@@ -162,15 +167,20 @@ class OnchainCalling:
         except OGError as exc:
             await journal.fail(call.id, Stage.NOT_SENT, str(exc))
             raise
-        if await journal.take_approval(call.id, call.request_hash, fee, opg):
+        consent = ConsentRequest(
+            request_hash=call.request_hash,
+            network=self._parts.settings.network_name,
+            payer=await (await self._books.sender.get()).account(),
+            cap_wei=fee,
+            cap_opg=opg,
+        )
+        if await journal.take_approval(call.id, consent):
             return (await journal.approval(call.id)).cap_wei
         cap = fee * APPROVAL_MARGIN
         lets = f", letting others take {coins(opg)} OPG," if opg else ""
         cost = f"up to {coins(cap)} coins ({cap} wei) in fees{lets}"
         error = ApprovalRequiredError(call.id, cost)
-        await journal.request_approval(
-            call.id, call.request_hash, str(error), cap_wei=cap, cap_opg=opg
-        )
+        await journal.request_approval(call.id, str(error), replace(consent, cap_wei=cap))
         raise error
 
 

@@ -1,9 +1,10 @@
-"""The body of an upload: one file as a multipart field, read ahead by one piece in a thread."""
+"""The body of an upload: one file as a multipart field, read ahead of the sending in a thread."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from itertools import islice
 from secrets import token_hex
 from types import TracebackType
 from typing import Final, Self
@@ -14,6 +15,9 @@ from anyio import to_thread
 from og_mcp.client._model_file import Publishable
 from og_mcp.client._ticket import Ticket
 from og_mcp.types import Progress
+
+PIECES_AHEAD: Final = 2
+"""Pieces that are read at once, while as many before them are sent."""
 
 _UNSAFE_IN_NAME: Final = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 """How a file name is written between quotes, as browsers do it."""
@@ -31,7 +35,7 @@ class Outgoing:
     def __init__(self, model: Publishable, ticket: Ticket, progress: Progress) -> None:
         self._ticket, self._progress = ticket, progress
         self._pieces: Iterator[bytes] = model.pieces()
-        self._ahead: asyncio.Task[bytes] | None = None
+        self._ahead: asyncio.Task[list[bytes]] | None = None
         boundary = token_hex(24)
         name = model.name.translate(_UNSAFE_IN_NAME)
         self._head = (
@@ -72,20 +76,24 @@ class Outgoing:
         """
         yield self._head
         sent = 0
-        while piece := await self._next():
-            yield piece
-            sent += len(piece)
-            self._progress.count = max(self._progress.count, sent)
+        while pieces := await self._next():
+            for piece in pieces:
+                yield piece
+                sent += len(piece)
+                self._progress.count = max(self._progress.count, sent)
         self._ticket.committed = True
         yield self._tail
 
-    async def _next(self) -> bytes:
+    async def _next(self) -> list[bytes]:
         assert self._ahead is not None  # noqa: S101 - entered
         # Shielded: a read that is given up would go on in its thread unseen.
-        piece = await asyncio.shield(self._ahead)
-        if piece:
+        pieces = await asyncio.shield(self._ahead)
+        if pieces:
             self._read_on()
-        return piece
+        return pieces
 
     def _read_on(self) -> None:
-        self._ahead = asyncio.create_task(to_thread.run_sync(next, self._pieces, b""))
+        self._ahead = asyncio.create_task(to_thread.run_sync(self._take))
+
+    def _take(self) -> list[bytes]:
+        return list(islice(self._pieces, PIECES_AHEAD))

@@ -18,11 +18,13 @@ from anyio import CancelScope, to_thread
 from pydantic_core import from_json
 
 from og_mcp.client._calling import Calling, Terms
+from og_mcp.client._interrupted import end_publication
 from og_mcp.client._parts import Parts, load
 from og_mcp.client._publishing_parts import PublishingParts
 from og_mcp.errors import ApprovalRequiredError, OGError, PublishingStoppedError, quote
 from og_mcp.types import (
     Call,
+    ConsentRequest,
     CreatedModel,
     CreatedVersion,
     Model,
@@ -204,11 +206,14 @@ class PublishingCalls:
         try:
             # Whoever cannot sign in learns it before anything is recorded or a person is asked.
             await (await self._publishing.account.get()).id_token()
-            calling = Calling(self._parts)
+            calling = Calling(self._parts, self._end_interrupted)
             return await calling.make(asked.request, asked.terms, run, consent=consent)
         finally:
             if not taken:
                 await _close(asked.model)
+
+    async def _end_interrupted(self, call: Call) -> bool:
+        return await end_publication(await self._parts.journal.get(), call)
 
     async def _run(
         self, ticket: Ticket, work: Callable[[Ticket, _Steps], Awaitable[Shape]]
@@ -233,10 +238,12 @@ class PublishingCalls:
             ApprovalRequiredError: Nobody has agreed; the call waits for it.
         """
         journal = await self._parts.journal.get()
-        if await journal.take_approval(call.id, call.request_hash):
+        network = self._parts.settings.network_name
+        consent = ConsentRequest(request_hash=call.request_hash, network=network, what=what)
+        if await journal.take_approval(call.id, consent):
             return
         error = ApprovalRequiredError(call.id, what=what)
-        await journal.request_approval(call.id, call.request_hash, str(error), what=what)
+        await journal.request_approval(call.id, str(error), consent)
         raise error
 
     async def _create_model(self, asked: _Asked, ticket: Ticket, steps: _Steps) -> CreatedModel:

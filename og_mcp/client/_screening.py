@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 CONTEXT: Final = 4096
 """Bytes on both sides of a place that decide whether it is a secret."""
@@ -46,10 +47,10 @@ class _Sign:
 
     pattern: re.Pattern[bytes]
 
-    def is_in(self, window: bytes, start: int, end: int) -> bool:
-        """Whether a part of a window holds one."""
-        near = any(window.find(needle, start, end) >= 0 for needle in self.needles)
-        return near and self.pattern.search(window, start, end) is not None
+    def is_in(self, buffer: bytearray, start: int, end: int) -> bool:
+        """Whether a part of a buffer holds one."""
+        near = any(buffer.find(needle, start, end) >= 0 for needle in self.needles)
+        return near and self.pattern.search(buffer, start, end) is not None
 
 
 def _sign(what: str, *needles: bytes, pattern: bytes) -> _Sign:
@@ -133,26 +134,61 @@ class Screen:
     def __init__(self, size: int) -> None:
         self._size = size
         self._is_text: bool | None = None
+        self._scratch = np.empty(0, np.uint64)
+        self._flags = np.empty(0, np.bool_)
 
-    def look(self, window: bytes) -> None:
-        """Look through a window.
+    def look(self, buffer: bytearray, first: int, end: int) -> None:
+        """Look through a window: the part of a buffer from `first` to `end`.
 
         Raises:
             SecretFoundError: It holds a secret.
         """
         if self._is_text is None:
-            self._is_text = not window[:_HEAD].translate(None, _TEXT)
-            if len(window) == self._size <= CONTEXT:
-                _check_whole(window)
+            head = bytes(buffer[first : min(end, first + _HEAD)])
+            self._is_text = not head.translate(None, _TEXT)
+            if end - first == self._size <= CONTEXT:
+                _check_whole(head)
         if self._is_text:
-            _check(window, _TEXT_SIGNS, 0, len(window))
-        for start, end in _runs(window):
-            _check(window, _SIGNS, start, end)
+            _check(buffer, _TEXT_SIGNS, first, end)
+        for start, stop in self._runs(buffer, first, end):
+            _check(buffer, _SIGNS, start, stop)
+
+    def _runs(self, buffer: bytearray, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Find the parts of a window that hold plain text in a row, and what is around them."""
+        words = np.frombuffer(buffer, np.uint64, (end - first) // _WORD, first)
+        if len(words) < 2 * CONTEXT // _WORD:
+            yield first, end
+            return
+        places = self._plain(words)
+        if not len(places):
+            return
+        # Places closer to each other than what is looked at around them make one part.
+        breaks = np.flatnonzero(np.diff(places) * _WORD > 2 * CONTEXT)
+        starts = places[np.concatenate(([0], breaks + 1))]
+        lasts = places[np.concatenate((breaks, [len(places) - 1]))]
+        for start, last in zip(starts.tolist(), lasts.tolist(), strict=True):
+            yield (
+                max(first, first + start * _WORD - CONTEXT),
+                min(end, first + (last + 2) * _WORD + CONTEXT),
+            )
+
+    def _plain(self, words: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
+        """Find words that, with the next, are text: no highest bit is set, and no byte zero."""
+        if len(self._scratch) < len(words):
+            # Kept, since fresh memory of this size costs more than what is done with it.
+            self._scratch, self._flags = np.empty_like(words), np.empty(len(words), np.bool_)
+        bits, flags = self._scratch[: len(words)], self._flags[: len(words)]
+        np.subtract(words, _ONES, out=bits)
+        np.bitwise_or(bits, words, out=bits)
+        np.bitwise_and(bits, _HIGH_BITS, out=bits)
+        np.equal(bits, 0, out=flags)
+        np.logical_and(flags[:-1], flags[1:], out=flags[:-1])
+        return np.flatnonzero(flags[:-1])
 
 
-def _check(window: bytes, signs: tuple[_Sign, ...], start: int, end: int) -> None:
+def _check(buffer: bytearray, signs: tuple[_Sign, ...], start: int, end: int) -> None:
     for sign in signs:
-        if sign.is_in(window, start, end):
+        if sign.is_in(buffer, start, end):
             raise SecretFoundError(sign.what)
 
 
@@ -160,22 +196,3 @@ def _check_whole(text: bytes) -> None:
     for what, pattern in _WHOLE:
         if pattern.fullmatch(text):
             raise SecretFoundError(what)
-
-
-def _runs(window: bytes) -> Iterator[tuple[int, int]]:
-    """Find the parts of a window that hold plain text in a row, with what stands around them."""
-    words = np.frombuffer(window, np.uint64, len(window) // _WORD)
-    if len(words) < 2 * CONTEXT // _WORD:
-        yield 0, len(window)
-        return
-    # Eight bytes at once: none has its highest bit set, and none is zero.
-    plain = ((words | (words - _ONES)) & _HIGH_BITS) == 0
-    places = np.flatnonzero(plain[:-1] & plain[1:])
-    if not len(places):
-        return
-    # Places closer to each other than what is looked at around them make one part.
-    breaks = np.flatnonzero(np.diff(places) * _WORD > 2 * CONTEXT)
-    firsts = places[np.concatenate(([0], breaks + 1))]
-    lasts = places[np.concatenate((breaks, [len(places) - 1]))]
-    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-        yield max(0, first * _WORD - CONTEXT), min(len(window), (last + 2) * _WORD + CONTEXT)

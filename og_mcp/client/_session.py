@@ -14,6 +14,7 @@ from anyio import to_thread
 from og_mcp.calls import Journal
 from og_mcp.client._calling import Terms
 from og_mcp.client._inferring import Inferring
+from og_mcp.client._interrupted import end_publication
 from og_mcp.client._language import Language
 from og_mcp.client._parts import Parts, load
 from og_mcp.client._payment_parts import PaymentParts
@@ -295,8 +296,10 @@ class Session(Language, Repositories):
         return await (await self._parts.journal.get()).approve(call_id, shown)
 
     async def prune(self, before: datetime) -> Pruned:
-        """Remove delivered calls that ended before a time."""
-        return await (await self._parts.journal.get()).prune(before)
+        """Remove delivered calls that ended before a time, and images that none names any more."""
+        journal, images = await self._parts.journal.get(), await self._parts.images.get()
+        pruned: Pruned = await (await load("_pruning")).prune(journal, images, before)
+        return pruned
 
     def needs_consent(self, tool: str, *, max_opg: int = 0) -> bool:
         """Tell whether a person has to agree to a call first (OG_CONFIRM_ABOVE).
@@ -405,6 +408,8 @@ class Session(Language, Repositories):
             doubtful or call.stage is Stage.CHARGED
         ):
             return False
+        if await end_publication(await self._parts.journal.get(), call):
+            return True
         history = await self._history_of(call)
         await (history.look_again(call) if doubtful else history.confirm(call))
         return True

@@ -13,8 +13,9 @@ import stat
 from collections.abc import Collection, Iterable
 from contextlib import ExitStack, suppress
 from fnmatch import fnmatchcase
+from io import BufferedReader
 from pathlib import Path, PurePath
-from typing import BinaryIO, Final
+from typing import Final
 
 from og_mcp.errors import FileRefusedError, quote
 
@@ -86,7 +87,7 @@ class FileRoots:
         self._forbidden = tuple(forbidden)
         self._walk = _walk if by_descriptor else _walk_checked
 
-    def open(self, path: str, *, max_bytes: int) -> BinaryIO:
+    def open(self, path: str, *, max_bytes: int) -> BufferedReader:
         """Open a regular file for reading; the caller closes it.
 
         Blocks, so it belongs in a thread.
@@ -149,7 +150,7 @@ class FileRoots:
 
     def _opened(
         self, path: str, descriptor: int, max_bytes: int, forbidden: Collection[_Identity]
-    ) -> BinaryIO:
+    ) -> BufferedReader:
         """Check what was opened, on the descriptor itself; close it where it is refused."""
         with ExitStack() as closing:
             closing.callback(os.close, descriptor)

@@ -12,6 +12,7 @@ import stamina
 from og_mcp.calls import Journal
 from og_mcp.client import receipts
 from og_mcp.client._gateway_receipt import payment_section
+from og_mcp.client._interrupted import told
 from og_mcp.client._payment import payment_of
 from og_mcp.client._ticket import Ticket
 from og_mcp.client.chain import Chain, Receipt
@@ -29,7 +30,6 @@ logger = logging.getLogger(__name__)
 WATCH_S: Final = 60.0
 """How long a call may run before its process is taken for alive and well."""
 
-NEVER_SENT = "The process ended before anything was sent; nothing was paid."
 ANSWER_GONE = (
     "The process ended after the request was sent, and its answer is lost. What was paid for it "
     "shows once its payment settles; repeating the request may pay again."
@@ -253,7 +253,7 @@ class History:
         if call.status != "running":
             return False
         if call.stage is Stage.NOT_SENT:
-            await self._journal.fail(call.id, Stage.NOT_SENT, NEVER_SENT)
+            await self._journal.fail(call.id, Stage.NOT_SENT, told(call))
         else:
             await self._journal.fail(call.id, Stage.SENT_UNKNOWN, ANSWER_GONE)
         return True

@@ -162,12 +162,12 @@ class Publishing:
                 if isinstance(exc, ServiceRejectedError) and exc.status == HTTPStatus.NOT_FOUND:
                     raise ModelNotFoundError(model_name, version) from exc
                 raise UploadFailedError(model.name, _why(exc)) from exc
-            return await self._find(model, model_name, version, before, exc)
+            return await self._find(model, model_name, version, before, ticket, exc)
         if isinstance(answer, Mapping):
             told = _records.files_of([{"name": model.name, **answer}])
             if told and told[0].size in {0, model.size}:
                 return told[0].model_cid
-        return await self._find(model, model_name, version, before, None)
+        return await self._find(model, model_name, version, before, ticket, None)
 
     async def _send_once(
         self,
@@ -198,12 +198,13 @@ class Publishing:
             return None
         return read_json(status, body, MODEL_HUB, url)
 
-    async def _find(
+    async def _find(  # noqa: PLR0913, PLR0917 - what was sent where, and what came of it
         self,
         model: Publishable,
         model_name: str,
         version: str,
         before: list[ModelFile],
+        ticket: Ticket,
         failure: ServiceError | None,
     ) -> str:
         """Find a file whose upload was not answered as it should be in the version's list.
@@ -221,8 +222,9 @@ class Publishing:
             is_new = file.model_cid not in was_there
             if is_new and file.name == model.name and file.size in {0, model.size}:
                 return file.model_cid
-        answered = failure is None or isinstance(failure, ServiceRejectedError)
-        stage = Stage.NOT_SENT if answered else Stage.SENT_UNKNOWN
+        # A hub that has answered has stored the file, or will not.
+        ticket.committed = not (failure is None or isinstance(failure, ServiceRejectedError))
+        stage = Stage.SENT_UNKNOWN if ticket.committed else Stage.NOT_SENT
         raise UploadFailedError(model.name, why, stage=stage) from failure
 
     async def _post(self, url: str, document: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON

@@ -58,7 +58,7 @@ async def search(  # noqa: PLR0913 - what a caller may say, by name
 
 
 async def _models(hub: Hub, network: Network, kind: ModelKind | None) -> AsyncIterator[FoundModel]:
-    for entry in _catalogued(network):
+    for entry in catalogued(network):
         if kind in {None, entry.kind}:
             yield FoundModel(name=entry.id, author=entry.provider, kind=entry.kind)
     if kind not in {None, "onnx"}:
@@ -86,7 +86,7 @@ def _fits(model: FoundModel, words: list[str], author: str) -> bool:
     return True
 
 
-def _catalogued(network: Network) -> Iterator[catalogue.Entry]:
+def catalogued(network: Network) -> Iterator[catalogue.Entry]:
     """Give the models that answer on a network: by gateways, by its contract, locally by both."""
     for entry in catalogue.MODELS:
         by_gateway = entry.generation == "gateway"

@@ -25,7 +25,7 @@ from og_mcp.journal._moments import moment
 from og_mcp.journal._seal import Seal
 from og_mcp.journal._sql import InsertInto, Row, Statement
 from og_mcp.journal._steps import Steps, change, row
-from og_mcp.types import Approval
+from og_mcp.types import Account, Approval, ConsentRequest
 
 approvals = s.approvals
 logger = logging.getLogger(__name__)
@@ -75,23 +75,17 @@ class Approvals:
     folder: Path
     """The journal's."""
 
-    def ask(
-        self, call_id: str, request_hash: str, caps: tuple[int, int], what: str = ""
-    ) -> Steps[None]:
-        """Record what a person is to be asked; an older question and its answer are gone.
-
-        Args:
-            call_id: The call.
-            request_hash: Its request's.
-            caps: The most that it may cost (wei, OPG).
-            what: What it does for good.
-        """
+    def ask(self, call_id: str, consent: ConsentRequest) -> Steps[None]:
+        """Record what a person is to be asked; an older question and its answer are gone."""
+        payer = consent.payer
         record = {
             "call_id": call_id,
-            "request_hash": request_hash,
-            "cap_wei": str(caps[0]),
-            "cap_opg": str(caps[1]),
-            "what": what,
+            "request_hash": consent.request_hash,
+            "network": consent.network,
+            "payer": f"{payer.network}/{payer.chain_id}/{payer.address}" if payer else "",
+            "cap_wei": str(consent.cap_wei),
+            "cap_opg": str(consent.cap_opg),
+            "what": consent.what,
         }
         yield from change(_ask, of_call=call_id, new_asked=self._sealed(ASKED, record))
 
@@ -115,8 +109,8 @@ class Approvals:
         """
         found = yield from self._row(call_id)
         record = self._opened(ASKED, call_id, found["asked"])
-        if shown is not None and _question(_approval(record, taken=False)) != _question(shown):
-            raise CallStateError(call_id, "be approved", "what it may cost has changed meanwhile")
+        if shown is not None and not _covers(_approval(record, taken=False), shown, exactly=True):
+            raise CallStateError(call_id, "be approved", "what is asked has changed meanwhile")
         # Our clock and not the database's, whose owner may not be trusted here.
         record |= {"expires_at": str((int(time.time()) + LIFE_S) * 10**6), "token": token}
         yield from change(
@@ -127,10 +121,8 @@ class Approvals:
         )
         return _approval(record, taken=False)
 
-    def take(
-        self, call_id: str, request_hash: str, cost: tuple[int, int], taker: str
-    ) -> Steps[bool]:
-        """Use up the answer, if it covers this request at this cost (wei, OPG)."""
+    def take(self, call_id: str, consent: ConsentRequest, taker: str) -> Steps[bool]:
+        """Use up the answer, if it covers the consent."""
         found = yield from row(_read, of_call=call_id)
         if found is None or not found["approved"]:
             return False
@@ -139,7 +131,7 @@ class Approvals:
         except SealBrokenError as exc:
             logger.warning("call %s: %s", call_id, exc)
             return False
-        if not _covers(record, request_hash, cost):
+        if not _is_good(record) or not _covers(_approval(record, taken=False), consent):
             return False
         old = {"old_approved": found["approved"]}
         taken = yield from change(_take, of_call=call_id, **old, taker=taker)
@@ -181,23 +173,25 @@ class Approvals:
         return record
 
 
-def _question(approval: Approval) -> tuple[str, int, int, str]:
-    return approval.request_hash, approval.cap_wei, approval.cap_opg, approval.what
-
-
 def new_token() -> str:
     """Draw 128 random bits."""
     return secrets.token_hex(16)
 
 
-def _covers(record: dict[str, str], request_hash: str, cost: tuple[int, int]) -> bool:
-    caps = int(record["cap_wei"]), int(record["cap_opg"])
-    in_time = time.time() * 10**6 < int(record["expires_at"])
-    return in_time and record["request_hash"] == request_hash and _within(cost, caps)
+def _is_good(record: dict[str, str]) -> bool:
+    return time.time() * 10**6 < int(record["expires_at"])
 
 
-def _within(cost: tuple[int, int], caps: tuple[int, int]) -> bool:
-    return all(each <= cap for each, cap in zip(cost, caps, strict=True))
+def _covers(answered: ConsentRequest, asked: ConsentRequest, *, exactly: bool = False) -> bool:
+    """Tell whether an answer to one question is one to another: the same, for as much or less."""
+    over = (answered.cap_wei - asked.cap_wei, answered.cap_opg - asked.cap_opg)
+    is_enough = over == (0, 0) if exactly else min(over) >= 0
+    return is_enough and _matter(answered) == _matter(asked)
+
+
+def _matter(consent: ConsentRequest) -> tuple[str, ...]:
+    payer = consent.payer.key if consent.payer else ""
+    return consent.request_hash, consent.network, payer, consent.what
 
 
 def _approval(record: dict[str, str], *, taken: bool) -> Approval:
@@ -205,9 +199,18 @@ def _approval(record: dict[str, str], *, taken: bool) -> Approval:
     return Approval(
         call_id=record["call_id"],
         request_hash=record["request_hash"],
+        network=record.get("network", ""),
+        payer=_payer(record.get("payer", "")),
         cap_wei=int(record["cap_wei"]),
         cap_opg=int(record["cap_opg"]),
         what=record.get("what", ""),
         expires_at=None if expires is None else moment(int(expires)),
         taken=taken,
     )
+
+
+def _payer(text: str) -> Account | None:
+    if not text:
+        return None
+    network, chain_id, address = text.split("/")
+    return Account(network=network, chain_id=int(chain_id), address=address)

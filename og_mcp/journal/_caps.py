@@ -24,48 +24,50 @@ class Caps:
     def __init__(self, store: Store, owner: str) -> None:
         self._store, self._owner = store, owner
 
-    async def open(self, call_id: str, request: CapRequest, limits: OPGCaps) -> Cap:
+    async def open_cap(self, call_id: str, request: CapRequest, limits: OPGCaps) -> Cap:
         """Record one before it is signed."""
-        return await self._run(_paying.OpeningCap.of(call_id, self._owner, request, limits))
+        return await self._pay(_paying.OpeningCap.of(call_id, self._owner, request, limits))
 
-    async def drop(self, cap_id: str) -> None:
+    async def drop_cap(self, cap_id: str) -> None:
         """Undo one whose signature never left."""
-        await self._run(partial(_cap_ends.drop, cap_id))
+        await self._pay(partial(_cap_ends.drop, cap_id))
 
-    async def settle(self, cap_id: str, amount_opg: int, transaction_hash: str) -> None:
+    async def settle_cap(self, cap_id: str, amount_opg: int, transaction_hash: str) -> None:
         """Record what one was settled for."""
         settled = _purse.positive(amount_opg)
-        await self._run(partial(_cap_ends.settle, cap_id, settled, transaction_hash))
+        await self._pay(partial(_cap_ends.settle, cap_id, settled, transaction_hash))
 
-    async def void(self, cap_id: str) -> None:
+    async def void_cap(self, cap_id: str) -> None:
         """Record that one can never be taken any more."""
-        await self._run(partial(_cap_ends.void, cap_id))
+        await self._pay(partial(_cap_ends.void, cap_id))
 
     async def pay_by(self, call_id: str, cap_id: str) -> None:
         """Record that a call is paid by an open one."""
-        await self._run(partial(_paying.pay_by, call_id, cap_id, self._owner))
+        await self._pay(partial(_paying.pay_by, call_id, cap_id, self._owner))
 
     async def unpay(self, call_id: str) -> None:
         """Undo every payment of a call of which nothing left."""
-        await self._run(partial(_paying.unpay, call_id, self._owner))
+        await self._pay(partial(_paying.unpay, call_id, self._owner))
 
-    async def get(self, cap_id: str) -> Cap:
+    async def cap(self, cap_id: str) -> Cap:
         """Return one."""
         return await self._store.run(partial(_cap_records.read, cap_id), durable=False)
 
-    async def open_ones(self, account: Account | None) -> tuple[Cap, ...]:
+    async def open_caps(self, account: Account | None = None) -> tuple[Cap, ...]:
         """Return those without an end, the oldest first."""
         return await self._store.run(partial(_cap_records.read_open, account))
 
-    async def budget(self, account: Account, limits: OPGCaps) -> Budget:
+    async def opg_budget(self, account: Account, limits: OPGCaps) -> Budget:
         """Return what is spent, open and left of 24 hours."""
         return await self._store.run(partial(_purse.budget_of, account.key, limits))
 
-    async def totals(self, principal: str | None, account: Account | None) -> tuple[int, int]:
+    async def opg_totals(
+        self, principal: str | None = None, account: Account | None = None
+    ) -> tuple[int, int]:
         """Return what was settled since the journal began, and what is open."""
         return await self._store.run(partial(_cap_records.totals_of, principal, account))
 
-    async def _run(self, work: Work[T]) -> T:
+    async def _pay(self, work: Work[T]) -> T:
         # Nothing is signed on the word of a journal that was moved away (threats.md T6).
         self._store.database.check()
         # In a shared transaction no lock of the database would keep two of one process apart, and

@@ -24,6 +24,11 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest() if text else ""
 
 
+def storable(text: str) -> str:
+    """Make text from outside fit for any database: no NUL, no half characters."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
 class Documents:
     """The files of one journal.
 

@@ -54,7 +54,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 Action = Literal["error", "result", "status", "drop", "hang", "delay", "spoil"]
-When = Literal["before", "midway", "after"]
+When = Literal["before", "after"]
+Timing = Literal["before", "midway", "after"]
 Moment = Literal["before", "midway", "after", "within"]
 """Around a request, while its body comes, or while its answer is made."""
 
@@ -105,7 +106,7 @@ class Fault(BaseModel):
 
     method: str
     action: Action
-    when: When = "before"
+    when: Timing = "before"
     times: int = Field(default=1, ge=1)
     skip: int = Field(default=0, ge=0)
     delay_s: float = Field(default=0.0, ge=0)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from mcp.server import MCPServer
+from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.server.mcpserver.resources import FunctionResource, Resource
 
 from og_mcp.client import Session
-from og_mcp.errors import CallNotFoundError, OGError
+from og_mcp.client.image_kind import kind_of
+from og_mcp.errors import NotFoundError, OGError
 from og_mcp.tools import principal_of
 
 CALLS: Final = "og://calls/{call_id}"
 RECEIPTS: Final = "og://receipts/{call_id}"
+IMAGES: Final = "og://images/{sha256}"
 
 _JSON: Final = "application/json"
 
@@ -30,10 +34,20 @@ def _told() -> Iterator[None]:
     """As in the tools: only our own text leaves, mcp masks every other exception."""
     try:
         yield
-    except CallNotFoundError as exc:
+    except NotFoundError as exc:
         raise ResourceNotFoundError(str(exc)) from exc
     except OGError as exc:
         raise ResourceError(str(exc)) from exc
+
+
+def typed(contents: Iterable[ReadResourceContents]) -> list[ReadResourceContents]:
+    """Give images the type that they are of: all resources of a template have one in mcp."""
+    return [
+        replace(each, mime_type=kind.mime_type)
+        if isinstance(each.content, bytes) and (kind := kind_of(each.content[:12]))
+        else each
+        for each in contents
+    ]
 
 
 def resources(session: Session) -> list[Resource]:
@@ -43,7 +57,19 @@ def resources(session: Session) -> list[Resource]:
         with _told():
             return (await session.network_info()).model_dump_json()
 
+    async def models() -> str:
+        found = [{"id": entry.id, **asdict(entry)} for entry in session.models()]
+        return json.dumps({"network": session.settings.network_name, "models": found})
+
     return [
+        FunctionResource.from_function(
+            models,
+            uri="og://models",
+            name="models",
+            title="Language and image models",
+            description="Provider, name, kind, and what each can do where that is known.",
+            mime_type=_JSON,
+        ),
         FunctionResource.from_function(
             network,
             uri="og://network",
@@ -51,12 +77,12 @@ def resources(session: Session) -> list[Resource]:
             title="Network in use",
             description="Chain ids, endpoints and contract addresses; on local, sample models.",
             mime_type=_JSON,
-        )
+        ),
     ]
 
 
 def add_call_resources(server: MCPServer[Session]) -> None:
-    """Add the calls and receipts of whoever asks (threats.md T21)."""
+    """Add the calls, receipts and images of whoever asks (threats.md T21)."""
 
     @server.resource(
         CALLS,
@@ -87,3 +113,16 @@ def add_call_resources(server: MCPServer[Session]) -> None:
                 call_id, principal=principal_of(request)
             )
         return json.dumps(document, ensure_ascii=False)
+
+    @server.resource(
+        IMAGES,
+        name="image",
+        title="Image",
+        description="An image that generate_image made, whole; named by the SHA-256 of its bytes.",
+        mime_type="application/octet-stream",
+    )
+    async def image(sha256: str, read: Read) -> bytes:
+        request = read.request_context
+        with _told():
+            kept = await request.lifespan_context.image(sha256, principal=principal_of(request))
+        return kept.data

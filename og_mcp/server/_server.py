@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import anyio
 from mcp.server import CacheHint, MCPServer, Server
+from mcp.server.lowlevel.helper_types import ReadResourceContents
+from mcp.server.mcpserver import Context
 from mcp.server.subscriptions import InMemorySubscriptionBus
+from mcp.types import InputRequiredResult
+from pydantic import AnyUrl
 
 from og_mcp import __version__, tools
 from og_mcp.client import Session
 from og_mcp.server._completions import add_completions
 from og_mcp.server._prompts import add_prompts
 from og_mcp.server._published import learn
-from og_mcp.server._resources import add_call_resources, resources
+from og_mcp.server._resources import add_call_resources, resources, typed
 
 if TYPE_CHECKING:
     # Not public in mcp, and needed for nothing but the annotation.
@@ -45,6 +49,17 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Lifespan = Callable[[MCPServer[Session]], AbstractAsyncContextManager[Session]]
 
 
+class _OGServer(MCPServer[Session]):
+    """An MCPServer that tells of each image which type it is of."""
+
+    async def read_resource(
+        self, uri: AnyUrl | str, context: Context[Session, Any] | None = None
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        """Read a resource by its URI."""
+        found = await super().read_resource(uri, context)
+        return found if isinstance(found, InputRequiredResult) else typed(found)
+
+
 def build_server(session: Session) -> MCPServer[Session]:
     """Assemble the MCP server that answers through `session`.
 
@@ -57,7 +72,7 @@ def build_server(session: Session) -> MCPServer[Session]:
     settings = session.settings
     published, bus = tools.published(session), InMemorySubscriptionBus()
     complete = all(model.from_file for model in published)
-    server = MCPServer(
+    server = _OGServer(
         "og-mcp",
         title="OpenGradient",
         version=__version__,

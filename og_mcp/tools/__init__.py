@@ -15,6 +15,7 @@ from og_mcp.tools.chat import chat
 from og_mcp.tools.completion import completion
 from og_mcp.tools.create_model import create_model
 from og_mcp.tools.create_version import create_version
+from og_mcp.tools.generate_image import generate_image
 from og_mcp.tools.get_call import get_call
 from og_mcp.tools.get_model import get_model
 from og_mcp.tools.infer import infer
@@ -31,6 +32,7 @@ ALL: Final[tuple[Tool, ...]] = (
     infer,
     chat,
     completion,
+    generate_image,
     create_model,
     create_version,
     upload,

@@ -42,6 +42,21 @@ LLMModel = Annotated[
     ),
 ]
 
+ImageModel = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200,
+        description="provider/name or a bare name, e.g. openai/gpt-image-2; search_models lists them.",
+    ),
+]
+
+Side = Annotated[
+    int,
+    Field(ge=0, le=8192, description="Pixels; 0 for the model's own, or to keep the proportions."),
+    BeforeValidator(_no_boolean),
+]
+
 Messages = Annotated[
     list[dict[str, Any]],
     Field(

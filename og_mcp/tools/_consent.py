@@ -81,15 +81,16 @@ async def _ask(call: Call, og: OG) -> Agreement | Elicit[Agreement]:
         return _NOT_ASKED
     with told():
         approval = await og.approval(pause.call_id)
-        who = await _who_pays(og) if not approval.what else og.settings.network_name
     params = call.request_context.params or {}
     # From the journal's record, so that question and answer mean the same in both rounds.
-    question = _question(params, approval, who)
+    question = _question(params, approval)
     pause.asked_at, pause.shown = pause.asked_at or time.time(), approval
     return Elicit(question, Agreement)
 
 
-def _question(params: Mapping[str, Any], approval: Approval, who: str) -> str:
+def _question(params: Mapping[str, Any], approval: Approval) -> str:
+    wallet = f", wallet {approval.payer.address}" if approval.payer else ""
+    who = f"{approval.network}{wallet}"
     if approval.what:
         return (
             f"May og-mcp {approval.what}? This cannot be undone. "
@@ -101,11 +102,6 @@ def _question(params: Mapping[str, Any], approval: Approval, who: str) -> str:
         f"May og-mcp run {params['name']} for at most {cost_of(approval)}? "
         f"Network {who}. Call {approval.call_id}: {said}."
     )
-
-
-async def _who_pays(og: Session) -> str:
-    status = await og.status()
-    return f"{status.network}, wallet {status.address}"
 
 
 def cost_of(approval: Approval) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool as MCPTool
-from mcp.types import CallToolResult, TextContent, ToolAnnotations
+from mcp.types import CallToolResult, ContentBlock, TextContent, ToolAnnotations
 from pydantic import ConfigDict, ValidationError
 
 from og_mcp.errors import ApprovalRequiredError
@@ -22,6 +22,15 @@ from og_mcp.types import Shape
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Shape)
+
+
+@runtime_checkable
+class Blocks(Protocol):
+    """A result that a host shows more of than its JSON."""
+
+    def blocks(self) -> list[ContentBlock]:
+        """Give what comes after the JSON."""
+        ...
 
 
 class Tool(MCPTool):
@@ -64,8 +73,9 @@ def _pending_in(error: ToolError) -> ApprovalRequiredError | None:
 
 def _on_the_wire(result: Shape) -> CallToolResult:
     # mcp's own text block is indented JSON: one line for every number of a tensor.
+    blocks = result.blocks() if isinstance(result, Blocks) else []
     return CallToolResult(
-        content=[TextContent(type="text", text=result.model_dump_json())],
+        content=[TextContent(type="text", text=result.model_dump_json()), *blocks],
         structured_content=result.model_dump(mode="json"),
     )
 

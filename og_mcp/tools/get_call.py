@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from og_mcp.tools._arguments import CallId, WaitS
+from og_mcp.tools._illustrated import illustrated_call
 from og_mcp.tools._injected import OG, Call, Principal
 from og_mcp.tools._progress import with_progress
 from og_mcp.tools._tool import tool
@@ -26,4 +27,5 @@ async def get_call(
     running, and for a call that failed at stage sent_unknown, before it is repeated. A failed
     call is told here and is no error of this tool. Costs nothing; list_calls finds the ids.
     """
-    return await with_progress(call, og.get_call(call_id, wait_s, principal=principal))
+    info = await with_progress(call, og.get_call(call_id, wait_s, principal=principal))
+    return await illustrated_call(info, og, principal)

@@ -180,7 +180,10 @@ def test_an_unknown_call_is_told(environ: Environ, verb: str) -> None:
 
 @needs_terminal
 def test_t22_the_amount_typed_at_a_terminal_approves_one_try(
-    environ: Environ, without_network: Environ, request_of_sample: Request
+    localnet: LocalNetwork,
+    environ: Environ,
+    without_network: Environ,
+    request_of_sample: Request,
 ) -> None:
     call_id, most = waiting(environ, request_of_sample)
 
@@ -192,7 +195,8 @@ def test_t22_the_amount_typed_at_a_terminal_approves_one_try(
     assert code == 0, screen
     assert "HEARD" not in screen
     assert f"at most {coins(most)} coins ({most} wei)" in screen
-    assert all(word in screen for word in ("infer", "local", request_of_sample["model_cid"]))
+    wallet, model_cid = localnet.ready["accounts"][0]["address"], request_of_sample["model_cid"]
+    assert all(word in screen for word in ("infer", "local", wallet, model_cid))
     assert "Approved for one try" in screen
     assert outcome(environ, request_of_sample) == call_id
     assert "og-mcp calls approve" in outcome(environ, request_of_sample)

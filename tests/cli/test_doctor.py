@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from og_mcp.client import Session
+from tests.cli.program import inside
 from tests.localnet_client import LocalNetwork
 
 
@@ -42,9 +43,13 @@ async def test_a_working_network_is_well(localnet: LocalNetwork) -> None:
 
 
 def test_a_missing_wallet_and_a_wrong_value_are_told_with_their_mend(tmp_path: Path) -> None:
-    code, found = findings({"OG_NETWORK": "opengradient", "OG_DATA_DIR": str(tmp_path)})
-    wrong, out, _ = doctor({"OG_MAX_FEE_PER_DAY": "much"})
+    missing = inside(
+        *("doctor", "--json"),
+        environ={"OG_NETWORK": "opengradient", "OG_DATA_DIR": str(tmp_path)},
+    )
+    wrong = inside("doctor", environ={"OG_MAX_FEE_PER_DAY": "much"})
+    found = {finding["name"]: finding for finding in json.loads(missing.stdout)}
 
-    assert code == wrong == 1
+    assert missing.returncode == wrong.returncode == 1
     assert "OG_PRIVATE_KEY" in found["wallet and chain"]["fix"]
-    assert "OG_MAX_FEE_PER_DAY" in out
+    assert "OG_MAX_FEE_PER_DAY" in wrong.stdout

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from og_mcp.client import Session
+from tests.cli.program import inside
 from tests.localnet_client import LocalNetwork
 from tests.server_process import run
 
@@ -24,11 +26,15 @@ sys.addaudithook(refuse)
 """A sitecustomize that ends whatever reaches for the network."""
 
 
-async def real_receipt(environ: dict[str, str], localnet: LocalNetwork) -> dict[str, Any]:
+def real_receipt(environ: dict[str, str], localnet: LocalNetwork) -> dict[str, Any]:
     model = localnet.ready["sample_models"][0]
-    async with Session.from_env(environ) as og:
-        result = await og.infer(model["cid"], model["model_input"])
-        return await og.receipt(result.call_id)
+
+    async def make() -> dict[str, Any]:
+        async with Session.from_env(environ) as og:
+            result = await og.infer(model["cid"], model["model_input"])
+            return await og.receipt(result.call_id)
+
+    return anyio.run(make)
 
 
 def saved(receipt: object, tmp_path: Path) -> str:
@@ -56,7 +62,7 @@ def test_a_receipt_that_was_changed_ends_with_one(tmp_path: Path) -> None:
     receipt = json.loads(KEPT.read_text())
     receipt["response"]["totals"] = [1.0]
 
-    done = run("verify", saved(receipt, tmp_path), environ={})
+    done = inside("verify", saved(receipt, tmp_path), environ={})
 
     assert done.returncode == 1
     assert "failed" in done.stdout
@@ -64,7 +70,7 @@ def test_a_receipt_that_was_changed_ends_with_one(tmp_path: Path) -> None:
 
 
 def test_json_is_the_verification_as_tools_give_it() -> None:
-    done = run("verify", "--json", str(KEPT), environ={})
+    done = inside("verify", "--json", str(KEPT), environ={})
 
     verification = json.loads(done.stdout)
     assert (verification["valid"], verification["level"]) == (True, "consistent")
@@ -86,7 +92,7 @@ def test_what_cannot_be_read_ends_with_two(content: bytes, words: str, tmp_path:
     path = tmp_path / "receipt.json"
     path.write_bytes(content)
 
-    done = run("verify", str(path), environ={})
+    done = inside("verify", str(path), environ={})
 
     assert done.returncode == 2
     assert words in done.stderr
@@ -94,33 +100,33 @@ def test_what_cannot_be_read_ends_with_two(content: bytes, words: str, tmp_path:
 
 
 def test_a_file_that_is_not_there_ends_with_two() -> None:
-    assert run("verify", "/nowhere/receipt.json", environ={}).returncode == 2
+    assert inside("verify", "/nowhere/receipt.json", environ={}).returncode == 2
 
 
 def test_json_that_is_no_receipt_ends_with_one(tmp_path: Path) -> None:
-    done = run("verify", saved([1, 2], tmp_path), environ={})
+    done = inside("verify", saved([1, 2], tmp_path), environ={})
 
     assert done.returncode == 1
     assert "no object" in done.stdout
 
 
-async def test_online_the_chain_confirms_it(localnet: LocalNetwork, tmp_path: Path) -> None:
-    file = saved(await real_receipt(localnet.environ, localnet), tmp_path)
+def test_online_the_chain_confirms_it(localnet: LocalNetwork, tmp_path: Path) -> None:
+    file = saved(real_receipt(localnet.environ, localnet), tmp_path)
 
-    done = run("verify", file, "--online", "--json", environ=localnet.environ)
+    done = inside("verify", file, "--online", "--json", environ=localnet.environ)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["level"] == "confirmed"
 
 
-async def test_online_a_receipt_of_hashes_is_confirmed_though_offline_nothing_binds_it(
+def test_online_a_receipt_of_hashes_is_confirmed_though_offline_nothing_binds_it(
     localnet: LocalNetwork, tmp_path: Path
 ) -> None:
-    receipt = await real_receipt({**localnet.environ, "OG_RECEIPTS": "hashes"}, localnet)
+    receipt = real_receipt({**localnet.environ, "OG_RECEIPTS": "hashes"}, localnet)
     file = saved(receipt, tmp_path)
 
-    offline = run("verify", file, environ={})
-    online = run("verify", file, "--online", environ=localnet.environ)
+    offline = inside("verify", file, environ={})
+    online = inside("verify", file, "--online", environ=localnet.environ)
 
     assert offline.returncode == 1
     assert "not enough could be checked" in " ".join(offline.stdout.split())
@@ -128,10 +134,10 @@ async def test_online_a_receipt_of_hashes_is_confirmed_though_offline_nothing_bi
     assert "the chain has it" in online.stdout
 
 
-async def test_online_a_receipt_that_the_chain_does_not_have_ends_with_one(
+def test_online_a_receipt_that_the_chain_does_not_have_ends_with_one(
     localnet: LocalNetwork,
 ) -> None:
-    done = run("verify", str(KEPT), "--online", "--json", environ=localnet.environ)
+    done = inside("verify", str(KEPT), "--online", "--json", environ=localnet.environ)
 
     assert done.returncode == 1
     assert json.loads(done.stdout)["checks"][-1]["result"] == "failed"
@@ -142,8 +148,8 @@ def test_online_with_nobody_to_ask_ends_with_two(tmp_path: Path) -> None:
     real["chain"]["chain_id"] = 10740
     nowhere = {"OG_RPC_URL": "http://127.0.0.1:1/v2/k7Qz9f3LmX2bV8nR4tYw", "OG_CHAIN_ID": "10740"}
 
-    local = run("verify", str(KEPT), "--online", environ={})
-    remote = run("verify", saved(real, tmp_path), "--online", environ=nowhere)
+    local = inside("verify", str(KEPT), "--online", environ={})
+    remote = inside("verify", saved(real, tmp_path), "--online", environ=nowhere)
 
     assert (local.returncode, remote.returncode) == (2, 2)
     assert "OG_LOCALNET" in local.stderr

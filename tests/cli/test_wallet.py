@@ -15,9 +15,10 @@ from eth_account import Account
 from og_mcp.client.wallet import Wallet
 from og_mcp.errors import ConfigurationError
 from og_mcp.settings import Settings
+from tests.cli.program import inside
 from tests.cli.terminal import Terminal
 from tests.localnet_client import LocalNetwork
-from tests.server_process import clean, command, run
+from tests.server_process import clean, command
 
 PASSWORD = "correct horse battery staple"
 
@@ -46,15 +47,7 @@ posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 
 def piped(*arguments: str, text: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own program
-        command("wallet", *arguments),
-        env=clean(environ),
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return inside("wallet", *arguments, environ=environ, text=text)
 
 
 def facts(output: str) -> tuple[str, Path]:
@@ -65,7 +58,7 @@ def facts(output: str) -> tuple[str, Path]:
 
 def test_a_new_wallet_is_a_keystore_that_its_owner_alone_can_read(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    done = run(
+    done = inside(
         "wallet", "new", environ={"OG_DATA_DIR": str(data), "OG_KEYSTORE_PASSWORD": PASSWORD}
     )
 
@@ -122,11 +115,17 @@ def test_a_key_is_typed_without_being_shown(tmp_path: Path) -> None:
 
 def test_a_key_can_be_piped_in_and_the_wallet_used(tmp_path: Path) -> None:
     path = tmp_path / "a folder" / "mine.json"
-    done = piped(
-        *("import", "--file", str(path)), text=f" {KNOWN_KEY}\n", OG_KEYSTORE_PASSWORD=PASSWORD
+    done = subprocess.run(  # noqa: S603 - our own program
+        command("wallet", "import", "--file", str(path)),
+        env=clean({"OG_KEYSTORE_PASSWORD": PASSWORD}),
+        input=f" {KNOWN_KEY}\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     environ = {"OG_KEYSTORE": str(path), "OG_KEYSTORE_PASSWORD": "not needed for the address"}
-    shown = run("wallet", "address", environ=environ)
+    shown = inside("wallet", "address", environ=environ)
 
     assert facts(done.stdout) == (KNOWN_ADDRESS, path)
     assert f"OG_KEYSTORE='{path}'" in done.stdout
@@ -195,11 +194,11 @@ def test_a_keystore_that_names_no_address_is_decrypted_for_it(tmp_path: Path) ->
     path = tmp_path / "vector.json"
     path.write_text(json.dumps(KNOWN_KEYSTORE))
 
-    right = run(
+    right = inside(
         *("wallet", "address"),
         environ={"OG_KEYSTORE": str(path), "OG_KEYSTORE_PASSWORD": "testpassword"},
     )
-    wrong = run(
+    wrong = inside(
         *("wallet", "address"),
         environ={"OG_KEYSTORE": str(path), "OG_KEYSTORE_PASSWORD": "wrongpassword"},
     )
@@ -214,16 +213,16 @@ def test_the_address_of_a_key_or_of_a_key_file_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(f"{KNOWN_KEY}\n")
 
-    from_key = run("wallet", "address", environ={"OG_PRIVATE_KEY": KNOWN_KEY})
-    from_file = run("wallet", "address", environ={"OG_PRIVATE_KEY_FILE": str(path)})
+    from_key = inside("wallet", "address", environ={"OG_PRIVATE_KEY": KNOWN_KEY})
+    from_file = inside("wallet", "address", environ={"OG_PRIVATE_KEY_FILE": str(path)})
 
     assert from_key.stdout == from_file.stdout == f"{KNOWN_ADDRESS}\n"
 
 
 def test_on_the_local_network_the_address_is_that_network_s(localnet: LocalNetwork) -> None:
-    there = run("wallet", "address", environ=localnet.environ)
-    nowhere = run("wallet", "address", environ={"OG_NETWORK": "local"})
-    nothing = run("wallet", "address", environ={"OG_NETWORK": "opengradient"})
+    there = inside("wallet", "address", environ=localnet.environ)
+    nowhere = inside("wallet", "address", environ={"OG_NETWORK": "local"})
+    nothing = inside("wallet", "address", environ={"OG_NETWORK": "opengradient"})
 
     assert there.stdout.strip() == localnet.ready["accounts"][0]["address"]
     assert (nowhere.returncode, nothing.returncode) == (1, 1)

@@ -357,7 +357,25 @@ async def test_a_call_that_failed_in_doubt_is_not_paid_again_by_its_repetition(
         with pytest.raises(CallFailedError, match="may still be"):
             await infer(og, purse, "key")
         purse.localnet.release_blocks()
+        await until(lambda: _is_mined(purse))
+
+        # The chain is asked before the failure is told again.
+        result = await infer(og, purse, "key")
         (call,) = (await og.list_calls()).calls
-        assert (await ended(og, call.call_id)).status == "done"
-        assert (await infer(og, purse, "key")).call_id == call.call_id
+    assert (result.status, result.call_id) == ("done", call.call_id)
     assert purse.sent() == 1
+
+
+async def test_a_call_in_doubt_that_cannot_be_looked_up_still_tells_that(purse: Purse) -> None:
+    async with purse.session(BRIEF) as og:
+        purse.localnet.hold_blocks()
+        with pytest.raises(TransactionPendingError):
+            await infer(og, purse, "key")
+        purse.localnet.close_service("rpc")
+        with pytest.raises(CallFailedError, match="may still be"):
+            await infer(og, purse, "key")
+        purse.localnet.open_service("rpc")
+
+
+async def _is_mined(purse: Purse) -> bool:
+    return purse.sent() == 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,8 +14,10 @@ import anyio
 import pytest
 
 from og_mcp.client import Session, Timeouts
+from og_mcp.client._interrupted import BROKEN_OFF
 from og_mcp.client.runner import CANCELLED
 from og_mcp.errors import (
+    CallFailedError,
     InputError,
     ModelNotFoundError,
     PublishingStoppedError,
@@ -23,7 +27,7 @@ from og_mcp.errors import (
 )
 from og_mcp.settings import Settings
 from og_mcp.types import Stage
-from tests import onnx_files
+from tests import onnx_files, server_process
 from tests.client.secret_texts import SECRETS
 from tests.localnet_client import LocalNetwork
 
@@ -37,6 +41,10 @@ class Tally:
     def __init__(self) -> None:
         self.count = 0
         self.total: int | None = None
+
+    async def counts(self) -> bool:
+        """Whether anything was sent."""
+        return self.count > 0
 
 
 @pytest.fixture
@@ -69,6 +77,31 @@ def weights(tmp_path: Path) -> str:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(os.urandom(SIZE))
     return str(path)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> str:
+    """More than what the connection's buffers take, so that the middle of it is the middle."""
+    path = tmp_path / "large.safetensors"
+    path.write_bytes(os.urandom(24 * 2**20))
+    return str(path)
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Look again and again, at most ten seconds."""
+    with anyio.fail_after(10):
+        while not await holds():  # noqa: ASYNC110 - the other process tells no event
+            await anyio.sleep(0.01)
+
+
+def journal_files(environ: dict[str, str]) -> list[Path]:
+    """List what the journal has on disk."""
+    return list(Path(environ["OG_DATA_DIR"]).rglob("*.db*"))
+
+
+def rewrite(path: str) -> None:
+    """Give a file another content of the same size."""
+    Path(path).write_bytes(os.urandom(SIZE))
 
 
 def uploads(localnet: LocalNetwork, name: str) -> int:
@@ -169,7 +202,7 @@ async def test_another_content_of_the_same_name_is_sent(
 ) -> None:
     await og.create_model(name, "")
     first = await og.upload(weights, name, "0.01")
-    Path(weights).write_bytes(os.urandom(SIZE))
+    rewrite(weights)
     second = await og.upload(weights, name, "0.01")
 
     assert second.model_cid != first.model_cid
@@ -267,7 +300,7 @@ async def test_a_500_after_everything_came_is_looked_up(
     localnet.fault(FILES, "error", service="hub", when="after", status=500)
     stored = await og.upload(weights, name, "0.01")
     localnet.fault(FILES, "error", service="hub", when="before", status=500)
-    Path(weights).write_bytes(os.urandom(SIZE))
+    rewrite(weights)
     with pytest.raises(UploadFailedError) as told:
         await og.upload(weights, name, "0.01")
 
@@ -277,16 +310,16 @@ async def test_a_500_after_everything_came_is_looked_up(
 
 
 async def test_a_connection_that_is_cut_midway_publishes_nothing(
-    og: Session, localnet: LocalNetwork, name: str, weights: str
+    og: Session, localnet: LocalNetwork, name: str, large: str
 ) -> None:
     await og.create_model(name, "")
     localnet.fault(FILES, "drop", service="hub", when="midway", after_bytes=2**20)
 
-    with pytest.raises(UploadFailedError) as told:
-        await og.upload(weights, name, "0.01")
+    with pytest.raises(UploadFailedError, match="connection broke") as told:
+        await og.upload(large, name, "0.01")
     assert told.value.stage is Stage.NOT_SENT
     assert await files(og, name) == {}
-    assert (await og.upload(weights, name, "0.01")).already_there is False
+    assert (await og.upload(large, name, "0.01")).already_there is False
 
 
 async def test_a_connection_that_is_cut_before_the_answer_is_looked_up(
@@ -315,41 +348,41 @@ async def test_what_cannot_be_looked_up_stays_in_doubt(
 
 
 async def test_an_upload_that_takes_too_long_is_given_up(
-    environ: dict[str, str], localnet: LocalNetwork, name: str, weights: str
+    environ: dict[str, str], localnet: LocalNetwork, name: str, large: str
 ) -> None:
     timeouts = Timeouts(upload_s=0.5)
     async with Session(Settings.from_env(environ), timeouts=timeouts) as og:
         await og.create_model(name, "")
         localnet.fault(FILES, "delay", service="hub", when="midway", delay_s=0.2)
         with pytest.raises(UploadFailedError, match="did not answer within") as told:
-            await og.upload(weights, name, "0.01")
+            await og.upload(large, name, "0.01")
 
         assert told.value.stage is Stage.NOT_SENT
         assert await files(og, name) == {}
 
 
 async def test_a_cancelled_upload_publishes_nothing(
-    og: Session, localnet: LocalNetwork, name: str, weights: str
+    og: Session, localnet: LocalNetwork, name: str, large: str
 ) -> None:
     await og.create_model(name, "")
-    localnet.fault(FILES, "delay", service="hub", when="midway", after_bytes=2**20, delay_s=0.3)
+    localnet.fault(FILES, "delay", service="hub", when="midway", after_bytes=2**20, delay_s=0.1)
     tally = Tally()
     async with anyio.create_task_group() as group:
-        group.start_soon(lambda: og.upload(weights, name, "0.01", progress=tally))
-        with anyio.fail_after(10):
-            while not tally.count:
-                await anyio.sleep(0.01)
+        group.start_soon(lambda: og.upload(large, name, "0.01", progress=tally))
+        await until(tally.counts)
         group.cancel_scope.cancel()
     localnet.reset()
 
-    with anyio.fail_after(10):
-        while (call := (await og.list_calls(1, tool="upload")).calls[0]).status == "running":
-            await anyio.sleep(0.01)
+    async def ended() -> bool:
+        return (await og.list_calls(1, tool="upload")).calls[0].status != "running"
+
+    await until(ended)
+    (call,) = (await og.list_calls(1, tool="upload")).calls
     assert (call.status, call.stage) == ("failed", "not_sent")
     assert call.error == "The call was cancelled; nothing was published."
     assert call.error != CANCELLED
     assert await files(og, name) == {}
-    assert (await og.upload(weights, name, "0.01")).status == "done"
+    assert (await og.upload(large, name, "0.01")).status == "done"
 
 
 async def test_a_slow_upload_is_handed_back_running_and_its_end_is_kept(
@@ -449,10 +482,8 @@ async def test_t26_a_file_that_changes_while_it_is_sent_is_not_published(
     tally = Tally()
 
     async def change_it() -> None:
-        while not tally.count:
-            await anyio.sleep(0.005)
-        with path.open("r+b") as file:
-            file.truncate(size + 1 if change == "grows" else size - 1)
+        await until(tally.counts)
+        os.truncate(path, size + 1 if change == "grows" else size - 1)
         localnet.reset()
 
     told = "longer" if change == "grows" else "shorter"
@@ -482,7 +513,7 @@ async def test_the_journal_keeps_no_token_and_no_password(
 ) -> None:
     await og.create_model(name, "", model)
     await og.__aexit__(None, None, None)
-    kept = b"".join(path.read_bytes() for path in Path(environ["OG_DATA_DIR"]).rglob("*.db*"))
+    kept = b"".join(map(Path.read_bytes, journal_files(environ)))
 
     login = localnet.ready["hub_login"]
     assert name.encode() in kept
@@ -520,3 +551,42 @@ async def test_a_hub_that_cannot_be_reached_still_leaves_the_catalogue(
         localnet.open_service("hub_read")
 
     assert found.models
+
+
+UPLOADING = """
+import os, sys, anyio
+from og_mcp.client import Session
+
+async def main():
+    async with Session.from_env(os.environ) as og:
+        await og.upload(*sys.argv[1:])
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.slow
+async def test_an_upload_whose_process_is_killed_is_told_and_can_be_repeated(
+    environ: dict[str, str], og: Session, localnet: LocalNetwork, name: str, large: str
+) -> None:
+    await og.create_model(name, "")
+    localnet.fault(FILES, "delay", service="hub", when="midway", after_bytes=2**20, delay_s=0.5)
+    arguments = (large, name, "0.01")
+    process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own program
+        [sys.executable, "-c", UPLOADING, *arguments], env=server_process.clean(environ)
+    )
+
+    async def began() -> bool:
+        return uploads(localnet, name) == 1
+
+    with process:
+        await until(began)
+        process.kill()
+    localnet.reset()
+    with pytest.raises(CallFailedError) as told:
+        await og.upload(*arguments)
+    again = await og.upload(*arguments)
+
+    assert told.value.stage is Stage.NOT_SENT
+    assert str(told.value) == BROKEN_OFF
+    assert (again.status, again.already_there) == ("done", False)

@@ -23,7 +23,7 @@ def weights(size: int = WINDOW, seed: int = 1) -> bytearray:
 
 
 def look(content: bytes | bytearray) -> None:
-    Screen(len(content)).look(bytes(content))
+    Screen(len(content)).look(bytearray(content), 0, len(content))
 
 
 @pytest.mark.parametrize("kind", SECRETS)

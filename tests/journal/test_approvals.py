@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -14,17 +16,24 @@ from og_mcp.journal import _approvals, open_journal
 from og_mcp.journal._opened import database_of
 from og_mcp.journal._seal import Seal
 from og_mcp.settings import Settings
-from og_mcp.types import Call
+from og_mcp.types import Call, ConsentRequest
 from tests.journal.paying import paid_call
-from tests.journal.steps import asking, opened, signed_call
+from tests.journal.steps import ACCOUNT, asking, opened, signed_call
 
 HASH = "aa"
+
+
+def consent(wei: int = 0, opg: int = 0) -> ConsentRequest:
+    """Describe what a person is asked to agree to."""
+    return ConsentRequest(
+        request_hash=HASH, network="local", payer=ACCOUNT, cap_wei=wei, cap_opg=opg
+    )
 
 
 async def asked(journal: Journal) -> Call:
     """Open a call that waits for approval."""
     call = await opened(journal, request_hash=HASH)
-    await journal.request_approval(call.id, HASH, "a person must agree", cap_wei=100, cap_opg=5)
+    await journal.request_approval(call.id, "a person must agree", consent(100, 5))
     return call
 
 
@@ -53,8 +62,8 @@ async def test_the_same_request_takes_up_the_call_again(journal: Journal) -> Non
 async def test_nothing_is_taken_before_somebody_approves(journal: Journal) -> None:
     call = await asked(journal)
 
-    assert not await journal.take_approval(call.id, HASH, 1)
-    assert not await journal.take_approval("0" * 32, HASH, 1)
+    assert not await journal.take_approval(call.id, consent(1))
+    assert not await journal.take_approval("0" * 32, consent(1))
 
 
 async def test_an_approval_is_good_for_one_try(journal: Journal, settings: Settings) -> None:
@@ -63,7 +72,7 @@ async def test_an_approval_is_good_for_one_try(journal: Journal, settings: Setti
     taken: list[bool] = []
 
     async def take(through: Journal) -> None:
-        taken.append(await through.take_approval(call.id, HASH, 100, 5))
+        taken.append(await through.take_approval(call.id, consent(100, 5)))
 
     async with open_journal(settings) as other, anyio.create_task_group() as group:
         for through in (journal, other) * 5:
@@ -74,49 +83,69 @@ async def test_an_approval_is_good_for_one_try(journal: Journal, settings: Setti
 
 
 @pytest.mark.parametrize(
-    ("request_hash", "wei", "opg"), [("bb", 1, 1), (HASH, 101, 1), (HASH, 1, 6)]
+    "changed",
+    [
+        {"request_hash": "bb"},
+        {"cap_wei": 101},
+        {"cap_opg": 6},
+        {"network": "og-mainnet"},
+        {"payer": replace(ACCOUNT, address=f"0x{'cd' * 20}")},
+        {"payer": replace(ACCOUNT, network="local:0xdef")},
+        {"payer": replace(ACCOUNT, chain_id=8)},
+        {"payer": None},
+        {"what": "publish it"},
+    ],
+    ids=str,
 )
-async def test_an_approval_covers_its_request_and_cap_alone(
-    journal: Journal, request_hash: str, wei: int, opg: int
+async def test_an_approval_covers_its_request_payer_and_cap_alone(
+    journal: Journal, changed: dict[str, Any]
 ) -> None:
     call = await asked(journal)
     await journal.approve(call.id)
 
-    assert not await journal.take_approval(call.id, request_hash, wei, opg)
+    assert not await journal.take_approval(call.id, replace(consent(100, 5), **changed))
+    assert await journal.take_approval(call.id, consent(100, 5))
+
+
+async def test_an_approval_tells_network_and_payer(journal: Journal) -> None:
+    call = await asked(journal)
+
+    for approval in (await journal.approval(call.id), await journal.approve(call.id)):
+        assert (approval.network, approval.payer) == ("local", ACCOUNT)
 
 
 async def test_an_approval_of_opg_alone_covers_opg_alone(journal: Journal) -> None:
     call = await opened(journal, request_hash=HASH)
-    await journal.request_approval(call.id, HASH, "a person must agree", cap_opg=10**17)
+    await journal.request_approval(call.id, "a person must agree", consent(opg=10**17))
     assert (await journal.approval(call.id)).cap_opg == 10**17
     await journal.approve(call.id)
 
-    assert not await journal.take_approval(call.id, HASH, cost_opg=10**17 + 1)
-    assert not await journal.take_approval(call.id, HASH, cost_wei=1, cost_opg=10**17)
-    assert await journal.take_approval(call.id, HASH, cost_opg=10**17)
+    assert not await journal.take_approval(call.id, consent(opg=10**17 + 1))
+    assert not await journal.take_approval(call.id, consent(1, 10**17))
+    assert await journal.take_approval(call.id, consent(opg=10**17))
 
 
 async def test_a_call_that_is_paid_for_cannot_wait_for_approval(journal: Journal) -> None:
     call, _ = await paid_call(journal)
 
     with pytest.raises(CallStateError):
-        await journal.request_approval(call.id, HASH, "late", cap_opg=1)
+        await journal.request_approval(call.id, "late", consent(opg=1))
 
 
 async def test_asking_anew_undoes_an_approval(journal: Journal) -> None:
     call = await asked(journal)
     await journal.approve(call.id)
     await journal.open_call(asking(request_hash=HASH))
-    await journal.request_approval(call.id, HASH, "dearer now", cap_wei=200)
+    await journal.request_approval(call.id, "dearer now", consent(200))
 
-    assert not await journal.take_approval(call.id, HASH, 100)
+    assert not await journal.take_approval(call.id, consent(100))
 
 
 async def test_a_question_that_changed_is_not_approved(journal: Journal) -> None:
     call = await asked(journal)
     shown = await journal.approval(call.id)
     await journal.open_call(asking(request_hash=HASH))
-    await journal.request_approval(call.id, HASH, "dearer now", cap_wei=200)
+    await journal.request_approval(call.id, "dearer now", consent(200))
 
     with pytest.raises(CallStateError, match="has changed"):
         await journal.approve(call.id, shown)
@@ -131,7 +160,7 @@ async def test_a_signed_call_cannot_wait_for_approval(journal: Journal) -> None:
     call = await signed_call(journal)
 
     with pytest.raises(CallStateError):
-        await journal.request_approval(call.id, HASH, "late", cap_wei=1)
+        await journal.request_approval(call.id, "late", consent(1))
 
 
 async def _write(settings: Settings, sql: str) -> None:
@@ -153,7 +182,7 @@ async def test_what_is_written_with_the_database_alone_is_refused(
     forged = stranger.seal.seal(_approvals.APPROVED, json.dumps(answer).encode())
     await _write(settings, f"UPDATE approvals SET approved = '{forged}', asked = '{forged}'")  # noqa: S608 - an attack
 
-    assert not await journal.take_approval(call.id, HASH, 1)
+    assert not await journal.take_approval(call.id, consent(1))
     with pytest.raises(SealBrokenError):
         await journal.approval(call.id)
     with pytest.raises(SealBrokenError):
@@ -168,7 +197,7 @@ async def test_an_approval_moved_to_another_call_is_refused(
     await journal.approve(first.id)
     await _write(settings, f"UPDATE approvals SET call_id = '{'0' * 32}'")  # noqa: S608 - an attack
 
-    assert not await journal.take_approval("0" * 32, HASH, 1)
+    assert not await journal.take_approval("0" * 32, consent(1))
 
 
 async def test_an_approval_marked_unused_again_stays_used(
@@ -177,17 +206,15 @@ async def test_an_approval_marked_unused_again_stays_used(
     """T25."""
     call = await asked(journal)
     await journal.approve(call.id)
-    assert await journal.take_approval(call.id, HASH, 1)
+    assert await journal.take_approval(call.id, consent(1))
     await _write(settings, "UPDATE approvals SET taken_by = ''")
 
-    assert not await journal.take_approval(call.id, HASH, 1)
+    assert not await journal.take_approval(call.id, consent(1))
 
 
 def test_an_approval_ends_after_an_hour() -> None:
-    record = {"request_hash": HASH, "cap_wei": "1", "cap_opg": "1"}
-
-    assert _approvals._covers({**record, "expires_at": f"{2**60}"}, HASH, (1, 1))  # noqa: SLF001 - an hour is not waited for
-    assert not _approvals._covers({**record, "expires_at": "1"}, HASH, (1, 1))  # noqa: SLF001 - as above
+    assert _approvals._is_good({"expires_at": f"{2**60}"})  # noqa: SLF001 - an hour is not waited for
+    assert not _approvals._is_good({"expires_at": "1"})  # noqa: SLF001 - as above
     assert _approvals.LIFE_S == 3600
 
 

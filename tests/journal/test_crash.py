@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 import pytest
 
@@ -14,9 +16,17 @@ from tests.journal.steps import ACCOUNT, CAPS, FEE
 
 UNSENT = ("open", "enter", "reserve")
 IN_DOUBT = ("sign", "leave")
+TELLING = ("reserve", "sign", "settle")
+"""Steps that change what is known; each of the others leaves the same behind as one of them."""
 
 
-@pytest.mark.parametrize("step", STEPS)
+def after(steps: Sequence[str]) -> pytest.MarkDecorator:
+    """Run a test for each step, in the quick run for the telling ones."""
+    each = [pytest.param(s, marks=() if s in TELLING else pytest.mark.slow) for s in steps]
+    return pytest.mark.parametrize("step", each)
+
+
+@after(STEPS)
 async def test_a_dead_process_leaves_a_call_that_can_be_accounted_for(
     settings: Settings, step: str
 ) -> None:
@@ -46,7 +56,7 @@ async def _outlived(journal: Journal) -> Call:
             await journal.wait(call.id, "local", LEASE_S)
 
 
-@pytest.mark.parametrize("step", UNSENT)
+@after(UNSENT)
 async def test_a_call_that_sent_nothing_is_run_by_exactly_one_other(
     settings: Settings, step: str
 ) -> None:
@@ -60,7 +70,7 @@ async def test_a_call_that_sent_nothing_is_run_by_exactly_one_other(
     assert [result.joined for result in opened] == [False, True]
 
 
-@pytest.mark.parametrize("step", IN_DOUBT)
+@after(IN_DOUBT)
 async def test_a_call_that_may_have_been_sent_is_settled_by_who_adopts_it(
     settings: Settings, step: str
 ) -> None:

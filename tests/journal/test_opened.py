@@ -160,8 +160,8 @@ async def test_many_processes_may_make_one_journal_at_once(settings: Settings) -
         command = [sys.executable, "-c", code, str(settings.data_dir), url]
         subprocess.run(command, check=True, timeout=60)  # noqa: S603 - our own lines
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: make(), range(4)))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: make(), range(3)))
     async with open_journal(settings) as journal:
         assert (await journal.budget(ACCOUNT, CAPS)).spent == 0
 

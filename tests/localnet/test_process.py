@@ -173,6 +173,7 @@ def test_a_signal_ends_it_and_nothing_stays(tmp_path: Path) -> None:
     assert not (tmp_path / "ready.json").exists()
 
 
+@pytest.mark.slow
 def test_it_ends_while_a_request_hangs(tmp_path: Path) -> None:
     process, scratch = _started(tmp_path)
     network = LocalNetwork(tmp_path / "ready.json", process)

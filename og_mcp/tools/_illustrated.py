@@ -1,0 +1,81 @@
+"""Results that come with images: a small preview of each for the host to show, and a link to it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Final
+
+from mcp.types import ContentBlock, ImageContent, ResourceLink
+from pydantic import PrivateAttr
+
+from og_mcp.client import Session
+from og_mcp.errors import NotFoundError
+from og_mcp.types import CallInfo, Image, ImageResult, Shape
+
+PREVIEW_BYTES: Final = 600_000
+"""Of all previews together: as base64 800,000 characters of the million that hosts take."""
+
+
+class _Illustrated(Shape):
+    """A result with what a host shows beside it."""
+
+    _blocks: list[ContentBlock] = PrivateAttr(default_factory=list)
+
+    def blocks(self) -> list[ContentBlock]:
+        """Give the previews and the links to the whole images."""
+        return self._blocks
+
+
+class _IllustratedResult(_Illustrated, ImageResult):
+    """What drawing gave, with its images."""
+
+
+class _IllustratedCall(_Illustrated, CallInfo):
+    """A call that drew, with its images."""
+
+
+async def illustrated_result(result: ImageResult, og: Session, principal: str) -> ImageResult:
+    """Add the images to what drawing gave."""
+    shown = _IllustratedResult(**result.model_dump())
+    shown.blocks().extend(await _blocks_of(result.images, og, principal))
+    return shown
+
+
+async def illustrated_call(info: CallInfo, og: Session, principal: str) -> CallInfo:
+    """Add the images to what is told of a call, if it drew any."""
+    if info.tool != "generate_image" or not info.result:
+        return info
+    shown = _IllustratedCall(**info.model_dump())
+    images = ImageResult.model_validate(info.result).images
+    shown.blocks().extend(await _blocks_of(images, og, principal))
+    return shown
+
+
+async def _blocks_of(images: Sequence[Image], og: Session, principal: str) -> list[ContentBlock]:
+    blocks: list[ContentBlock] = []
+    for image in images:
+        if og.settings.images == "preview":
+            blocks += await _preview(image, PREVIEW_BYTES // len(images), og, principal)
+        blocks.append(
+            ResourceLink(
+                type="resource_link",
+                uri=image.uri,
+                name=f"{image.sha256[:12]}, {image.width} x {image.height} pixels",
+                mime_type=image.mime_type,
+                size=image.size,
+            )
+        )
+    return blocks
+
+
+async def _preview(
+    image: Image, most_bytes: int, og: Session, principal: str
+) -> list[ImageContent]:
+    try:
+        preview = await og.image_preview(image.sha256, most_bytes, principal=principal)
+    except NotFoundError:
+        # The call is paid for and done: its result is shown, whatever became of the file.
+        return []
+    data = base64.b64encode(preview.data).decode()
+    return [ImageContent(type="image", data=data, mime_type=preview.mime_type)] if data else []

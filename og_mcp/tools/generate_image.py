@@ -1,0 +1,52 @@
+"""Tool: have an image drawn."""
+
+from __future__ import annotations
+
+from og_mcp.tools._arguments import DryRun, IdempotencyKey, ImageModel, Prompt, Side
+from og_mcp.tools._consent import PayingOG
+from og_mcp.tools._illustrated import illustrated_result
+from og_mcp.tools._injected import Call, Principal
+from og_mcp.tools._progress import with_progress
+from og_mcp.tools._tool import tool
+from og_mcp.types import ImageResult
+
+
+@tool(
+    title="Generate an image",
+    toolset="llm",
+    read_only=False,
+    destructive=False,
+    idempotent=False,
+    open_world=True,
+)
+async def generate_image(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp calls it by name
+    model: ImageModel,
+    prompt: Prompt,
+    og: PayingOG,
+    call: Call,
+    principal: Principal,
+    height: Side = 0,
+    width: Side = 0,
+    idempotency_key: IdempotencyKey = "",
+    dry_run: DryRun = False,
+) -> ImageResult:
+    """Have an image drawn from a prompt and keep it as a file.
+
+    Each call pays OPG, up to payment.max_opg; dry_run tells the price. When an answer is lost,
+    retry with the same idempotency_key: it is never paid twice. The result names the whole image's
+    file and resource, and shows a small preview of it. Another size than the model's own is made by
+    scaling and cutting at the centre, with the original kept beside it. The TEE's signature does not
+    cover an image's bytes. search_models with kind image lists the models.
+    """
+    work = og.generate_image(
+        model,
+        prompt,
+        height,
+        width,
+        idempotency_key=idempotency_key,
+        dry_run=dry_run,
+        principal=principal,
+        wait_s=og.settings.wait_s,
+    )
+    result = await with_progress(call, work)
+    return await illustrated_result(result, og, principal) if result.images else result

@@ -1,0 +1,62 @@
+"""Tool search_models: pages of the hub, and the catalogue."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from mcp import Client
+
+from tests.localnet_client import LocalNetwork
+from tests.tools.calls import answer, refusal
+
+
+async def test_the_hub_s_models_are_found_by_words_a_page_at_a_time(
+    mcp: Client, localnet: LocalNetwork
+) -> None:
+    name = f"model-{uuid4().hex}"
+    for letter in "abc":
+        await answer(mcp, "create_model", model_name=f"{name}-{letter}", model_desc="Weather.")
+    first = await answer(mcp, "search_models", query=f"weather {name}", kind="onnx", limit=2)
+    second = await answer(
+        mcp, "search_models", query=f"weather {name}", kind="onnx", limit=2, page=1
+    )
+
+    author = localnet.ready["sample_models"][0]["author"]
+    assert first == {
+        "network": "local",
+        "models": [
+            {
+                "name": f"{name}-{letter}",
+                "author": author,
+                "kind": "onnx",
+                "description": "Weather.",
+                "url": "",
+            }
+            for letter in "ab"
+        ],
+        "next_page": 1,
+        "complete": True,
+    }
+    assert [model["name"] for model in second["models"]] == [f"{name}-c"]
+    assert second["next_page"] == 0
+
+
+async def test_language_and_image_models_come_from_the_catalogue(mcp: Client) -> None:
+    language = await answer(mcp, "search_models", query="claude opus", kind="llm", limit=100)
+    images = await answer(mcp, "search_models", kind="image", author="google", limit=100)
+
+    assert "anthropic/claude-opus-4-8" in {model["name"] for model in language["models"]}
+    assert {model["kind"] for model in language["models"]} == {"llm"}
+    assert {model["author"] for model in images["models"]} == {"google"}
+
+
+async def test_nothing_found_is_an_empty_page(mcp: Client) -> None:
+    found = await answer(mcp, "search_models", query=uuid4().hex)
+
+    assert (found["models"], found["next_page"]) == ([], 0)
+
+
+async def test_a_kind_there_is_none_of_is_refused(mcp: Client) -> None:
+    text = await refusal(mcp, "search_models", kind="sound")
+
+    assert "Argument kind must be one of , onnx, llm, image" in text
