@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -156,7 +157,12 @@ async def test_arguments_sent_as_text_are_repaired(localnet: LocalNetwork) -> No
     assert result.structured_content["model_output"] == sample["model_output"]
 
 
-async def test_results_keep_the_published_schema_and_are_text_too(localnet: LocalNetwork) -> None:
+async def test_results_keep_the_published_schema_and_are_text_too(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("What the model is for.")
+    repository = {"model_name": "schema-kept"}
     sample = localnet.ready["sample_models"][0]
     calls: dict[str, dict[str, Any]] = {
         "infer": {"model_cid": sample["cid"], "model_input": sample["model_input"]},
@@ -164,8 +170,17 @@ async def test_results_keep_the_published_schema_and_are_text_too(localnet: Loca
         "get_model": {"model_name": sample["name"]},
         "status": {},
         "list_calls": {},
+        "chat": {"model": "gpt-5", "messages": [{"role": "user", "content": "Hello"}]},
+        "completion": {"model": "gpt-5", "prompt": "Once"},
+        "generate_image": {"model": "gpt-image-2", "prompt": "a boat", "dry_run": True},
+        "approve_opg": {"amount_opg": "1", "dry_run": True},
+        "create_model": {**repository, "model_desc": "Holds notes."},
+        "create_version": repository,
+        "upload": {**repository, "model_path": str(notes), "version": "0.01"},
+        "search_models": {"query": "schema-kept"},
     }
-    async with Client(build_server(Session.from_env(localnet.environ))) as mcp:
+    environ = {**localnet.environ, "OG_UPLOAD_ROOTS": str(tmp_path)}
+    async with Client(build_server(Session.from_env(environ))) as mcp:
         listed = {tool.name: tool for tool in (await mcp.list_tools()).tools}
         results = {name: await mcp.call_tool(name, arguments) for name, arguments in calls.items()}
         made = {"call_id": (results["infer"].structured_content or {})["call_id"]}

@@ -109,7 +109,7 @@ def test_schemas_hold_only_keywords_of_json_schema(tool: tools.Tool) -> None:
     known = {
         *("type", "properties", "required", "additionalProperties", "items", "enum", "default"),
         *("description", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems"),
-        *("maxItems", "minProperties", "maxProperties", "$defs", "$ref"),
+        *("maxItems", "minProperties", "maxProperties", "$defs", "$ref", "const"),
     }
     output = tool.output_schema
     assert output is not None
@@ -136,7 +136,11 @@ def test_toolsets_and_read_only_choose_tools_in_listing_order() -> None:
         "get_model",
     ]
     assert "infer" not in {tool.name for tool in tools.select((), read_only=True)}
-    assert tools.select(["llm"], read_only=False) == ()
+    assert [tool.name for tool in tools.select(["llm"], read_only=False)] == [
+        "chat",
+        "completion",
+        "generate_image",
+    ]
 
 
 async def test_the_listing_is_the_catalog_each_time() -> None:

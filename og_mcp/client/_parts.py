@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from og_mcp.client.onchain_llm import OnchainLLM
     from og_mcp.client.runner import Runner
     from og_mcp.client.sender import Sender
+    from og_mcp.client.signin import SignIn
     from og_mcp.client.tee import Registry
     from og_mcp.client.wallet import Wallet
 
@@ -125,6 +126,7 @@ class Parts:
         self.onchain_llm = Part(self._open_onchain_llm)
         self.history = Part(self._open_history)
         self.reconciled = Part(self._reconcile)
+        self.account = Part(self._open_account)
         self.hub = Part(self._open_hub)
         self.graphs = Part(self._open_graphs)
         self.names = Part(self._open_names)
@@ -351,8 +353,15 @@ class Parts:
 
     async def _open_hub(self) -> Hub:
         network, http = await self.network.get(), await self.http.get()
-        hub: Hub = (await load("hub")).Hub(http, network, known=self.known)
+        own = not network.local and (await load("_account")).has_account(self.settings)
+        # The local hub shows everything to everybody; a real one may keep what is one's own apart.
+        account = await self.account.get() if own else None
+        hub: Hub = (await load("hub")).Hub(http, network, account, self.known)
         return hub
+
+    async def _open_account(self) -> SignIn:
+        account: SignIn = await (await load("_account")).open_account(self)
+        return account
 
     async def _open_names(self) -> ModelNames:
         names: ModelNames = (await load("names")).ModelNames(await self.hub.get())

@@ -205,7 +205,7 @@ class PublishingCalls:
 
         try:
             # Whoever cannot sign in learns it before anything is recorded or a person is asked.
-            await (await self._publishing.account.get()).id_token()
+            await (await self._parts.account.get()).id_token()
             calling = Calling(self._parts, self._end_interrupted)
             return await calling.make(asked.request, asked.terms, run, consent=consent)
         finally:

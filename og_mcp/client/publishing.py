@@ -23,6 +23,7 @@ from og_mcp.errors import (
     OGError,
     ServiceError,
     ServiceRejectedError,
+    ServiceReplyError,
     ServiceTimeoutError,
     UploadFailedError,
 )
@@ -31,6 +32,10 @@ from og_mcp.types import Model, ModelFile, Progress, Stage
 
 STALLED_S: Final = 120.0
 """Seconds without a byte taken after which a connection counts as broken."""
+
+LOOK_FIRST: Final = (
+    "It may have been carried out all the same: get_model shows it; look before it is repeated."
+)
 
 _MAY_EXIST: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -212,14 +217,14 @@ class Publishing:
         Raises:
             UploadFailedError: It is not there.
         """
-        was_there = {file.model_cid for file in before}
+        was_there = {(file.name, file.model_cid) for file in before}
         why = _why(failure) if failure else "the Model Hub names no content id"
         try:
             listed = await self.files(model_name, version)
         except OGError as exc:
             raise UploadFailedError(model.name, why, stage=Stage.SENT_UNKNOWN) from exc
         for file in listed:
-            is_new = file.model_cid not in was_there
+            is_new = (file.name, file.model_cid) not in was_there
             if is_new and file.name == model.name and file.size in {0, model.size}:
                 return file.model_cid
         # A hub that has answered has stored the file, or will not.
@@ -230,7 +235,13 @@ class Publishing:
     async def _post(self, url: str, document: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
         async def once(token: str) -> Any:  # noqa: ANN401 - JSON
             headers = bearer(token)
-            return await post_json(self._http, MODEL_HUB, url, document=document, headers=headers)
+            try:
+                return await post_json(
+                    self._http, MODEL_HUB, url, document=document, headers=headers
+                )
+            except (ServiceTimeoutError, ServiceReplyError) as exc:
+                exc.stage, exc.hint = Stage.SENT_UNKNOWN, LOOK_FIRST
+                raise
 
         return await self._account.signed(once)
 

@@ -54,8 +54,8 @@ async def chat(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp c
 ) -> ChatResult:
     """Chat with a language model inside an attested enclave and return its verified answer.
 
-    Costs OPG up to payment.max_opg, shared by the calls of one gateway session; dry_run tells the
-    price. The answer's signature is checked before anything is shown, and verification says what
+    A gateway call pays OPG up to payment.max_opg, shared by the calls of one session, an on-chain
+    call pays gas; dry_run tells the price. The answer's signature is checked before anything is shown, and verification says what
     it covers. When an answer is lost, retry with the same idempotency_key: it is never paid twice.
     search_models with kind llm lists the models; status tells whether OPG or allowance is missing.
     """

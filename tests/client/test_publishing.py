@@ -17,11 +17,13 @@ from og_mcp.client import Session, Timeouts
 from og_mcp.client._interrupted import BROKEN_OFF
 from og_mcp.client.runner import CANCELLED
 from og_mcp.errors import (
+    ApprovalRequiredError,
     CallFailedError,
     InputError,
     ModelNotFoundError,
     PublishingStoppedError,
     ServiceRejectedError,
+    ServiceReplyError,
     UnfitFileError,
     UploadFailedError,
 )
@@ -427,6 +429,21 @@ async def test_a_step_that_fails_says_what_was_done_before(
     assert (again.already_there, again.version) == (True, "0.01")
 
 
+async def test_a_version_whose_answer_is_lost_is_in_doubt(
+    og: Session, localnet: LocalNetwork, name: str
+) -> None:
+    await og.create_model(name, "")
+    localnet.fault("hub POST */versions", "drop", service="hub", when="after")
+    with pytest.raises(ServiceReplyError, match="connection broke") as told:
+        await og.create_version(name)
+
+    assert told.value.stage is Stage.SENT_UNKNOWN
+    assert "look before it is repeated" in told.value.hint
+    (call,) = (await og.list_calls(1, tool="create_version")).calls
+    assert (call.status, call.stage) == ("failed", "sent_unknown")
+    assert len((await og.get_model(name)).versions) == 2
+
+
 async def test_another_file_for_a_published_model_gets_a_version_of_its_own(
     og: Session, name: str, model: str, weights: str
 ) -> None:
@@ -590,3 +607,52 @@ async def test_an_upload_whose_process_is_killed_is_told_and_can_be_repeated(
     assert told.value.stage is Stage.NOT_SENT
     assert str(told.value) == BROKEN_OFF
     assert (again.status, again.already_there) == ("done", False)
+
+
+@pytest.fixture
+def real(localnet: LocalNetwork, tmp_path: Path) -> dict[str, str]:
+    """A real network's configuration, without a wallet, whose hub is the local one."""
+    ready = localnet.ready
+    return {
+        "OG_NETWORK": "opengradient",
+        "OG_HUB_URL": ready["hub_url"],
+        "OG_HUB_READ_URL": ready["hub_read_url"],
+        "OG_AUTH_URL": ready["auth_url"],
+        "OG_TOKEN_URL": ready["token_url"],
+        "OG_EMAIL": ready["hub_login"]["email"],
+        "OG_PASSWORD": ready["hub_login"]["password"],
+        "FIREBASE_API_KEY": ready["hub_login"]["firebase_api_key"],
+        "OG_DATA_DIR": str(localnet.data_dir),
+        "OG_UPLOAD_ROOTS": str(tmp_path),
+    }
+
+
+async def test_publishing_on_a_real_network_takes_the_configured_account_and_no_wallet(
+    real: dict[str, str], localnet: LocalNetwork, name: str, model: str
+) -> None:
+    author = localnet.ready["sample_models"][0]["author"]
+    async with Session.from_env(real) as og:
+        created = await og.create_model(name, "", model)
+        call = await og.get_call(created.call_id)
+        localnet.reset_counters("hub_read")
+        listed = await files(og, name)
+
+    assert created.url == f"https://hub.opengradient.ai/models/{author}/{name}"
+    assert (call.status, call.result["version"]) == ("done", "0.01")
+    assert set(listed) == {"doubling.onnx"}
+    assert localnet.counters("hub_read")["http_requests"] == 0
+
+
+async def test_on_a_real_network_0_waits_for_a_person_where_none_can_be_asked(
+    real: dict[str, str], name: str
+) -> None:
+    async with Session.from_env({**real, "OG_CONFIRM_ABOVE": "0"}) as og:
+        with pytest.raises(ApprovalRequiredError) as told:
+            await og.create_model(name, "")
+        with pytest.raises(ModelNotFoundError):
+            await og.get_model(name)
+        await og.approve(told.value.approval_of)
+        created = await og.create_model(name, "")
+
+    assert f"would publish the model repository '{name}'" in str(told.value)
+    assert created.call_id == told.value.approval_of

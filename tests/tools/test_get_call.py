@@ -32,6 +32,7 @@ async def test_a_call_is_told_with_its_result(
         "tool": "infer",
         "transaction_hash": made["transaction_hash"],
         "fee_wei": made["fee_wei"],
+        "payment": dict.fromkeys(told["payment"], ""),
         "result": made,
         "error": "",
     }
