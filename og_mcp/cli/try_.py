@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AsyncExitStack
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from anyio import to_thread
 from mcp import Client, StdioServerParameters
 from rich.console import Console
 
+from og_mcp.cli import _trial_language
 from og_mcp.cli._trial import StepFailedError, Trial
 from og_mcp.client._http import mapped, open_http
 from og_mcp.client._localnet import INHERITED, read_ready_file, running_localnet
@@ -34,8 +36,9 @@ TOLERANCE: Final = 1e-5
 def command() -> None:
     """Run the main job on a local network: no key, no account, no real money.
 
-    Starts a local network, uploads an ONNX model to its hub, runs it in an EVM transaction through
-    the MCP tool infer, and compares the answer with onnxruntime's own. Exit 0 if each step held.
+    Starts a local network, publishes an ONNX model, runs it in an EVM transaction and compares the
+    answer with onnxruntime's own; chats, completes a text and draws an image; verifies every
+    receipt. Every call is one of an MCP client. Exit 0 if each step held.
     """
     console = Console(highlight=False)
     trial = Trial(console)
@@ -104,6 +107,7 @@ async def _run(trial: Trial, stack: AsyncExitStack) -> None:
         said.append(
             _verified(await _call(mcp, "verify_receipt", call_id=result["call_id"], online=True))
         )
+    await _trial_language.ask(trial, partial(_call, mcp))
 
 
 def _server(ready_file: Path) -> StdioServerParameters:

@@ -1,0 +1,63 @@
+"""The steps of `og-mcp try` that ask language and image models, and check what vouches for them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+from anyio import to_thread
+
+from og_mcp.cli._trial import StepFailedError, Trial
+
+MODEL: Final = "openai/gpt-5-mini"
+IMAGE_MODEL: Final = "openai/gpt-image-2"
+
+Call = Callable[..., Awaitable[dict[str, Any]]]
+"""Calls a tool: its name, its arguments by name."""
+
+
+async def ask(trial: Trial, call: Call) -> None:
+    """Chat, complete and draw; each is paid, verified, and leaves a receipt that is checked."""
+    async with trial.step("Chat with a model in a TEE (chat)") as said:
+        question = [{"role": "user", "content": "Who are you?"}]
+        chatted = await call("chat", model=MODEL, messages=question)
+        said += [chatted["content"], _paid(chatted)]
+    async with trial.step("Complete a text (completion)") as said:
+        completed = await call("completion", model=MODEL, prompt="Once upon a time")
+        said += [completed["text"], _paid(completed)]
+    async with trial.step("Draw an image (generate_image)") as said:
+        drawn = await call("generate_image", model=IMAGE_MODEL, prompt="a lighthouse at dusk")
+        said += [await to_thread.run_sync(_on_disk, drawn["images"][0]), _paid(drawn)]
+    async with trial.step("Verify their receipts (verify_receipt)") as said:
+        for name, result in (("chat", chatted), ("completion", completed)):
+            said.append(f"{name}: {await _verified(call, result, 'consistent')}")
+        # The signature of a TEE leaves an image's bytes out: no level is claimed for them.
+        said.append(f"generate_image: {await _verified(call, drawn, 'none')}")
+
+
+def _paid(result: dict[str, Any]) -> str:
+    """Tell what pays for a call, if it is verified and paid as it must be."""
+    payment, proof = result["payment"], result["verification"]
+    if proof["status"] != "local" or not payment["cap_id"]:
+        raise StepFailedError(f"verification {proof['status']!r}, payment {payment['cap_id']!r}")
+    shared = f"payment {payment['cap_id'][:8]}…"
+    return f"{shared}, at most {payment['max_opg']} OPG; verification: {proof['status']}"
+
+
+def _on_disk(image: dict[str, Any]) -> str:
+    size = Path(image["path"]).stat().st_size
+    if size != image["size"]:
+        raise StepFailedError(f"{image['path']} has {size} bytes, not {image['size']}")
+    return f"{image['width']} x {image['height']} pixels, {size} bytes, {image['uri'][:28]}…"
+
+
+async def _verified(call: Call, result: dict[str, Any], level: str) -> str:
+    verification = await call("verify_receipt", call_id=result["call_id"])
+    checks = verification["checks"]
+    if not verification["valid"] or verification["level"] != level:
+        failed = [f"{c['name']}: {c['detail']}" for c in checks if c["result"] != "ok"]
+        raise StepFailedError(f"level {verification['level']}: {'; '.join(failed)}")
+    held = sum(check["result"] == "ok" for check in checks)
+    told = "no check fails" if level == "none" else verification["level"]
+    return f"{told}, {held} of {len(checks)} checks hold"
