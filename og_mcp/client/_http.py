@@ -35,6 +35,7 @@ __all__ = [
     "fetch_json",
     "is_loopback",
     "is_loopback_host",
+    "keep_secrets_from_logs",
     "mapped",
     "nothing_sent",
     "open_http",
@@ -55,6 +56,10 @@ LOOPBACK_PATTERNS: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 MAX_JSON_BYTES: Final = 8 * 2**20
 FETCH_LIMIT_S: Final = 60.0
 BROKEN_OFF: Final = "the connection broke before it was complete"
+
+HTTPCORE_LOGGERS: Final = tuple(
+    f"httpcore.{name}" for name in ("connection", "http11", "http2", "proxy", "socks")
+)
 
 NOTHING_SENT: Final = (
     httpx.ConnectError,
@@ -78,8 +83,7 @@ def open_http(*, local: bool = False) -> httpx.AsyncClient:
             proxies nor certificate settings, and no certificate is trusted. Otherwise loopback
             hosts alone go past the proxies.
     """
-    # httpx logs each request's whole URL, and a path may hold the API key of an RPC.
-    logging.getLogger("httpx").addFilter(_show_origins_only)
+    keep_secrets_from_logs()
     return httpx.AsyncClient(
         # Reading the certificates that everybody trusts takes longer than a call on this machine.
         verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if local else True,
@@ -90,6 +94,19 @@ def open_http(*, local: bool = False) -> httpx.AsyncClient:
         trust_env=not local,
         mounts=dict.fromkeys(LOOPBACK_PATTERNS),
     )
+
+
+def keep_secrets_from_logs() -> None:
+    """Keep what the HTTP libraries would log at DEBUG out of every log."""
+    # httpx logs each request's whole URL, and a path may hold the API key of an RPC.
+    logging.getLogger("httpx").addFilter(_show_origins_only)
+    # httpcore logs every header of an answer, and one is a payment session's id (threats.md T29).
+    for name in HTTPCORE_LOGGERS:
+        logging.getLogger(name).addFilter(_say_nothing)
+
+
+def _say_nothing(_: logging.LogRecord) -> bool:
+    return False
 
 
 def _show_origins_only(record: logging.LogRecord) -> bool:

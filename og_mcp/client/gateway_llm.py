@@ -26,6 +26,7 @@ from og_mcp.client.payments import Order, Payments
 from og_mcp.client.tee import TEE, Registry
 from og_mcp.errors import (
     GatewayRejectedError,
+    NoGatewayError,
     OGError,
     ServiceUnreachableError,
     VerificationError,
@@ -187,7 +188,13 @@ class GatewayLLM:
         tried: dict[str, OGError] = {}
         prefer = await self._payments.preferred(path)
         while True:
-            gateway = await self._gateways.pick(but=tuple(tried), prefer=prefer)
+            try:
+                gateway = await self._gateways.pick(but=tuple(tried), prefer=prefer)
+            except NoGatewayError:
+                # What the last one said tells more than that there is no other.
+                if tried:
+                    raise list(tried.values())[-1] from None
+                raise
             try:
                 return await ask(gateway)
             except (ServiceUnreachableError, GatewayRejectedError) as exc:

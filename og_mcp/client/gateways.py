@@ -18,7 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from og_mcp import __version__
-from og_mcp.client._http import TIMEOUT
+from og_mcp.client._http import TIMEOUT, keep_secrets_from_logs
 from og_mcp.client._pinned import pinned_context
 from og_mcp.client._pools import LIMITS, Pools
 from og_mcp.client.tee import TEE, Registry
@@ -161,6 +161,7 @@ def open_client(tee: TEE, *, local: bool) -> httpx.AsyncClient:
     Raises:
         ValueError: It is no certificate.
     """
+    keep_secrets_from_logs()
     context = pinned_context(tee.tls_certificate)
     proxy = None if local else proxy_for(tee.endpoint)
 

@@ -1,0 +1,446 @@
+"""Gateways are paid once, within the caps, and nothing unverified is shown, whatever they do."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from og_mcp.client import Session, Timeouts
+from og_mcp.errors import (
+    AllowanceError,
+    AnswerLostError,
+    ApprovalRequiredError,
+    BudgetExceededError,
+    GatewayRejectedError,
+    OGError,
+    OPGCapError,
+    PaymentRefusedError,
+    PaymentRejectedError,
+    VerificationError,
+)
+from og_mcp.journal import open_journal
+from og_mcp.types import Account, ChatResult, OPGCaps, Stage
+from tests.books import Purse
+from tests.localnet_client import LocalNetwork
+
+OPG = 10**18
+CAP = 10**17
+CHAT = "gateway POST /v1/chat/completions"
+SENTENCE = "built-in responder"
+MODEL = "openai/gpt-5-mini"
+
+
+@pytest.fixture
+async def purse(localnet: LocalNetwork, tmp_path: Path) -> Purse:
+    """A wallet with OPG that Permit2 may take."""
+    purse = Purse(localnet, tmp_path)
+    localnet.fund_opg(purse.address, 100 * OPG)
+    localnet.fund(purse.address, chain="base_rpc")
+    async with purse.session() as og:
+        with pytest.raises(ApprovalRequiredError) as asked:
+            await og.approve_opg("50")
+        await og.approve(asked.value.approval_of)
+        await og.approve_opg("50")
+    return purse
+
+
+async def chat(og: Session, text: str = "Who are you?", **more: Any) -> ChatResult:  # noqa: ANN401 - as Session.chat
+    return await og.chat(MODEL, [{"role": "user", "content": text}], **more)
+
+
+def of_payer(purse: Purse, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in found if one["payer"].lower() == purse.address.lower()]
+
+
+def paid(purse: Purse) -> int:
+    """Settle what is open, and return what has left the wallet, OPG base units."""
+    purse.localnet.settle()
+    return 100 * OPG - purse.localnet.opg(purse.address)
+
+
+def settled(purse: Purse) -> list[int]:
+    """Return what each settlement of the wallet took."""
+    return [int(one["amount"]) for one in of_payer(purse, purse.localnet.settlements())]
+
+
+async def the_account(purse: Purse) -> Account:
+    base = purse.localnet.ready
+    genesis = purse.localnet.rpc("eth_getBlockByNumber", "0x0", False, url=base["base_rpc_url"])
+    return Account(
+        network=f"local:{genesis['hash']}", chain_id=base["base_chain_id"], address=purse.address
+    )
+
+
+async def test_calls_share_a_session_and_the_journal_agrees_with_the_chain(purse: Purse) -> None:
+    async with purse.session() as og:
+        results = [await chat(og, f"Question {number}") for number in range(3)]
+        caps = {result.payment.cap_id for result in results}
+        before = paid(purse)
+        told = [await og.get_call(result.call_id) for result in results]
+        listed = await og.list_calls()
+        receipt = await og.receipt(results[0].call_id)
+
+    assert len(caps) == 1
+    assert settled(purse) == [before]
+    assert before > 0
+    for info in told:
+        assert info.stage is Stage.CONFIRMED
+        assert int(float(info.payment.amount_opg) * 1e18) == pytest.approx(before)
+        assert info.result["payment"]["transaction_hash"] == info.payment.transaction_hash
+    assert listed.spent_opg == told[0].payment.amount_opg
+    assert listed.open_opg == "0"
+    assert receipt["payment"]["amount_opg"] == told[0].payment.amount_opg
+
+
+LIES = [
+    "wrong_signature",
+    "wrong_request_hash",
+    "wrong_output_hash",
+    "wrong_tee_id",
+    "old_timestamp",
+    "other_text",
+]
+
+
+@pytest.mark.parametrize("how", LIES)
+async def test_t18_an_answer_that_is_not_what_its_tee_signed_is_withheld(
+    purse: Purse, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    purse.localnet.spoil(how)
+
+    async with purse.session() as og:
+        with pytest.raises(VerificationError) as failed:
+            await chat(og, idempotency_key="lie")
+        info = await og.get_call(failed.value.call_id)
+        receipt = await og.receipt(failed.value.call_id)
+        verification = await og.verify_receipt(receipt)
+        with pytest.raises(OGError, match="cannot be verified"):
+            await chat(og, idempotency_key="lie")
+
+    assert info.stage in {Stage.CHARGED, Stage.CONFIRMED}
+    assert SENTENCE not in str(failed.value) + str(info) + caplog.text
+    assert not verification.valid
+    assert len(of_payer(purse, purse.localnet.sessions())) == 1
+    assert paid(purse) <= CAP
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ("cut", AnswerLostError),
+        ("no_done", AnswerLostError),
+        ("not_json", AnswerLostError),
+        ("wrong_shape", (AnswerLostError, VerificationError)),
+        ("error_frame", GatewayRejectedError),
+        ("redirect", GatewayRejectedError),
+        ("huge", AnswerLostError),
+    ],
+)
+async def test_what_is_no_answer_is_told_and_asked_for_once(
+    purse: Purse, how: str, error: type[OGError], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    purse.localnet.reset_counters("gateway")
+    purse.localnet.spoil(how)
+
+    async with purse.session(OG_MAX_PER_DAY="0.3") as og:
+        with pytest.raises(error) as failed:
+            await chat(og)
+
+    assert isinstance(failed.value, OGError)
+    assert failed.value.stage is not Stage.NOT_SENT
+    assert SENTENCE not in str(failed.value) + caplog.text
+    calls = purse.localnet.counters("gateway")["calls"]
+    # The challenge and the one paid request; a redirect is followed by none (T10).
+    assert sum(calls.values()) == 2
+    assert len(of_payer(purse, purse.localnet.sessions())) <= 1
+
+
+async def test_a_gateway_that_is_busy_costs_nothing_before_it_is_paid(purse: Purse) -> None:
+    purse.localnet.fault(CHAT, "status", service="gateway", status=503, times=10)
+
+    async with purse.session() as og:
+        with pytest.raises(GatewayRejectedError, match="503") as failed:
+            await chat(og)
+
+    assert failed.value.stage is Stage.NOT_SENT
+    assert paid(purse) == 0
+
+
+async def test_a_read_timeout_after_the_payment_is_in_doubt_and_not_repeated(purse: Purse) -> None:
+    async with purse.session(Timeouts(gateway_s=1.0)) as og:
+        await chat(og, "first")
+        purse.localnet.fault(CHAT, "hang", service="gateway", limit_s=4.0)
+        purse.localnet.reset_counters("gateway")
+        with pytest.raises(AnswerLostError) as failed:
+            await chat(og, "second", idempotency_key="hangs")
+        with pytest.raises(OGError):
+            await chat(og, "second", idempotency_key="hangs")
+        info = await og.get_call(failed.value.call_id)
+
+    assert info.status == "failed"
+    assert info.stage is Stage.SENT_UNKNOWN
+    assert sum(purse.localnet.counters("gateway")["calls"].values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({"asset": "0x" + "11" * 20}, "asset"),
+        ({"network": "eip155:1"}, "network"),
+        ({"payTo": "0x" + "22" * 20}, "recipient"),
+        ({"maxTimeoutSeconds": 100_000}, "deadline"),
+        ({"scheme": "exact"}, "scheme"),
+    ],
+)
+async def test_t3_a_challenge_that_differs_from_the_record_is_never_signed(
+    purse: Purse, terms: dict[str, object], words: str
+) -> None:
+    purse.localnet.terms(**terms)
+
+    async with purse.session() as og:
+        with pytest.raises(PaymentRefusedError, match=words) as failed:
+            await chat(og)
+
+    assert failed.value.stage is Stage.NOT_SENT
+    assert of_payer(purse, purse.localnet.sessions()) == []
+
+
+async def test_t3_a_price_above_the_cap_is_never_signed(purse: Purse) -> None:
+    purse.localnet.terms(amount=str(6 * CAP))
+
+    async with purse.session(OG_CONFIRM_ABOVE="10") as og:
+        with pytest.raises(OPGCapError, match="OG_MAX_PER_CALL"):
+            await chat(og)
+
+    assert of_payer(purse, purse.localnet.sessions()) == []
+
+
+async def test_above_the_threshold_a_person_is_asked_first(purse: Purse) -> None:
+    async with purse.session(OG_CONFIRM_ABOVE="0.05") as og:
+        with pytest.raises(ApprovalRequiredError, match=r"0\.1 OPG") as asked:
+            await chat(og)
+        await og.approve(asked.value.approval_of)
+        result = await chat(og)
+
+    assert result.status == "done"
+
+
+async def test_402_twice_is_told_and_signed_once(purse: Purse) -> None:
+    purse.localnet.refuse_payments(5)
+
+    async with purse.session() as og:
+        with pytest.raises(PaymentRejectedError) as failed:
+            await chat(og)
+        listed = await og.list_calls()
+
+    assert failed.value.stage is Stage.SENT_UNKNOWN
+    assert listed.open_opg == "0.1"
+    assert paid(purse) == 0
+
+
+async def test_a_changed_price_is_signed_for_once_more(purse: Purse) -> None:
+    purse.localnet.terms(after_challenges=1, amount=str(CAP // 2))
+
+    async with purse.session() as og:
+        result = await chat(og)
+
+    assert result.payment.max_opg == "0.05"
+
+
+async def test_an_ended_session_is_followed_by_one_new_signature(purse: Purse) -> None:
+    async with purse.session() as og:
+        first = await chat(og, "first")
+        purse.localnet.end_sessions()
+        async with anyio.create_task_group() as group:
+            for number in range(8):
+                group.start_soon(chat, og, f"again {number}")
+        last = await chat(og, "last")
+
+    assert last.payment.cap_id != first.payment.cap_id
+    assert len(of_payer(purse, purse.localnet.sessions())) <= 2
+
+
+async def test_gateways_without_sessions_are_paid_by_the_request(purse: Purse) -> None:
+    purse.localnet.payment_mode(sessions=False)
+    results: list[ChatResult] = []
+
+    async def one(og: Session, number: int) -> None:
+        results.append(await chat(og, f"Question {number}"))
+
+    async with purse.session() as og, anyio.create_task_group() as group:
+        for number in range(5):
+            group.start_soon(one, og, number)
+
+    assert len({result.payment.cap_id for result in results}) == 5
+    assert sum(settled(purse)) == paid(purse)
+
+
+async def test_a_remembered_price_makes_the_first_chat_of_a_process_one_request(
+    purse: Purse,
+) -> None:
+    async with purse.session() as og:
+        await chat(og, "first")
+    purse.localnet.reset_counters("gateway")
+
+    async with purse.session() as og:
+        await chat(og, "second")
+        await chat(og, "third")
+
+    assert sum(purse.localnet.counters("gateway")["calls"].values()) == 2
+
+
+async def test_t25_a_remembered_price_that_was_changed_is_not_believed(purse: Purse) -> None:
+    async with purse.session() as og:
+        await chat(og, "first")
+    async with open_journal(purse.settings()) as journal:
+        name = f"requirements {(await the_account(purse)).key} /v1/chat/completions"
+        document = await journal.recall(name)
+        await journal.remember("another", document)
+    assert '"amount"' in document.replace("\\", "")
+    path = purse.folder / "data" / "journal.db"
+    import sqlite3  # noqa: PLC0415 - what a writer to the database would use
+
+    with sqlite3.connect(path) as database:
+        # The whole row of another name in its place: sealed, and for another purpose.
+        tables = database.execute("SELECT sql FROM sqlite_master WHERE name = 'notes'").fetchone()
+        column = "sealed" if "sealed" in tables[0] else "document"
+        database.execute(
+            f"UPDATE notes SET {column} = (SELECT {column} FROM notes WHERE name = 'another')"  # noqa: S608 - our own column
+        )
+    purse.localnet.reset_counters("gateway")
+
+    async with purse.session() as og:
+        await chat(og, "second")
+
+    # It asked anew: a challenge, then the payment.
+    assert sum(purse.localnet.counters("gateway")["calls"].values()) == 2
+
+
+async def test_t9_another_gateway_is_tried_only_while_nothing_was_paid(purse: Purse) -> None:
+    purse.localnet.add_tee()
+    purse.localnet.close_service("gateway2")
+
+    async with purse.session() as og:
+        for number in range(3):
+            assert (await chat(og, f"Question {number}")).status == "done"
+
+
+async def test_t6_the_day_counts_what_the_chain_shows_where_the_journal_is_gone(
+    purse: Purse,
+) -> None:
+    async with purse.session() as og:
+        await chat(og)
+    spent = paid(purse)
+    shutil.rmtree(purse.folder / "data")
+
+    async with purse.session(OG_MAX_PER_DAY=f"{(CAP + spent - 1) / 1e18:.18f}") as og:
+        with pytest.raises(BudgetExceededError, match="OG_MAX_PER_DAY"):
+            await chat(og, "again")
+
+
+async def test_without_an_allowance_the_error_says_what_to_call(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    purse = Purse(localnet, tmp_path)
+    localnet.fund_opg(purse.address, OPG)
+
+    async with purse.session() as og:
+        with pytest.raises(AllowanceError, match="approve_opg"):
+            await chat(og)
+        status = await og.status()
+
+    assert not status.ready
+    assert any("approve_opg" in problem.fix for problem in status.problems)
+
+
+async def test_t21_principals_share_no_session(purse: Purse) -> None:
+    async with purse.session() as og:
+        mine = await chat(og, "mine")
+        theirs = await chat(og, "theirs", principal="http")
+        with pytest.raises(OGError, match="There is no call"):
+            await og.get_call(mine.call_id, principal="http")
+
+    assert mine.payment.cap_id != theirs.payment.cap_id
+
+
+async def test_t29_no_bearer_secret_is_written_down(
+    purse: Purse, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with purse.session() as og:
+        await chat(og)
+        [line] = og._paying.payments.opened._lines.values()  # type: ignore[union-attr]  # noqa: SLF001 - the secrets themselves
+        assert line.session is not None
+        secrets = [line.session.id, line.session.signature]
+    written = b"".join(
+        path.read_bytes() for path in (purse.folder / "data").rglob("*") if path.is_file()
+    )
+
+    assert all(secrets)
+    for secret in secrets:
+        assert secret.encode() not in written
+        assert secret not in caplog.text
+
+
+async def test_100_chats_at_once_are_one_session_and_agree_with_the_chain(purse: Purse) -> None:
+    results: list[ChatResult] = []
+
+    async def one(og: Session, number: int) -> None:
+        results.append(await chat(og, f"Question {number}"))
+
+    async with purse.session() as og:
+        async with anyio.create_task_group() as group:
+            for number in range(100):
+                group.start_soon(one, og, number)
+        opened = of_payer(purse, purse.localnet.sessions())
+        spent = paid(purse)
+        await og.get_call(results[0].call_id)
+        listed = await og.list_calls()
+
+    assert len(results) == 100
+    assert all(result.verification.status == "local" for result in results)
+    assert len(opened) == 1
+    assert sum(settled(purse)) == spent
+    assert int(float(listed.spent_opg) * 1e18) == pytest.approx(spent)
+
+
+async def test_100_chats_at_once_never_pass_the_day_by_one_unit(purse: Purse) -> None:
+    purse.localnet.payment_mode(sessions=False)
+    day = 7 * CAP + CAP // 2
+    account, limits = await the_account(purse), OPGCaps(per_call=CAP, per_day=day)
+    ended: list[ChatResult | OGError] = []
+    seen: list[int] = []
+
+    async def one(og: Session, number: int) -> None:
+        try:
+            ended.append(await chat(og, f"Question {number}"))
+        except OGError as exc:
+            ended.append(exc)
+
+    async def watch() -> None:
+        async with open_journal(purse.settings()) as journal:
+            while len(ended) < 100:
+                budget = await journal.opg_budget(account, limits)
+                seen.append(budget.spent + budget.open)
+                await anyio.sleep(0.005)
+
+    async with (
+        purse.session(OG_MAX_PER_DAY="0.75") as og,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(watch)
+        for number in range(100):
+            group.start_soon(one, og, number)
+
+    refused = [end for end in ended if isinstance(end, OGError)]
+    assert all(isinstance(end, BudgetExceededError) for end in refused), refused
+    assert 7 <= len(ended) - len(refused) < 100
+    assert max(seen) <= day
+    assert paid(purse) <= day
