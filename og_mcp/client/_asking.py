@@ -211,11 +211,13 @@ class Asking:
             body["response_format"] = format_
         if wishes.web_search:
             body["web_search"] = True
-        # Streams of some gateways leave tool calls out.
+        # A stream costs time and says nothing before its end but how far it is; and those of some
+        # gateways leave tool calls out.
+        streams = how.counted is not None and not tools
         request = GatewayRequest(
             tool="chat",
             model=entry,
-            question=await self._question("CHAT", body, how, streams=not tools),
+            question=await self._question("CHAT", body, how, streams=streams),
         )
         if how.dry_run:
             return ChatResult(**await self._gateway.price(request))

@@ -16,7 +16,7 @@ from og_mcp.client._model_file import Publishable
 from og_mcp.client._ticket import Ticket
 from og_mcp.types import Progress
 
-PIECES_AHEAD: Final = 2
+PIECES_AHEAD: Final = 4
 """Pieces that are read at once, while as many before them are sent."""
 
 _UNSAFE_IN_NAME: Final = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})

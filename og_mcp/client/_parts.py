@@ -75,6 +75,8 @@ KNOWN_FOLDER: Final = "models"
 
 LOOK_BACK_AFTER_S: Final = 2.0
 
+_LOADED: Final[dict[str, ModuleType]] = {}
+
 _IMPORTING: Final = threading.Lock()
 """One import at a time: each restores the recursion limit that it found."""
 
@@ -401,8 +403,13 @@ async def _nothing() -> None:
 
 
 async def load(module: str) -> Any:  # noqa: ANN401 - a module
-    """Import a module of the client off the event loop: web3 and numpy take about a second."""
-    return await to_thread.run_sync(_import, f"og_mcp.client.{module}")
+    """Import a module of the client off the event loop: web3 and numpy take about a second.
+
+    What was loaded is returned at once: every call asks for a dozen modules.
+    """
+    name = f"og_mcp.client.{module}"
+    loaded = _LOADED.get(name)
+    return await to_thread.run_sync(_import, name) if loaded is None else loaded
 
 
 def _import(name: str) -> ModuleType:
@@ -415,4 +422,6 @@ def _import(name: str) -> ModuleType:
         before = sys.getrecursionlimit()
         module = importlib.import_module(name)
         sys.setrecursionlimit(before)
+    # Only now: while it is being imported it is in sys.modules, and not whole.
+    _LOADED[name] = module
     return module

@@ -116,7 +116,7 @@ def test_a_streamed_tool_call_is_whole(client: openai.OpenAI) -> None:
 
 
 def test_a_schema_is_kept_to(client: openai.OpenAI) -> None:
-    schema = {
+    schema: dict[str, object] = {
         "type": "object",
         "properties": {"answer": {"type": "string"}},
         "required": ["answer"],
