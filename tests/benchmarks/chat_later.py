@@ -9,5 +9,7 @@ from tests.benchmarks import chat_first
 from tests.benchmarks._frame import Row, faster
 
 ROW: Final = Row(
-    "later chat with 50 ms added to each round trip", faster(1.0), partial(chat_first.measure, count=3)
+    "later chat with 50 ms added to each round trip",
+    faster(1.0),
+    partial(chat_first.measure, count=3),
 )

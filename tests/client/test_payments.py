@@ -200,7 +200,7 @@ async def test_a_read_timeout_after_the_payment_is_in_doubt_and_not_repeated(pur
     ],
 )
 async def test_t3_a_challenge_that_differs_from_the_record_is_never_signed(
-    purse: Purse, terms: dict[str, object], words: str
+    purse: Purse, terms: dict[str, Any], words: str
 ) -> None:
     purse.localnet.terms(**terms)
 
