@@ -8,7 +8,7 @@ import sys
 told = json.load(sys.stdin)
 os.environ["BASE_MAINNET_RPC"] = told["base_rpc_url"]
 
-import opengradient as og  # noqa: E402 - reads the variable as it is imported
+import opengradient as og  # type: ignore[import-not-found]  # noqa: E402 - in its own venv; reads the variable as it is imported
 
 
 async def main() -> None:
