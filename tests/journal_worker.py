@@ -1,6 +1,7 @@
-"""A process that infers for others and can be killed at any moment, as a server can.
+"""A process that infers and chats for others and can be killed at any moment, as a server can.
 
-Reads a request a line, `{"key": idempotency key, "inputs": {...}}`, carries all of them out at once,
+Reads a request a line, `{"key": idempotency key, "model_cid", "inputs": {...}}` or
+`{"key", "model", "text"}`, carries all of them out at once,
 and writes a line for each: `{"key", "call_id", "status", "stage"}`. Its lease is short, so that
 tests need not wait long until it counts as dead.
 """
@@ -22,6 +23,7 @@ from og_mcp.client import Session
 from og_mcp.errors import OGError
 from og_mcp.journal import open_journal
 from og_mcp.settings import Settings
+from og_mcp.types import ChatResult, InferenceResult
 from tests.server_process import clean
 
 LEASE_S: Final = 1.0
@@ -34,9 +36,15 @@ class Worker:
         self.process = process
 
     def ask(self, model_cid: str, inputs: Mapping[str, Any], *, key: str = "") -> None:
-        """Hand it a request."""
+        """Hand it an inference."""
+        self._write({"model_cid": model_cid, "inputs": inputs, "key": key})
+
+    def ask_chat(self, model: str, text: str, *, key: str = "") -> None:
+        """Hand it a chat of one message."""
+        self._write({"model": model, "text": text, "key": key})
+
+    def _write(self, request: Mapping[str, Any]) -> None:
         assert self.process.stdin is not None
-        request = {"model_cid": model_cid, "inputs": inputs, "key": key}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
 
@@ -80,18 +88,25 @@ async def _serve() -> None:
     ):
         _tell({"ready": True})
         while line := await to_thread.run_sync(sys.stdin.readline):
-            group.start_soon(_infer, og, json.loads(line))
+            group.start_soon(_carry_out, og, json.loads(line))
 
 
-async def _infer(og: Session, request: Mapping[str, Any]) -> None:
+async def _carry_out(og: Session, request: Mapping[str, Any]) -> None:
     key = request["key"]
     _tell({"key": key, "status": "asked"})
     try:
-        result = await og.infer(request["model_cid"], request["inputs"], idempotency_key=key)
+        result = await _asked(og, request, key)
     except OGError as exc:
         _tell({"key": key, "status": "failed", "stage": exc.stage, "error": str(exc)})
     else:
         _tell({"key": key, "status": result.status, "call_id": result.call_id})
+
+
+async def _asked(og: Session, request: Mapping[str, Any], key: str) -> ChatResult | InferenceResult:
+    if "text" in request:
+        messages = [{"role": "user", "content": request["text"]}]
+        return await og.chat(request["model"], messages, idempotency_key=key)
+    return await og.infer(request["model_cid"], request["inputs"], idempotency_key=key)
 
 
 def _tell(line: Mapping[str, object]) -> None:

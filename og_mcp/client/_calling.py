@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from anyio import CancelScope, get_cancelled_exc_class, to_thread
+from anyio import CancelScope, get_cancelled_exc_class
 
+from og_mcp.client._offloading import off_loop
 from og_mcp.client._parts import Parts, load
 from og_mcp.errors import CallStateError, ServiceError
 from og_mcp.types import Call, CallRequest, Opened, Stage
@@ -90,13 +91,18 @@ class Calling:
     async def _open(self, request: Mapping[str, Any], terms: Terms, max_opg: int) -> Opened:
         form = await load("_canonical_json")
         journal = await self._parts.journal.get()
+
+        def forms() -> tuple[str, str]:
+            return form.digest(request), form.canonical(request)
+
+        request_hash, text = await off_loop(forms, request)
         return await journal.open_call(
             CallRequest(
                 tool=request["tool"],
                 principal=terms.principal,
                 network=self._parts.settings.network_name,
-                request_hash=await to_thread.run_sync(form.digest, request),
-                request=await to_thread.run_sync(form.canonical, request),
+                request_hash=request_hash,
+                request=text,
                 idempotency_key=terms.idempotency_key,
                 max_opg=max_opg,
             )

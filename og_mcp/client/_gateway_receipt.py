@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from anyio import to_thread
-
 from og_mcp.client._canonical_json import canonical, digest
+from og_mcp.client._offloading import off_loop
 from og_mcp.client._receipt_checks import SCHEMA
 from og_mcp.client._tee_section import without_content
 from og_mcp.errors import coins
@@ -68,7 +67,7 @@ async def build(  # noqa: PLR0913 - the facts of one call, each told by name
         return canonical(receipt)
 
     # Hashing a long answer takes over 10 ms.
-    return await to_thread.run_sync(make)
+    return await off_loop(make, content, tee)
 
 
 def _answer(result: Shape) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Bounded, and never shown before it is verified; progress is a count (threats.md 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 import httpx
@@ -48,7 +49,7 @@ async def read(
         counted: Told of progress, where the answer is a stream.
 
     Raises:
-        GatewayRejectedError: Another status, or an error within the stream.
+        GatewayRejectedError: Another status, or an error in the stream or in place of the answer.
         AnswerLostError: It broke off, or cannot be used.
     """
     where = shown(str(response.url))
@@ -61,6 +62,8 @@ async def read(
             else:
                 body = b"".join([part async for part in _bounded(response, most_bytes)])
                 answer = await parsed(body)
+                if answer.get("error") is not None:
+                    raise _failure(where, answer, cap_id)
     except ServiceError as exc:
         raise AnswerLostError(where, exc.args[0], cap_id) from exc
     except ValueError as exc:
@@ -92,6 +95,12 @@ async def _rejection(response: httpx.Response, cap_id: str) -> GatewayRejectedEr
     except (httpx.HTTPError, ValueError):
         detail = ""
     return GatewayRejectedError(shown(str(response.url)), response.status_code, detail, stage=stage)
+
+
+def _failure(where: str, said: dict[str, Any], cap_id: str) -> GatewayRejectedError:
+    """Read an error that came with status 200, as a frame or as the whole answer."""
+    stage = Stage.SENT_UNKNOWN if cap_id else Stage.NOT_SENT
+    return GatewayRejectedError(where, HTTPStatus.OK, _words(said), stage=stage)
 
 
 def _words(said: dict[str, Any]) -> str:
@@ -152,8 +161,7 @@ class _Stream:
         if not isinstance(frame, dict):
             raise ValueError("a frame is no object")  # noqa: TRY004 - as above
         if frame.get("error") is not None:
-            stage = Stage.SENT_UNKNOWN if self._cap_id else Stage.NOT_SENT
-            raise GatewayRejectedError(self._where, 200, _words(frame), stage=stage)
+            raise _failure(self._where, frame, self._cap_id)
         self._add(frame)
 
     def _add(self, frame: dict[str, Any]) -> None:

@@ -11,14 +11,15 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Final, Literal, TypeVar
 
 import anyio
 import httpx
-from anyio import to_thread
 
 from og_mcp.client import gateway_answer
+from og_mcp.client._offloading import off_loop
 from og_mcp.client.evidence import Evidence, encode_body, verify_chat, verify_completion
 from og_mcp.client.gateway_answer import Counted
 from og_mcp.client.gateways import Gateway, Gateways
@@ -69,7 +70,7 @@ class Question:
     most_bytes: int = gateway_answer.MAX_TEXT_BYTES
     """Of the answer."""
 
-    @property
+    @cached_property
     def raw(self) -> bytes:
         """The bytes that are sent, hashed and verified against.
 
@@ -212,7 +213,7 @@ class GatewayLLM:
         def check() -> Evidence:
             return verify(raw, answer, tee, now=time.time(), local=self._local)
 
-        evidence = await to_thread.run_sync(check)
+        evidence = await off_loop(check, raw, answer)
         try:
             is_active = await self._registry.is_active(tee.tee_id)
         except VerificationError as exc:

@@ -43,7 +43,7 @@ from og_mcp.errors import (
 )
 from og_mcp.networks import Network, is_loopback, shown
 from og_mcp.redaction import hide
-from og_mcp.types import Account, Cap, CapRequest, OPGCaps
+from og_mcp.types import Account, Cap, CapRequest, OPGCaps, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -275,6 +275,8 @@ class Payments:
                 session, known, gateway, order, path=path, body=body, headers=headers
             )
             if response is None:
+                # Whoever opened it may have learned that sessions are not kept here.
+                known = await self._known(gateway, path) or known
                 continue
             if response.status_code != PAYMENT_REQUIRED:
                 return response
@@ -288,8 +290,8 @@ class Payments:
                 await response.aclose()
             own = session.opened_by == order.ticket.call_id
             if own and (same or order.signatures >= SIGNATURES):
-                raise self._rejected(gateway, session)
-        raise self._rejected(gateway, session)
+                raise self._rejected(gateway, session, order)
+        raise self._rejected(gateway, session, order)
 
     async def _session(
         self, line: _Line, gateway: Gateway, path: str, order: Order, known: Known
@@ -446,7 +448,7 @@ class Payments:
         if not response.is_success:
             return
         given = response.headers.get(SESSION_HEADER, "")
-        if given:
+        if given and given != session.id:
             hide(given)
             session.id = given
         elif not session.id:
@@ -546,7 +548,11 @@ class Payments:
         )
 
     @staticmethod
-    def _rejected(gateway: Gateway, session: _Session) -> PaymentRejectedError:
+    def _rejected(gateway: Gateway, session: _Session, order: Order) -> PaymentRejectedError:
         why = "it asks for a payment again"
         where = shown(gateway.tee.endpoint)
-        return PaymentRejectedError(where, session.cap.id, session.cap.max_opg, why)
+        error = PaymentRejectedError(where, session.cap.id, session.cap.max_opg, why)
+        if order.cap is None:
+            # It waited for others' payments, and sent nothing under any.
+            error.stage = Stage.NOT_SENT
+        return error

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from og_mcp.client import Session, Timeouts
 from og_mcp.errors import (
@@ -25,6 +29,7 @@ from og_mcp.errors import (
 )
 from og_mcp.journal import open_journal
 from og_mcp.types import Account, ChatResult, OPGCaps, Stage
+from tests import journal_worker
 from tests.books import Purse
 from tests.localnet_client import LocalNetwork
 
@@ -130,20 +135,30 @@ async def test_t18_an_answer_that_is_not_what_its_tee_signed_is_withheld(
     assert paid(purse) <= CAP
 
 
+async def _ignore(_count: int) -> None:
+    """Hear progress: the answer is streamed then."""
+
+
 @pytest.mark.parametrize(
-    ("how", "error"),
+    ("how", "error", "streams"),
     [
-        ("cut", AnswerLostError),
-        ("no_done", AnswerLostError),
-        ("not_json", AnswerLostError),
-        ("wrong_shape", (AnswerLostError, VerificationError)),
-        ("error_frame", GatewayRejectedError),
-        ("redirect", GatewayRejectedError),
-        ("huge", AnswerLostError),
+        ("cut", AnswerLostError, False),
+        ("cut", AnswerLostError, True),
+        ("no_done", AnswerLostError, True),
+        ("not_json", AnswerLostError, False),
+        ("wrong_shape", (AnswerLostError, VerificationError), False),
+        ("error_frame", GatewayRejectedError, False),
+        ("error_frame", GatewayRejectedError, True),
+        ("redirect", GatewayRejectedError, False),
+        ("huge", AnswerLostError, False),
     ],
 )
 async def test_what_is_no_answer_is_told_and_asked_for_once(
-    purse: Purse, how: str, error: type[OGError], caplog: pytest.LogCaptureFixture
+    purse: Purse,
+    how: str,
+    error: type[OGError],
+    streams: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     purse.localnet.reset_counters("gateway")
@@ -151,7 +166,7 @@ async def test_what_is_no_answer_is_told_and_asked_for_once(
 
     async with purse.session(OG_MAX_PER_DAY="0.3") as og:
         with pytest.raises(error) as failed:
-            await chat(og)
+            await chat(og, counted=_ignore if streams else None)
 
     assert isinstance(failed.value, OGError)
     assert failed.value.stage is not Stage.NOT_SENT
@@ -280,6 +295,55 @@ async def test_gateways_without_sessions_are_paid_by_the_request(purse: Purse) -
 
     assert len({result.payment.cap_id for result in results}) == 5
     assert sum(settled(purse)) == paid(purse)
+
+
+@pytest.mark.slow
+async def test_many_first_calls_at_a_gateway_without_sessions_are_all_answered(
+    purse: Purse,
+) -> None:
+    purse.localnet.payment_mode(sessions=False)
+    # All of them are asked to pay before the first has learned that sessions are not kept.
+    purse.localnet.fault(CHAT, "delay", service="gateway", delay_s=0.5, times=30)
+    results: list[ChatResult] = []
+
+    async def one(og: Session, number: int) -> None:
+        results.append(await chat(og, f"Question {number}"))
+
+    async with purse.session() as og, anyio.create_task_group() as group:
+        await og.status()
+        for number in range(30):
+            group.start_soon(one, og, number)
+
+    assert len({result.payment.cap_id for result in results}) == 30
+    assert sum(settled(purse)) == paid(purse)
+
+
+async def test_t8_calls_that_only_waited_for_a_refused_payment_sent_nothing(
+    purse: Purse,
+) -> None:
+    purse.localnet.refuse_payments(100)
+    ended: list[PaymentRejectedError] = []
+
+    async def one(og: Session, number: int) -> None:
+        with pytest.raises(PaymentRejectedError) as failed:
+            await chat(og, f"Question {number}", idempotency_key=f"key {number}")
+        ended.append(failed.value)
+
+    async with purse.session() as og:
+        async with anyio.create_task_group() as group:
+            for number in range(20):
+                group.start_soon(one, og, number)
+        calls = (await og.list_calls(limit=30)).calls
+        open_opg = (await og.list_calls()).open_opg
+
+    chats = [call for call in calls if call.tool == "chat"]
+    signed = [call for call in chats if call.payment.cap_id]
+    assert len(chats) == len(ended) == 20
+    assert all(call.stage is Stage.SENT_UNKNOWN for call in signed)
+    assert {call.stage for call in chats if call not in signed} <= {Stage.NOT_SENT}
+    assert float(open_opg) == pytest.approx(0.1 * len(signed))
+    assert len(signed) < 20
+    assert paid(purse) == 0
 
 
 async def test_a_remembered_price_makes_the_first_chat_of_a_process_one_request(
@@ -444,3 +508,39 @@ async def test_100_chats_at_once_never_pass_the_day_by_one_unit(purse: Purse) ->
     assert 7 <= len(ended) - len(refused) < 100
     assert max(seen) <= day
     assert paid(purse) <= day
+
+
+async def test_t2_the_offered_extension_is_answered_by_nothing(purse: Purse) -> None:
+    before = purse.localnet.allowance(purse.address)
+
+    async with purse.session() as og:
+        await chat(og)
+        [line] = og._paying.payments.opened._lines.values()  # type: ignore[union-attr]  # noqa: SLF001 - what was sent
+        assert line.session is not None
+        sent = json.loads(base64.b64decode(line.session.signature))
+
+    assert not sent.get("extensions")
+    assert sent["payload"].keys() == {"permit2Authorization", "signature"}
+    assert purse.localnet.allowance(purse.address) == before
+
+
+@pytest.mark.slow
+async def test_a_chat_among_100_at_once_keeps_less_than_a_mebibyte(purse: Purse) -> None:
+    with journal_worker.running(purse.environ) as worker:
+        held = [
+            await to_thread.run_sync(_memory_after, worker, chats) for chats in (1, 100, 100, 100)
+        ]
+
+    grown = [(after - before) / 100 for before, after in pairwise(held)]
+    assert max(grown) < 1
+
+
+def _memory_after(worker: journal_worker.Worker, chats: int) -> float:
+    """Return the MiB that a process holds after so many chats at once."""
+    for number in range(chats):
+        worker.ask_chat(MODEL, f"Question {number} {'word ' * 100}")
+    answers = [worker.answer() for _ in range(2 * chats)]
+    assert sum(answer["status"] == "done" for answer in answers) == chats
+    status = Path(f"/proc/{worker.process.pid}/status").read_text(encoding="ascii")
+    [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+    return int(line.split()[1]) / 1024

@@ -85,8 +85,15 @@ async def _health(_request: Request) -> Response:
 class Shop:
     """A paid application on a port, with its admin verbs."""
 
-    def __init__(self, chain: Chain, gateway: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        gateway: httpx.AsyncClient,
+        admin: httpx.AsyncClient,
+        payments: Payments,
+    ) -> None:
         self.chain, self.gateway, self.admin = chain, gateway, admin
+        self.payments = payments
 
     async def ask(self, path: str = CHAT, *, told: Any = None, **headers: str) -> httpx.Response:  # noqa: ANN401 - JSON
         """Ask; headers by their names with underscores."""
@@ -167,7 +174,7 @@ async def shop(
         _served(Paid(_application(), payments)) as gateway,
         httpx.AsyncClient(transport=admin, base_url="http://localhost") as admin_client,
     ):
-        yield Shop(chain, gateway, admin_client)
+        yield Shop(chain, gateway, admin_client, payments)
     await payments.close()
 
 
@@ -256,6 +263,18 @@ async def test_a_session_of_another_path_does_not_count(shop: Shop, wallet: Loca
 
     assert (elsewhere.status_code, elsewhere.json()) == (402, ENDED)
     assert "PAYMENT-REQUIRED" not in elsewhere.headers
+
+
+async def test_a_session_of_another_gateway_does_not_count(
+    shop: Shop, wallet: LocalAccount
+) -> None:
+    session = (await shop.pay(wallet, cost=1)).headers["X-Upto-Session"]
+
+    async with _served(Paid(_application(), shop.payments)) as another:
+        headers = {"Authorization": "Bearer placeholder", "X-Upto-Session": session}
+        elsewhere = await another.post(CHAT, json={}, headers=headers)
+
+    assert (elsewhere.status_code, elsewhere.json()) == (402, ENDED)
 
 
 async def test_the_same_signature_joins_its_session(shop: Shop, wallet: LocalAccount) -> None:

@@ -16,7 +16,7 @@ from og_mcp.localnet.chain import Chain
 from og_mcp.localnet.genesis import OPG_TOKEN
 from og_mcp.localnet.payments.facilitator import Facilitator
 from og_mcp.localnet.payments.payment import Payment
-from og_mcp.localnet.payments.sessions import Session, Sessions
+from og_mcp.localnet.payments.sessions import Place, Session, Sessions
 
 CAP: Final = 10**17
 """Base units that the public gateway asks a signature for: 0.1 OPG."""
@@ -40,6 +40,9 @@ class Request:
     method: str
     path: str
     url: str
+    gateway: int
+    """Port of the gateway that it came to."""
+
     session_id: str
     """Value of X-Upto-Session, or empty."""
 
@@ -173,7 +176,8 @@ class Payments:
         """
         if request.session_id and self.with_sessions:
             # A session goes before a payment that came with it.
-            return self.sessions.named(request.session_id, request.method, request.path) or _ended()
+            place = Place(request.gateway, request.method, request.path)
+            return self.sessions.named(request.session_id, place) or _ended()
         if not request.signature:
             return self.challenge(request, "Payment required")
         try:
@@ -198,10 +202,10 @@ class Payments:
         return ""
 
     def _session(self, payment: Payment, request: Request) -> Session | Response:
-        session = self.sessions.paid_by(payment)
+        session = self.sessions.paid_by(payment, request.gateway)
         if session is None:
             self.counters["sessions"] += 1
-            return self.sessions.open(payment, request.method, request.path)
+            return self.sessions.open(payment, Place(request.gateway, request.method, request.path))
         return _ended() if session.ended else session
 
     def challenge(self, request: Request, reason: str) -> Response:

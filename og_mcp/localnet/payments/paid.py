@@ -101,6 +101,7 @@ def _read(scope: Scope) -> Request:
         method=scope["method"],
         path=scope["path"],
         url=str(HTTPRequest(scope).url),
+        gateway=scope["server"][1],
         session_id=headers.get(SESSION_HEADER, ""),
         signature=headers.get(SIGNATURE_HEADER, ""),
     )

@@ -10,9 +10,19 @@ import asyncio
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from og_mcp.localnet.payments.payment import Payment
+
+
+class Place(NamedTuple):
+    """Where a request goes."""
+
+    gateway: int
+    """Port: each gateway keeps sessions of its own, as enclaves do."""
+
+    method: str
+    path: str
 
 
 @dataclass(kw_only=True, eq=False)
@@ -20,9 +30,8 @@ class Session:
     """One session."""
 
     payment: Payment
-    method: str
-    path: str
-    """The only method and path whose requests may name the session."""
+    place: Place
+    """The only one whose requests may name the session."""
 
     id: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     """A bearer secret."""
@@ -46,7 +55,7 @@ class Session:
             "session": self.id[:8],
             "payer": self.payment.payer,
             "nonce": self.payment.nonce,
-            "path": self.path,
+            "path": self.place.path,
             "cap": str(self.payment.cap),
             "spent": str(self.spent),
             "open": not self.ended,
@@ -70,25 +79,26 @@ class Sessions:
         self.idle_s = idle_s
         self._settle = settle
         self._by_id: dict[str, Session] = {}
-        self._by_payment: dict[bytes, Session] = {}
+        self._by_payment: dict[tuple[int, bytes], Session] = {}
         self._timers: dict[Session, asyncio.TimerHandle] = {}
         self._settling: dict[Session, asyncio.Task[None]] = {}
 
-    def named(self, session_id: str, method: str, path: str) -> Session | None:
+    def named(self, session_id: str, place: Place) -> Session | None:
         """Return the session that a request names, if it may use it."""
         session = self._by_id.get(session_id)
-        if session is None or session.ended or (session.method, session.path) != (method, path):
+        if session is None or session.ended or session.place != place:
             return None
         return session
 
-    def paid_by(self, payment: Payment) -> Session | None:
-        """Return the session that this same payment opened, ended or not."""
-        return self._by_payment.get(payment.digest)
+    def paid_by(self, payment: Payment, gateway: int) -> Session | None:
+        """Return the session that this same payment opened at a gateway, ended or not."""
+        return self._by_payment.get((gateway, payment.digest))
 
-    def open(self, payment: Payment, method: str, path: str) -> Session:
+    def open(self, payment: Payment, place: Place) -> Session:
         """Open a session for a verified payment."""
-        session = Session(payment=payment, method=method, path=path)
-        self._by_id[session.id] = self._by_payment[payment.digest] = session
+        session = Session(payment=payment, place=place)
+        self._by_id[session.id] = session
+        self._by_payment[place.gateway, payment.digest] = session
         self._wait(session)
         return session
 
