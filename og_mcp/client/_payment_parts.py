@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from og_mcp.client.opg import OPG
     from og_mcp.client.payer import Payer
     from og_mcp.client.payments import Payments
+    from og_mcp.client.purse import Purse
     from og_mcp.client.sender import Sender
     from og_mcp.client.wallet import Wallet
 
@@ -43,6 +44,7 @@ class PaymentParts:
         self.opg = Part(self._open_opg)
         self.caps = Part(self._open_caps)
         self.payer = Part(self._open_payer)
+        self.purse = Part(self._open_purse)
         self.payments = Part(self._open_payments)
         self.sender = Part(self._open_sender)
         self.allowance = Part(self._open_allowance)
@@ -95,12 +97,22 @@ class PaymentParts:
         payer: Payer = (await load("payer")).Payer(await wallet.account(), network)
         return payer
 
+    async def _open_purse(self) -> Purse:
+        address = await (await self.wallet.get()).address()
+        opg, tasks = await self.opg.get(), await self._parts.tasks.get()
+        purse: Purse = (await load("purse")).Purse(opg, address, tasks)
+        return purse
+
     async def _open_payments(self) -> Payments:
+        purse = await self.purse.get()
+        # Both ask the payment chain, and neither needs the other's answer.
+        purse.look_ahead()
         parts, caps = self._parts, await self.caps.get()
         payments: Payments = (await load("payments")).Payments(
             await parts.network.get(),
             await parts.journal.get(),
             await self.opg.get(),
+            purse,
             await self.payer.get(),
             caps.account,
             caps,
@@ -166,9 +178,11 @@ class PaymentParts:
 
     async def _open_llm(self) -> GatewayLLM:
         parts = self._parts
-        module = await load("gateway_llm")
+        module, registry = await load("gateway_llm"), await parts.registry.get()
+        # It is read while the payment chain is asked.
+        registry.look_ahead()
         llm: GatewayLLM = module.GatewayLLM(
-            await parts.registry.get(),
+            registry,
             await parts.gateways.get(),
             await self.payments.get(),
             local=parts.settings.local,

@@ -15,7 +15,6 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Final, Literal, TypeVar
 
-import anyio
 import httpx
 
 from og_mcp.client import gateway_answer
@@ -178,11 +177,8 @@ class GatewayLLM:
                 settlement=settlement,
             )
 
-        async with anyio.create_task_group() as group:
-            # Balance and allowance are read while the registry is.
-            group.start_soon(self._payments.prepare)
-            outcome = await _outcome(self._with_a_gateway(question.path, ask))
-        return outcome()
+        self._payments.look_ahead()
+        return await self._with_a_gateway(question.path, ask)
 
     async def _with_a_gateway(self, path: str, ask: Callable[[Gateway], Awaitable[T]]) -> T:
         """Try gateways until one has been reached."""
@@ -226,20 +222,6 @@ class GatewayLLM:
                 evidence=evidence.tee,
             )
         return evidence
-
-
-async def _outcome(answer: Awaitable[T]) -> Callable[[], T]:
-    """Await within a task group, which would wrap what is raised; returns what to do after it."""
-    try:
-        result = await answer
-    except OGError as exc:
-        error = exc
-
-        def fail() -> T:
-            raise error
-
-        return fail
-    return lambda: result
 
 
 def _is_passing(error: OGError) -> bool:

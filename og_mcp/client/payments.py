@@ -21,8 +21,9 @@ from og_mcp.client._http import mapped
 from og_mcp.client._ticket import Ticket
 from og_mcp.client.caps import Caps
 from og_mcp.client.gateways import Gateway
-from og_mcp.client.opg import OPG, Holdings
+from og_mcp.client.opg import OPG
 from og_mcp.client.payer import Draft, Payer
+from og_mcp.client.purse import Purse
 from og_mcp.client.requirement import ZERO, Requirement, read_challenge
 from og_mcp.client.requirements import Known, Requirements
 from og_mcp.client.wallet import check_endpoint
@@ -32,7 +33,6 @@ from og_mcp.errors import (
     BudgetExceededError,
     CallStateError,
     InsufficientOPGError,
-    OGError,
     OPGCapError,
     PaymentRefusedError,
     PaymentRejectedError,
@@ -69,8 +69,6 @@ PER_DAY: Final = "OG_MAX_PER_DAY"
 
 ATTEMPTS: Final = 4
 CONNECT_S: Final = 10.0
-HOLDINGS_S: Final = 60.0
-"""Seconds for which balance and allowance are taken for what was read."""
 
 
 @dataclass
@@ -136,7 +134,8 @@ class Payments:
     Args:
         network: What may be paid with, and to whom.
         journal: Every payment is on its disk before it is signed.
-        opg: Balance and allowance.
+        opg: What the chain shows as paid.
+        purse: Balance and allowance.
         payer: Signs.
         account: The payer's account on the payment chain.
         caps: Follows what was signed.
@@ -150,6 +149,7 @@ class Payments:
         network: Network,
         journal: Journal,
         opg: OPG,
+        purse: Purse,
         payer: Payer,
         account: Account,
         caps: Caps,
@@ -158,22 +158,18 @@ class Payments:
         allow_insecure: bool,
         answer_s: float,
     ) -> None:
-        self._network, self._journal, self._opg = network, journal, opg
+        self._network, self._journal = network, journal
+        self._opg, self._purse = opg, purse
         self._payer, self._account, self._caps = payer, account, caps
         self._limits, self._allow_insecure = limits, allow_insecure
         self._timeout = httpx.Timeout(answer_s, connect=min(answer_s, CONNECT_S))
         self._requirements = Requirements(journal, account.key)
         self._lines: dict[tuple[str, str, str], _Line] = {}
-        self._reading = anyio.Lock()
-        self._held: tuple[float, Holdings] | None = None
         self._chain_spent: int | None = None
 
-    async def prepare(self) -> None:
-        """Read balance and allowance ahead, beside other questions; a failure shows later."""
-        try:
-            await self._holdings()
-        except OGError as exc:
-            logger.info("balance and allowance were not read ahead: %s", exc)
+    def look_ahead(self) -> None:
+        """Begin to read balance and allowance, beside other questions; a failure shows later."""
+        self._purse.look_ahead()
 
     async def preferred(self, path: str) -> str:
         """Return the TEE whose price is known since the last payment; empty where none is."""
@@ -500,19 +496,10 @@ class Payments:
         if flaw:
             raise PaymentRefusedError(where, flaw)
 
-    async def _holdings(self) -> Holdings:
-        async with self._reading:
-            now = anyio.current_time()
-            if self._held is None or now - self._held[0] > HOLDINGS_S:
-                self._held = now, await self._opg.holdings(self._payer.address)
-            return self._held[1]
-
     async def _check_holdings(self, amount: int) -> None:
         """Refuse what balance or allowance would not cover; what was read before is read again."""
         for fresh in (False, True):
-            if fresh:
-                self._held = None
-            held = await self._holdings()
+            held = await self._purse.holdings(anew=fresh)
             if held.opg >= amount and held.allowance >= amount:
                 return
         if held.opg < amount:

@@ -96,12 +96,18 @@ class Registry:
         """
         reading = self._reading
         if reading is None or self._age_s(reading) > USABLE_S:
-            reading = await self._read_unless_newer(self._clock())
+            # What `look_ahead` has begun to read will do.
+            reading = await self._read_unless_newer(self._clock() - RENEW_AFTER_S)
         elif self._age_s(reading) > RENEW_AFTER_S:
             self._renew()
         if not reading.tees:
             raise NoGatewayError(self._why_none(reading))
         return reading.tees
+
+    def look_ahead(self) -> None:
+        """Begin to read the registry in the background, unless that was done; a failure shows later."""
+        if self._reading is None:
+            self._renew()
 
     async def is_active(self, tee_id: str) -> bool:
         """Tell whether a TEE is active, by a reading of the last minute.

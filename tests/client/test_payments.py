@@ -388,8 +388,8 @@ async def test_t25_a_remembered_price_that_was_changed_is_not_believed(purse: Pu
 
 
 async def test_t9_another_gateway_is_tried_only_while_nothing_was_paid(purse: Purse) -> None:
-    purse.localnet.add_tee()
-    purse.localnet.close_service("gateway2")
+    added = purse.localnet.add_tee()
+    purse.localnet.close_service(added["service"])
 
     async with purse.session() as og:
         for number in range(3):
