@@ -35,6 +35,7 @@
         * NoGatewayError
         * RegistryConflictError
         * ServiceUnreachableError
+            * UntrustedCertificateError
         * ServiceTimeoutError
         * ServiceRejectedError
         * ServiceReplyError
@@ -535,6 +536,18 @@ class ServiceUnreachableError(ServiceError):
     def __init__(self, service: str, url: str) -> None:
         super().__init__(f"The {service} at {url} cannot be reached.")
         self.hint = "Check the network connection and the configured URL, then repeat the call."
+
+
+class UntrustedCertificateError(ServiceUnreachableError):
+    """Somebody answers who cannot show that it is the service: nothing was sent."""
+
+    def __init__(self, service: str, url: str) -> None:
+        super().__init__(service, url)
+        self.args = (f"The {service} at {url} shows a certificate that is not trusted.",)
+        self.hint = (
+            "Check the configured URL; a gateway is trusted again once the registry names its "
+            "new certificate."
+        )
 
 
 class ServiceTimeoutError(ServiceError):

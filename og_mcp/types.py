@@ -437,6 +437,16 @@ class Trouble(Shape):
     fix: str
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at, and its mend where something is wrong with it."""
+
+    name: str
+    held: bool
+    detail: str
+    fix: str = ""
+
+
 class Status(Shape):
     """The wallet, and whether calls can be paid."""
 

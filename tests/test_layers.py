@@ -16,6 +16,7 @@ BELOW = {
     "types": set(),
     "calls": {"types"},
     "catalogue": set(),
+    "consent": {"errors", "types"},
     "networks": {"types"},
     "onnxfile": {"types"},
     "redaction": {"types"},
@@ -26,13 +27,13 @@ BELOW = {
     },
     "journal": {"calls", "errors", "settings", "types"},
     "localnet": {"catalogue", "networks", "onnxfile", "types"},
-    "tools": {"calls", "client", "errors", "journal", "types"},
+    "tools": {"calls", "client", "consent", "errors", "journal", "types"},
     "llm": {"catalogue", "client", "errors", "types"},
     "server": {
         *("calls", "client", "errors", "journal", "llm", "localnet", "settings", "tools", "types"),
     },
     "cli": {
-        *("calls", "client", "errors", "journal", "localnet", "networks", "redaction"),
+        *("calls", "client", "consent", "errors", "journal", "localnet", "networks", "redaction"),
         *("server", "settings", "tools", "types"),
     },
 }

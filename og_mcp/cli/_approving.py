@@ -11,6 +11,7 @@ import click
 
 from og_mcp.calls import Journal
 from og_mcp.cli._calls_shown import cut, print_rows
+from og_mcp.consent import lets, most_of
 from og_mcp.errors import CallStateError, SealBrokenError, coins
 from og_mcp.types import Account, Approval, Call
 
@@ -34,13 +35,16 @@ async def approve_call(journal: Journal, call_id: str) -> None:
         click.echo(f"Approved already, until {asked.expires_at:%H:%M} UTC; repeat the request.")
         return
     _check_request(call, asked)
+    tool = _tool_of(call)
+    others = lets(tool, asked)
     print_rows(
         {
             "call": call.id,
-            "tool": _tool_of(call),
+            "tool": tool,
             "network": asked.network,
             **({"wallet": _wallet(asked.payer)} if asked.payer else {}),
-            "costs": f"at most {_amounts(asked)}",
+            **({"lets": others} if others else {}),
+            "costs": f"at most {most_of(tool, asked)}",
             **({"does": f"{asked.what}; this cannot be undone"} if asked.what else {}),
             "request": cut(call.request) or f"not kept; its SHA-256 is {asked.request_hash}",
         }
@@ -72,11 +76,6 @@ def _tool_of(call: Call) -> str:
 def _wallet(payer: Account) -> str:
     """Tell who pays, as it was sealed with the question."""
     return f"{payer.address}, on chain {payer.chain_id} of {payer.network}"
-
-
-def _amounts(asked: Approval) -> str:
-    fee = f"{coins(asked.cap_wei)} coins ({asked.cap_wei} wei)"
-    return f"{coins(asked.cap_opg)} OPG, and {fee} in fees" if asked.cap_opg else fee
 
 
 def _typed_back(asked: Approval) -> tuple[str, str]:

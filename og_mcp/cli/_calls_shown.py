@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
@@ -15,14 +17,30 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from og_mcp.errors import coins
-from og_mcp.types import Call, SignedTransaction, Totals
+from og_mcp.client._payment import payment_of
+from og_mcp.errors import coins, in_opg
+from og_mcp.types import Call, Cap, SignedTransaction, Totals
 
 PIPED_WIDTH: Final = 180
 """Columns where no terminal says how many it has."""
 
 DOCUMENT_LIMIT: Final = 4000
 """Characters of a document that are shown; `--json` has all of them."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What calls have cost since the journal began."""
+
+    fees: Sequence[Totals]
+    settled_opg: int
+    """Base units."""
+
+    open_opg: int
+    """Signed maxima that are not settled, base units."""
+
+    payments: Sequence[Cap]
+    """Those maxima, the oldest first."""
 
 
 def plain(text: str) -> str:
@@ -44,8 +62,8 @@ def console() -> Console:
     return Console(width=width, highlight=False, markup=False)
 
 
-def print_list(calls: Sequence[Call], totals: Iterable[Totals]) -> None:
-    """Print a table of calls, and what was spent by account."""
+def print_list(calls: Sequence[Call], spent: Spent) -> None:
+    """Print a table of calls, what was spent by account, and the payments that are open."""
     out = console()
     table = Table(title="Calls", title_justify="left")
     for heading in ("time (UTC)", "call", "tool", "status", "principal", "network"):
@@ -57,11 +75,22 @@ def print_list(calls: Sequence[Call], totals: Iterable[Totals]) -> None:
     out.print(table)
     if not calls:
         out.print("There are no such calls.")
-    for total in totals:
+    for total in spent.fees:
         out.print(
             f"{plain(total.network)}, {total.address}: {coins(total.fees_wei)} coins paid in fees, "
             f"{coins(total.open_wei)} open"
         )
+    if spent.settled_opg or spent.payments:
+        out.print(f"{in_opg(spent.settled_opg)} settled, {in_opg(spent.open_opg)} open")
+    for cap in spent.payments:
+        out.print(
+            f"payment {cap.id}: at most {in_opg(cap.max_opg)} from {cap.account.address} to "
+            f"{plain(cap.pay_to)}, until {_deadline(cap)}"
+        )
+
+
+def _deadline(cap: Cap) -> str:
+    return f"{datetime.fromtimestamp(cap.deadline, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _cells(call: Call) -> tuple[str, ...]:
@@ -73,8 +102,15 @@ def _cells(call: Call) -> tuple[str, ...]:
         call.principal,
         call.network,
         coins(call.fee_wei),
-        coins(call.amount_opg),
+        _opg(call),
     )
+
+
+def _opg(call: Call) -> str:
+    """Tell what pays for a call; calls of one gateway session tell the same payment."""
+    if call.cap is not None and call.cap.status == "open":
+        return f"at most {coins(call.cap.max_opg)}"
+    return coins(call.amount_opg)
 
 
 def state_of(call: Call) -> str:
@@ -86,8 +122,8 @@ def state_of(call: Call) -> str:
     return f"{call.status}, {call.stage}"
 
 
-def print_list_json(calls: Sequence[Call], totals: Iterable[Totals]) -> None:
-    """Print the same as JSON; amounts are decimal strings in base units."""
+def print_list_json(calls: Sequence[Call], spent: Spent) -> None:
+    """Print the same as JSON; amounts are decimal strings, `*_wei` in base units."""
     document = {
         "calls": [_facts(call) for call in calls],
         "totals": [
@@ -98,7 +134,19 @@ def print_list_json(calls: Sequence[Call], totals: Iterable[Totals]) -> None:
                 "fees_wei": str(total.fees_wei),
                 "open_wei": str(total.open_wei),
             }
-            for total in totals
+            for total in spent.fees
+        ],
+        "spent_opg": coins(spent.settled_opg),
+        "open_opg": coins(spent.open_opg),
+        "open_payments": [
+            {
+                **payment_of(cap).model_dump(),
+                "address": cap.account.address,
+                "pay_to": cap.pay_to,
+                "principal": cap.principal,
+                "expires_at": datetime.fromtimestamp(cap.deadline, UTC).isoformat(),
+            }
+            for cap in spent.payments
         ],
     }
     click.echo(json.dumps(document, indent=2))
@@ -122,6 +170,7 @@ def _facts(call: Call) -> dict[str, Any]:
         "max_fee_wei": str(call.max_fee_wei),
         "amount_opg": coins(call.amount_opg),
         "max_opg": coins(call.max_opg),
+        "payment": payment_of(call.cap).model_dump(),
         "idempotency_key": call.idempotency_key,
         "error": call.error,
     }
@@ -138,7 +187,8 @@ def print_call(call: Call, signed: Sequence[SignedTransaction]) -> None:
         "made": f"{call.created_at:%Y-%m-%d %H:%M:%S} UTC",
         "wallet": call.account.address if call.account else "",
         "fee": f"{coins(call.fee_wei)} coins ({call.fee_wei} wei)",
-        "OPG": coins(call.amount_opg) if call.max_opg else "",
+        "OPG": _opg(call) if call.max_opg else "",
+        **(_payment(call.cap) if call.cap else {}),
         "idempotency key": call.idempotency_key,
         "error": call.error,
     }
@@ -147,6 +197,16 @@ def print_call(call: Call, signed: Sequence[SignedTransaction]) -> None:
         rows[f"transaction {one.nonce}"] = f"{one.transaction_hash} ({most})"
     rows |= {"request": cut(call.request), "result": cut(call.result)}
     print_rows(rows)
+
+
+def _payment(cap: Cap) -> dict[str, str]:
+    until = f"open until {_deadline(cap)}"
+    taken = f"{in_opg(cap.amount_opg)} taken"
+    return {
+        "payment": f"{cap.id}, at most {in_opg(cap.max_opg)} from {cap.account.address}",
+        "settlement": until if cap.status == "open" else taken,
+        "settled by": cap.transaction_hash,
+    }
 
 
 def print_rows(rows: dict[str, str]) -> None:

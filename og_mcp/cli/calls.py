@@ -69,8 +69,12 @@ def command(context: click.Context, limit: int, tool: str, as_json: bool, status
 
     async def work(desk: _Desk) -> None:
         calls = await desk.journal.list_calls(None, limit, status, tool)
-        totals = await desk.journal.totals()
-        (shown.print_list_json if as_json else shown.print_list)(calls, totals)
+        spent = shown.Spent(
+            await desk.journal.totals(),
+            *await desk.journal.opg_totals(),
+            await desk.journal.open_caps(),
+        )
+        (shown.print_list_json if as_json else shown.print_list)(calls, spent)
 
     _at_desk(work)
 

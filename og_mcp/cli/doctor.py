@@ -5,34 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
 import anyio
 import click
 
-from og_mcp.errors import ConfigurationError, OGError
-
-if TYPE_CHECKING:
-    from og_mcp.client import Session
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    name: str
-    held: bool
-    detail: str
-    fix: str = ""
+from og_mcp.errors import ConfigurationError
+from og_mcp.types import Finding
 
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(*, as_json: bool) -> None:
-    """Check configuration, wallet, chain and journal, and settle interrupted calls.
+    """Check configuration, chains, wallet, gateways, hub and journal; settle interrupted calls.
 
-    Nothing is signed. Exit 1 where something that is needed is missing.
+    Signs nothing. Exit 1 where something that is needed is missing.
     """
     findings = anyio.run(_examine)
     if as_json:
@@ -57,31 +44,7 @@ async def _examine() -> list[Finding]:
     async with session as og:
         configured = f"network {og.settings.network_name}, data in {og.settings.data_dir}"
         findings = [Finding("configuration", held=True, detail=configured)]
-        return findings + await _wallet(og) + await _journal(og)
-
-
-async def _wallet(og: Session) -> list[Finding]:
-    status = await og.status()
-    if status.ready:
-        wei = status.balances.get("native_wei", "0")
-        detail = f"{status.address} holds {wei} wei on chain {status.chain_id}"
-        return [Finding("wallet and chain", held=True, detail=detail)]
-    return [
-        Finding("wallet and chain", held=False, detail=problem.what, fix=problem.fix)
-        for problem in status.problems
-    ]
-
-
-async def _journal(og: Session) -> list[Finding]:
-    """Open the journal, and settle by hash and nonce what an earlier process left behind."""
-    try:
-        calls = await og.list_calls(limit=1)
-        settled = await og.reconcile() if calls.calls else []
-        open_wei = (await og.list_calls(limit=1)).open_wei
-    except OGError as exc:
-        return [Finding("journal", held=False, detail=str(exc.args[0]), fix=exc.hint)]
-    detail = f"{len(settled)} interrupted call(s) settled, {open_wei} wei of fees still open"
-    return [Finding("journal", held=True, detail=detail)]
+        return findings + await og.examine()
 
 
 def _show(findings: list[Finding]) -> None:
@@ -89,8 +52,11 @@ def _show(findings: list[Finding]) -> None:
     from rich.markup import escape  # noqa: PLC0415 - as above
     from rich.table import Table  # noqa: PLC0415 - as above
 
-    table = Table("", "what", "found", "fix", title="og-mcp doctor", title_justify="left")
+    table = Table("", "what", title="og-mcp doctor", title_justify="left")
+    for heading in ("found", "fix") if any(finding.fix for finding in findings) else ("found",):
+        table.add_column(heading, overflow="fold")
     for finding in findings:
         mark = "[green]✓[/]" if finding.held else "[red]✗[/]"
-        table.add_row(mark, finding.name, escape(finding.detail), escape(finding.fix))
+        cells = (escape(finding.detail), escape(finding.fix))
+        table.add_row(mark, finding.name, *cells[: len(table.columns) - 2])
     Console(highlight=False).print(table)

@@ -68,7 +68,8 @@ async def _run(trial: Trial, stack: AsyncExitStack) -> None:
     async with trial.step("Start a local network") as said:
         ready_file = await stack.enter_async_context(running_localnet())
         ready = read_ready_file(ready_file)
-        said.append(f"an EVM, a model hub and inference nodes; chain {ready['chain_id']}")
+        chains = f"chains {ready['chain_id']} and {ready['base_chain_id']}"
+        said.append(f"{chains}, a model hub and a TEE gateway")
     async with trial.step("Connect an MCP client to og-mcp over stdio") as said:
         mcp = await stack.enter_async_context(Client(_server(ready_file)))
         tools = (await mcp.list_tools()).tools

@@ -26,6 +26,7 @@ from og_mcp.errors import (
     ServiceReplyError,
     ServiceTimeoutError,
     ServiceUnreachableError,
+    UntrustedCertificateError,
 )
 from og_mcp.networks import is_loopback, is_loopback_host, shown
 from og_mcp.redaction import Redaction, url_secrets
@@ -252,8 +253,16 @@ _UNREADABLE: Final = object()
 _Build = Callable[[Any, str, str, float], ServiceError]
 
 
-def _unreachable(_: Exception, service: str, url: str, __: float) -> ServiceError:
-    return ServiceUnreachableError(service, url)
+def _unreachable(exc: Exception, service: str, url: str, _: float) -> ServiceError:
+    untrusted = _is_of_certificate(exc)
+    return (UntrustedCertificateError if untrusted else ServiceUnreachableError)(service, url)
+
+
+def _is_of_certificate(exc: BaseException | None) -> bool:
+    # httpx and httpcore each wrap what ssl raised.
+    while exc is not None and not isinstance(exc, ssl.SSLCertVerificationError):
+        exc = exc.__cause__ or exc.__context__
+    return exc is not None
 
 
 def _timeout(_: Exception, service: str, url: str, waited_s: float) -> ServiceError:

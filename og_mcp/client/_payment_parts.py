@@ -75,7 +75,8 @@ class PaymentParts:
 
     async def _open_wallet(self) -> Wallet:
         key = self._parts.settings.base_key
-        if key is None:
+        if key is None or self._parts.settings.local:
+            # A signature made for a local chain may be good on a real one (threats.md T5).
             return await self._parts.wallet.get()
         wallet: Wallet = (await load("wallet")).Wallet(WalletSource(kind="key", secret=key))
         return wallet

@@ -32,6 +32,7 @@ from og_mcp.types import (
     CallList,
     CallStatus,
     FileList,
+    Finding,
     InferenceMode,
     InferenceResult,
     Model,
@@ -360,6 +361,14 @@ class Session(Language, Repositories):
     async def status(self) -> Status:
         """Tell whether calls can be paid, and what to do where they cannot. Never raises for that."""
         return await look(self._parts, self._paying)
+
+    async def examine(self) -> list[Finding]:
+        """Look at everything that calls need, and settle what was interrupted; nothing is signed."""
+        examination = (await load("_examining")).Examination(
+            self._parts, self._paying, self.reconcile
+        )
+        findings: list[Finding] = await examination.findings()
+        return findings
 
     async def network_info(self) -> NetworkInfo:
         """Describe the network in use; starts the local one where it is that."""

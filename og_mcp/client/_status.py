@@ -34,7 +34,7 @@ async def look(parts: Parts, paying: PaymentParts) -> Status:
         wei = await (await parts.chain.get()).balance(address)
         found["balances"]["native_wei"] = str(wei)
         if wei == 0:
-            problems.append(_no_coins(network, address))
+            problems.append(no_coins(network, address))
         budget |= await _budget(parts)
     except OGError as exc:
         problems.append(_trouble(exc))
@@ -82,12 +82,20 @@ async def _look_at_payments(
 
 def _payment_troubles(address: str, held: Holdings) -> list[Trouble]:
     if held.opg == 0:
-        fix = "Send it OPG on the payment chain: chats, completions and images are paid with it."
-        return [Trouble(what=f"Wallet {address} holds no OPG.", fix=fix)]
-    if held.allowance == 0:
-        what = f"Permit2 may take no OPG from wallet {address}, so that no gateway can be paid."
-        return [Trouble(what=what, fix="Call approve_opg with what may be spent from now on.")]
-    return []
+        return [no_opg(address)]
+    return [no_allowance(address)] if held.allowance == 0 else []
+
+
+def no_opg(address: str) -> Trouble:
+    """Tell that a wallet can pay no gateway."""
+    fix = "Send it OPG on the payment chain: chats, completions and images are paid with it."
+    return Trouble(what=f"Wallet {address} holds no OPG.", fix=fix)
+
+
+def no_allowance(address: str) -> Trouble:
+    """Tell that nothing may be taken from a wallet to pay gateways."""
+    what = f"Permit2 may take no OPG from wallet {address}, so that no gateway can be paid."
+    return Trouble(what=what, fix="Call approve_opg with what may be spent from now on.")
 
 
 def _trouble(error: OGError) -> Trouble:
@@ -106,7 +114,8 @@ async def _budget(parts: Parts) -> dict[str, str]:
     }
 
 
-def _no_coins(network: Network, address: str) -> Trouble:
+def no_coins(network: Network, address: str) -> Trouble:
+    """Tell that a wallet can pay no gas on the network's own chain."""
     fix = "Send it some of the network's coin."
     if network.faucet_url:
         fix = f"Fund it at {network.faucet_url.format(address=address)}."

@@ -32,11 +32,13 @@ CLOSING_S: Final = 10.0
 
 _INSTRUCTIONS: Final = (
     "Runs AI models on the OpenGradient network and returns results with their proof. "
-    "infer runs an ONNX model on chain and pays gas; get_model and list_files show models, "
-    "content ids and tensor names; status shows network, wallet, caps and what is missing. "
+    "infer runs an ONNX model on chain and pays gas; chat, completion and generate_image ask "
+    "models in attested enclaves and pay OPG; search_models, get_model and list_files find models; "
+    "create_model, create_version and upload publish them. "
+    "status shows network, wallet, caps and what is missing; approve_opg lets OPG be spent. "
     "get_call waits for a running call, list_calls shows what was spent, verify_receipt checks "
     "the proof of a call. "
-    "og://network describes the network in use; on the local one it also names sample models."
+    "og://network describes the network in use, and the local one's sample models."
 )
 
 # The listings change only with the program, and are the same for everyone.

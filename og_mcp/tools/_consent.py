@@ -18,7 +18,8 @@ from mcp.server.mcpserver import AcceptedElicitation, Elicit, ElicitationResult,
 from pydantic import BaseModel, Field
 
 from og_mcp.client import Session
-from og_mcp.errors import ApprovalDeclinedError, coins, quote
+from og_mcp.consent import lets, most_of
+from og_mcp.errors import ApprovalDeclinedError, quote
 from og_mcp.tools._injected import OG, Call, principal_of
 from og_mcp.tools._pause import Pause, pause_of
 from og_mcp.tools._telling import told
@@ -98,18 +99,12 @@ def _question(params: Mapping[str, Any], approval: Approval) -> str:
         )
     arguments: Mapping[str, Any] = params.get("arguments") or {}
     said = ", ".join(f"{name} {_shown(value)}" for name, value in arguments.items())
+    tool = str(params["name"])
+    others = lets(tool, approval)
     return (
-        f"May og-mcp run {params['name']} for at most {cost_of(approval)}? "
-        f"Network {who}. Call {approval.call_id}: {said}."
+        f"May og-mcp {f'let {others},' if others else f'run {tool}'} for at most "
+        f"{most_of(tool, approval)}? Network {who}. Call {approval.call_id}: {said}."
     )
-
-
-def cost_of(approval: Approval) -> str:
-    """Write the most that an approval covers."""
-    parts = [f"{coins(approval.cap_wei)} coins ({approval.cap_wei} wei)"]
-    if approval.cap_opg:
-        parts.append(f"{coins(approval.cap_opg)} OPG")
-    return " and ".join(parts)
 
 
 def _shown(value: object) -> str:

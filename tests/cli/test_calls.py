@@ -134,6 +134,42 @@ def test_it_lists_what_was_spent_and_on_what_without_a_network(
     assert coins(int(total["fees_wei"])) in done.stdout
 
 
+def test_payments_are_told_while_they_are_open_and_once_settled(
+    localnet: LocalNetwork, environ: Environ
+) -> None:
+    async def chat(text: str) -> str:
+        async with Session.from_env(environ) as og:
+            question = [{"role": "user", "content": text}]
+            return (await og.chat("openai/gpt-5-mini", question)).call_id
+
+    async def look(call_id: str) -> None:
+        async with Session.from_env(environ) as og:
+            await og.get_call(call_id)
+
+    call_id = anyio.run(chat, "Who are you?")
+    open_, table = listed(environ=environ), calls(environ=environ).stdout
+    shown_open = calls("show", call_id, environ=environ).stdout
+    localnet.settle()
+    anyio.run(look, call_id)
+    settled, after = listed(environ=environ), calls(environ=environ).stdout
+    shown = calls("show", call_id, environ=environ).stdout
+
+    wallet = localnet.ready["accounts"][0]["address"]
+    (payment,) = open_["open_payments"]
+    assert (open_["spent_opg"], open_["open_opg"]) == ("0", "0.1")
+    assert (payment["max_opg"], payment["amount_opg"], payment["address"]) == ("0.1", "", wallet)
+    assert open_["calls"][0]["payment"]["cap_id"] == payment["cap_id"]
+    assert "0 OPG settled, 0.1 OPG open" in table
+    assert f"payment {payment['cap_id']}: at most 0.1 OPG from {wallet}" in table
+    assert "open until" in shown_open
+    taken = settled["calls"][0]["payment"]
+    assert (settled["open_payments"], settled["open_opg"]) == ([], "0")
+    assert settled["spent_opg"] == taken["amount_opg"] != "0"
+    assert f"{taken['amount_opg']} OPG settled, 0 OPG open" in after
+    assert f"{taken['amount_opg']} OPG taken" in shown
+    assert taken["transaction_hash"] in shown
+
+
 def test_options_choose_what_is_listed(environ: Environ, request_of_sample: Request) -> None:
     made(environ, request_of_sample)
     pending, _ = waiting(environ, request_of_sample)

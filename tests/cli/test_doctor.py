@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import anyio
+import pytest
+
 from og_mcp.client import Session
+from tests.books import Purse
 from tests.cli.program import inside
 from tests.localnet_client import LocalNetwork
 
@@ -30,6 +35,17 @@ def findings(environ: dict[str, str]) -> tuple[int, dict[str, Any]]:
     return code, {finding["name"]: finding for finding in json.loads(out)}
 
 
+def inside_findings(environ: Mapping[str, str]) -> dict[str, Any]:
+    done = inside("doctor", "--json", environ=environ)
+    found = {finding["name"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == (1 if ill(found) else 0)
+    return found
+
+
+def ill(found: Mapping[str, Any]) -> set[str]:
+    return {name for name, finding in found.items() if not finding["held"]}
+
+
 async def test_a_working_network_is_well(localnet: LocalNetwork) -> None:
     sample = localnet.ready["sample_models"][0]
     async with Session.from_env(localnet.environ) as og:
@@ -38,18 +54,115 @@ async def test_a_working_network_is_well(localnet: LocalNetwork) -> None:
     code, found = findings(localnet.environ)
 
     assert code == 0
-    assert localnet.ready["accounts"][0]["address"] in found["wallet and chain"]["detail"]
+    assert all(finding["held"] and not finding["fix"] for finding in found.values())
+    assert list(found) == [
+        *("configuration", "chain", "wallet", "TEE registry", "gateway", "payment chain", "OPG"),
+        *("allowance", "hub", "hub account", "journal", "payments"),
+    ]
+    assert localnet.ready["accounts"][0]["address"] in found["wallet"]["detail"]
+    assert f"chain {localnet.ready['chain_id']}" in found["chain"]["detail"]
+    assert f"chain {localnet.ready['base_chain_id']}" in found["payment chain"]["detail"]
+    assert "registered certificate" in found["gateway"]["detail"]
     assert "0 interrupted" in found["journal"]["detail"]
+    assert found["payments"]["detail"] == "none open; 5 of 5 OPG left of this day's cap"
 
 
-def test_a_missing_wallet_and_a_wrong_value_are_told_with_their_mend(tmp_path: Path) -> None:
-    missing = inside(
-        *("doctor", "--json"),
-        environ={"OG_NETWORK": "opengradient", "OG_DATA_DIR": str(tmp_path)},
+def test_the_table_names_each_thing_and_its_mend(localnet: LocalNetwork, tmp_path: Path) -> None:
+    well = inside("doctor", environ=localnet.environ)
+    ill = inside("doctor", environ=Purse(localnet, tmp_path).environ)
+
+    assert well.returncode == 0
+    assert "gateway" in well.stdout
+    assert "✗" not in well.stdout
+    assert "fix" not in well.stdout
+    assert ill.returncode == 1
+    assert "✗" in ill.stdout
+    assert "approve_opg" in ill.stdout
+
+
+def test_a_wallet_that_gateways_cannot_be_paid_from_is_told_what_is_missing(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    purse = Purse(localnet, tmp_path)
+
+    found = inside_findings(purse.environ)
+    localnet.fund_opg(purse.address, 10**18)
+    funded = inside_findings(purse.environ)
+
+    assert ill(found) == {"OPG", "allowance"}
+    assert ill(funded) == {"allowance"}
+    assert "approve_opg" in funded["allowance"]["fix"]
+
+
+def test_an_open_payment_is_told(localnet: LocalNetwork) -> None:
+    async def chat() -> None:
+        async with Session.from_env(localnet.environ) as og:
+            await og.chat("openai/gpt-5-mini", [{"role": "user", "content": "Who are you?"}])
+
+    anyio.run(chat)
+
+    found = inside_findings(localnet.environ)
+
+    assert found["payments"]["detail"].startswith("1 open, at most 0.1 OPG; ")
+
+
+@pytest.mark.parametrize(("service", "lame"), [("gateway", "gateway"), ("hub_read", "hub")])
+def test_what_does_not_answer_is_told_and_the_rest_looked_at_all_the_same(
+    localnet: LocalNetwork, service: str, lame: str
+) -> None:
+    localnet.close_service(service)
+
+    found = inside_findings(localnet.environ)
+
+    assert ill(found) == {lame}
+    assert "cannot be reached" in found[lame]["detail"]
+    assert found[lame]["fix"]
+
+
+def test_t20_a_gateway_with_another_certificate_is_told(localnet: LocalNetwork) -> None:
+    localnet.rotate_certificate()
+
+    found = inside_findings(localnet.environ)
+    localnet.rotate_certificate(register=True)
+
+    assert ill(found) == {"gateway"}
+    assert "certificate" in found["gateway"]["detail"]
+
+
+def test_a_hub_account_that_is_refused_is_told(localnet: LocalNetwork, tmp_path: Path) -> None:
+    login = {**localnet.ready["hub_login"], "password": "wrong"}
+    ready_file = tmp_path / "ready.json"
+    ready_file.write_text(json.dumps({**localnet.ready, "hub_login": login}), encoding="utf-8")
+
+    found = inside_findings({**localnet.environ, "OG_LOCALNET": str(ready_file)})
+
+    assert ill(found) == {"hub account"}
+    assert "wrong" not in json.dumps(found["hub account"])
+
+
+def test_without_a_wallet_what_needs_none_is_looked_at(tmp_path: Path) -> None:
+    nowhere = "http://127.0.0.1:9"
+    found = inside_findings(
+        {
+            "OG_NETWORK": "opengradient",
+            "OG_DATA_DIR": str(tmp_path),
+            "OG_RPC_URL": nowhere,
+            "OG_CHAIN_ID": "1",
+            "OG_BASE_RPC_URL": nowhere,
+            "OG_BASE_CHAIN_ID": "2",
+            "OG_HUB_READ_URL": nowhere,
+        }
     )
-    wrong = inside("doctor", environ={"OG_MAX_FEE_PER_DAY": "much"})
-    found = {finding["name"]: finding for finding in json.loads(missing.stdout)}
 
-    assert missing.returncode == wrong.returncode == 1
-    assert "OG_PRIVATE_KEY" in found["wallet and chain"]["fix"]
+    assert "OG_PRIVATE_KEY" in found["wallet"]["fix"]
+    assert "cannot be reached" in found["chain"]["detail"]
+    assert found["journal"]["held"]
+    assert found["hub account"]["held"]
+    assert not {"OPG", "allowance", "payments"} & found.keys()
+
+
+def test_a_wrong_value_is_told_with_its_variable() -> None:
+    wrong = inside("doctor", environ={"OG_MAX_FEE_PER_DAY": "much"})
+
+    assert wrong.returncode == 1
     assert "OG_MAX_FEE_PER_DAY" in wrong.stdout

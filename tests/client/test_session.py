@@ -217,11 +217,16 @@ async def test_t4_an_rpc_of_another_chain_gets_no_signature(
 async def test_t5_a_configured_key_is_never_used_on_the_local_network(
     localnet: LocalNetwork, tmp_path: Path
 ) -> None:
-    async with Session.from_env(environ(localnet, tmp_path, OG_PRIVATE_KEY=A_KEY)) as og:
+    keys = {"OG_PRIVATE_KEY": A_KEY, "OG_BASE_PRIVATE_KEY": A_KEY}
+    async with Session.from_env(environ(localnet, tmp_path, **keys)) as og:
         status = await og.status()
+        chatted = await og.chat("openai/gpt-5-mini", [{"role": "user", "content": "Who pays?"}])
 
     assert status.address == localnet.ready["accounts"][0]["address"]
     assert status.address != Account.from_key(A_KEY).address
+    assert chatted.status == "done"
+    payers = {session["payer"].lower() for session in localnet.sessions()}
+    assert Account.from_key(A_KEY).address.lower() not in payers
 
 
 async def test_t5_a_public_network_signs_for_no_loopback_rpc(localnet: LocalNetwork) -> None:

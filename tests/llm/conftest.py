@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 import openai
@@ -41,9 +40,3 @@ def client(address: str) -> Iterator[openai.OpenAI]:
         openai.OpenAI(base_url=f"{address}/v1", api_key="anything", http_client=http) as client,
     ):
         yield client
-
-
-@pytest.fixture
-def receipts_folder(_network: LocalNetwork) -> Path:
-    """Where the server keeps its journal."""
-    return _network.data_dir

@@ -11,6 +11,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 
+from tests.cli.program import inside
 from tests.localnet_client import LocalNetwork
 from tests.server_process import over_http
 
@@ -54,6 +55,18 @@ def test_a_chat_is_answered_paid_and_verified(client: openai.OpenAI) -> None:
     assert proof["verification"]["status"] == "local"
     assert proof["payment"]["max_opg"] == "0.1"
     assert answer.id == f"chatcmpl-{proof['call_id']}"
+
+
+def test_t21_a_call_is_the_http_principals_and_leaves_a_receipt(
+    client: openai.OpenAI, network: LocalNetwork
+) -> None:
+    call_id = proof_of(client.chat.completions.create(model=MODEL, messages=QUESTION))["call_id"]
+
+    shown = inside("calls", "show", call_id, "--json", environ=network.environ)
+
+    call = json.loads(shown.stdout)
+    assert (call["principal"], call["tool"], call["status"]) == ("http", "chat", "done")
+    assert call["payment"]["max_opg"] == "0.1"
 
 
 def test_a_stream_tells_the_same_and_its_usage(client: openai.OpenAI) -> None:

@@ -1,0 +1,230 @@
+"""How requests of OpenAI's API are read, and answers and refusals written; no network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from og_mcp.errors import (
+    AnswerLostError,
+    ApprovalRequiredError,
+    BudgetExceededError,
+    InputError,
+    NoWalletError,
+    OGError,
+    ServiceUnreachableError,
+    VerificationError,
+)
+from og_mcp.llm._answered import DONE, completion, events
+from og_mcp.llm._asked import MAX_TOKENS, Asked, read
+from og_mcp.llm._refused import refusal
+from og_mcp.types import CalledFunction, ChatResult, Payment, Stage, ToolCall, Usage
+
+MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+def asked(**more: object) -> Asked:
+    return read({"model": "m", "messages": MESSAGES, **more})
+
+
+def result(**more: Any) -> ChatResult:  # noqa: ANN401 - fields of the result
+    fields: dict[str, Any] = {
+        "call_id": "c" * 32,
+        "network": "local",
+        "status": "done",
+        "model": "openai/gpt-5-mini",
+        "content": "An answer.",
+        "finish_reason": "stop",
+        "usage": Usage(prompt_tokens=3, completion_tokens=4, total_tokens=7),
+        "payment": Payment(max_opg="0.1"),
+    }
+    return ChatResult(**{**fields, **more})
+
+
+def a_call() -> ToolCall:
+    return ToolCall(id="call_1", function=CalledFunction(name="f", arguments='{"x": 1}'))
+
+
+def read_events(result: ChatResult, *, include_usage: bool = False) -> list[dict[str, Any]]:
+    """Read a stream as clients do."""
+    *parts, last = list(events(result, 1, include_usage=include_usage))
+    assert last == DONE
+    assert all(part.startswith("data: ") and part.endswith("\n\n") for part in parts)
+    return [json.loads(part.removeprefix("data: ")) for part in parts]
+
+
+def test_the_least_request_has_the_gateways_own_defaults() -> None:
+    got = asked()
+
+    assert (got.model, got.messages, got.stream) == ("m", MESSAGES, False)
+    assert (got.max_tokens, got.temperature, got.stop_sequence) == (MAX_TOKENS, 0.0, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "read"),
+    [
+        ({"max_tokens": 5}, "max_tokens", 5),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens", 6),
+        ({"max_tokens": None}, "max_tokens", MAX_TOKENS),
+        ({"stop": "###"}, "stop_sequence", ["###"]),
+        ({"stop": ["a", "b"]}, "stop_sequence", ["a", "b"]),
+        ({"tool_choice": "required"}, "tool_choice", "required"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice", "f"),
+        ({"stream": True, "stream_options": {"include_usage": True}}, "include_usage", True),
+        ({"temperature": None}, "temperature", 0.0),
+        ({"settlement_mode": "private"}, "settlement_mode", "private"),
+    ],
+)
+def test_what_is_honoured_is_read(given: Mapping[str, object], field: str, read: object) -> None:
+    assert getattr(asked(**given), field) == read
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"n": 1, "top_p": 1.0, "presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}},
+        {"user": "somebody", "metadata": {"a": "b"}, "store": False, "service_tier": "auto"},
+        {"seed": None, "logprobs": None, "parallel_tool_calls": True},
+    ],
+)
+def test_what_asks_for_nothing_is_let_through(given: Mapping[str, object]) -> None:
+    assert asked(**given) == asked()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"n": 2},
+        {"seed": 1},
+        {"top_p": 0.9},
+        {"functions": []},
+        {"audio": {"voice": "a"}},
+        {"max_tokens": "5"},
+        {"max_tokens": 1.5},
+        {"stream": 1},
+        {"settlement_mode": "free"},
+        {"tool_choice": {"type": "function"}},
+        {"messages": "Hello"},
+        {"model": None},
+    ],
+)
+def test_what_would_be_dropped_or_cannot_be_read_is_refused_by_name(
+    given: Mapping[str, object],
+) -> None:
+    with pytest.raises(InputError, match=next(iter(given))):
+        asked(**given)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_whatever_is_no_request_is_refused(document: object) -> None:
+    with pytest.raises(InputError):
+        read(document)
+
+
+def test_what_clients_send_back_of_an_answer_is_left_out() -> None:
+    back: dict[str, object] = {
+        "role": "assistant",
+        "content": "Hi",
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+    }
+
+    assert asked(messages=[*MESSAGES, back]).messages[1] == {"role": "assistant", "content": "Hi"}
+
+
+def test_an_answer_is_one_completion_with_its_proof() -> None:
+    written = completion(result(), 7)
+
+    assert written["object"] == "chat.completion"
+    assert (written["id"], written["created"]) == (f"chatcmpl-{'c' * 32}", 7)
+    assert written["choices"][0]["message"] == {"role": "assistant", "content": "An answer."}
+    assert written["usage"]["total_tokens"] == 7
+    assert written["opengradient"]["payment"]["max_opg"] == "0.1"
+
+
+def test_a_tool_call_comes_without_a_text() -> None:
+    message = completion(result(content="", tool_calls=[a_call()], finish_reason="tool_calls"), 7)[
+        "choices"
+    ][0]["message"]
+
+    assert message["content"] is None
+    assert message["tool_calls"] == [
+        {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    ]
+
+
+@given(st.text(max_size=300))
+def test_the_pieces_of_a_stream_are_the_whole_text(text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()
+
+    chunks = read_events(result(content=text))
+
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    assert "".join(delta.get("content", "") for delta in deltas) == text
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks][-1] == "stop"
+    assert "opengradient" in chunks[-1]
+    assert all("usage" not in chunk for chunk in chunks)
+
+
+def test_a_stream_ends_with_the_usage_where_it_was_asked_for() -> None:
+    last = read_events(result(), include_usage=True)[-1]
+
+    assert (last["choices"], last["usage"]["total_tokens"]) == ([], 7)
+
+
+def test_a_streamed_tool_call_has_its_index() -> None:
+    chunks = read_events(result(content="", tool_calls=[a_call(), a_call()]))
+
+    calls = [
+        call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", [])
+    ]
+    assert [call["index"] for call in calls] == [0, 1]
+
+
+def refused(error: OGError) -> tuple[int, str, dict[str, Any]]:
+    response = refusal(error)
+    body: dict[str, Any] = json.loads(bytes(response.body))
+    return response.status_code, response.headers["x-should-retry"], body["error"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (InputError("Wrong.", "Mend it."), 400, "invalid_request_error"),
+        (ApprovalRequiredError("c" * 32, "up to 1 OPG"), 403, "approval_required"),
+        (NoWalletError("chat", "opengradient"), 503, "configuration"),
+        (BudgetExceededError("OG_MAX_PER_DAY", cap=1, spent=1, open_=0, asked=1), 402, "payment"),
+        (VerificationError("a hash is wrong", "0x1"), 502, "verification"),
+        (AnswerLostError("https://gateway", "it broke off"), 502, "gateway"),
+        (ServiceUnreachableError("RPC", "https://rpc"), 503, "service"),
+    ],
+)
+def test_each_kind_of_failure_has_its_status(error: OGError, status: int, kind: str) -> None:
+    got, _, body = refused(error)
+
+    assert (got, body["type"], body["code"]) == (status, kind, type(error).__name__)
+    assert body["message"] == str(error)
+    assert error.hint in body["message"]
+
+
+def test_t13_only_what_nobody_has_seen_may_be_repeated() -> None:
+    unreached = ServiceUnreachableError("RPC", "https://rpc")
+    in_doubt = ServiceUnreachableError("RPC", "https://rpc")
+    in_doubt.stage = Stage.SENT_UNKNOWN
+
+    assert refused(unreached)[1] == "true"
+    assert refused(in_doubt)[1] == "false"
+    assert refused(InputError("Wrong.", "Mend it."))[1] == "false"
+    assert refused(VerificationError("a hash is wrong", "0x1"))[1] == "false"

@@ -1,0 +1,105 @@
+"""Tool approve_opg: a person is always asked, and the chain has what was agreed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mcp import Client
+
+from og_mcp.client import Session
+from og_mcp.server import build_server
+from tests.books import Purse
+from tests.localnet_client import LocalNetwork
+from tests.tools.calls import answer, refusal
+from tests.tools.person import Person
+
+OPG = 10**18
+
+
+@pytest.fixture
+def purse(localnet: LocalNetwork, tmp_path: Path) -> Purse:
+    """A wallet with coins for gas on the payment chain, that lets Permit2 take nothing."""
+    purse = Purse(localnet, tmp_path)
+    localnet.fund_opg(purse.address, 10 * OPG)
+    localnet.fund(purse.address, chain="base_rpc")
+    return purse
+
+
+def client(purse: Purse, person: Person | None = None) -> Client:
+    return Client(build_server(Session.from_env(purse.environ)), elicitation_callback=person)
+
+
+async def test_the_allowance_is_what_was_agreed_to_and_zero_revokes_it(purse: Purse) -> None:
+    person, localnet = Person(), purse.localnet
+    async with client(purse, person) as mcp:
+        result = await answer(mcp, "approve_opg", amount_opg="2.5")
+        status = await answer(mcp, "status")
+        allowed = localnet.allowance(purse.address)
+        revoked = await answer(mcp, "approve_opg", amount_opg="0")
+
+    url = localnet.ready["base_rpc_url"]
+    mined = localnet.rpc("eth_getTransactionReceipt", result["transaction_hash"], url=url)
+    fee = int(mined["gasUsed"], 16) * int(mined["effectiveGasPrice"], 16)
+    assert (result["status"], result["allowance_opg"]) == ("done", "2.5")
+    assert int(result["fee_wei"]) == fee
+    assert (allowed, status["allowance_opg"]) == (25 * OPG // 10, "2.5")
+    assert (revoked["status"], localnet.allowance(purse.address)) == ("done", 0)
+    given, taken = person.heard
+    assert given.startswith(
+        "May og-mcp let the contract Permit2 take up to 2.5 OPG from the wallet, for at most 0.0"
+    )
+    assert f"Network local, wallet {purse.address}." in given
+    assert "take no more OPG from the wallet" in taken
+
+
+async def test_a_person_is_asked_even_where_nothing_else_asks(purse: Purse) -> None:
+    person = Person("decline", after_s=0)
+    purse.environ["OG_CONFIRM_ABOVE"] = "1000"
+    async with client(purse, person) as mcp:
+        text = await refusal(mcp, "approve_opg", amount_opg="1")
+
+    assert "did not agree" in text
+    assert len(person.heard) == 1
+    assert purse.localnet.allowance(purse.address) == 0
+
+
+async def test_t22_a_client_that_cannot_ask_is_refused_with_the_command(purse: Purse) -> None:
+    async with client(purse) as mcp:
+        text = await refusal(mcp, "approve_opg", amount_opg="1")
+        (call,) = (await answer(mcp, "list_calls"))["calls"]
+
+    assert f"`og-mcp calls approve {call['call_id']}`" in text
+    assert "letting others take 1 OPG" in text
+    assert purse.localnet.allowance(purse.address) == 0
+
+
+async def test_a_dry_run_prices_the_gas_and_asks_nobody(purse: Purse) -> None:
+    person = Person()
+    async with client(purse, person) as mcp:
+        dry = await answer(mcp, "approve_opg", amount_opg="1", dry_run=True)
+
+    assert (dry["status"], dry["transaction_hash"], dry["max_opg"]) == ("dry_run", "", "0")
+    assert int(dry["fee_wei"]) > 0
+    assert {check["result"] for check in dry["checks"]} == {"ok"}
+    assert person.heard == []
+    assert purse.localnet.allowance(purse.address) == 0
+
+
+async def test_one_idempotency_key_is_one_transaction(purse: Purse) -> None:
+    person = Person()
+    async with client(purse, person) as mcp:
+        first = await answer(mcp, "approve_opg", amount_opg="1", idempotency_key="allow-1")
+        again = await answer(mcp, "approve_opg", amount_opg="1", idempotency_key="allow-1")
+
+    assert again == first
+    assert len(person.heard) == 1
+
+
+@pytest.mark.parametrize("amount", ["", "-1", "1e3", "much", "1" * 10, 5, "115792089237316195423"])
+async def test_what_is_no_bounded_amount_is_refused(purse: Purse, amount: object) -> None:
+    async with client(purse) as mcp:
+        text = await refusal(mcp, "approve_opg", amount_opg=amount)
+
+    assert "amount_opg" in text
+    assert purse.localnet.allowance(purse.address) == 0
