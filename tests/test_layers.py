@@ -72,3 +72,25 @@ def test_a_tool_knows_neither_settings_nor_the_chain_nor_http() -> None:
         text = path.read_text(encoding="utf-8")
 
         assert not any(f"import {name}" in text for name in ("web3", "httpx", "eth_account")), path
+
+
+ROOMS = (
+    *("wire", "codec", "files", "chain", "tee", "payments", "llm", "images", "hub", "receipts"),
+    "session",
+)
+"""The client's rooms; each imports only those before it."""
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_room_of_the_client_imports_a_room_after_it(room: str) -> None:
+    after = ROOMS[ROOMS.index(room) + 1 :]
+    for path in (ROOT / "client" / room).rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+
+        assert not [name for name in after if f"og_mcp.client.{name}." in text], path
+
+
+def test_every_module_of_the_client_has_a_room() -> None:
+    found = {path.stem for path in (ROOT / "client").iterdir()}
+
+    assert found - {"__init__", "__pycache__"} == set(ROOMS)

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from og_mcp import redaction
 from og_mcp.client import Session, Timeouts
-from og_mcp.client.wallet import Wallet
+from og_mcp.client.chain.wallet import Wallet
 from og_mcp.errors import ConfigurationError, OGError, ServiceError
 from og_mcp.networks import NETWORKS, OPENGRADIENT
 from og_mcp.redaction import Redaction, secrets_in, url_secrets

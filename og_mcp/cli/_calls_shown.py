@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from og_mcp.client._payment import payment_of
+from og_mcp.client.payments.told import payment_of
 from og_mcp.errors import coins, in_opg
 from og_mcp.types import Call, Cap, SignedTransaction, Totals
 

@@ -60,7 +60,7 @@ def command(file: Path, online: bool, as_json: bool) -> None:
 
 
 def _read(file: Path) -> Any:  # noqa: ANN401 - JSON
-    from og_mcp.client._json import is_deeper  # noqa: PLC0415 - --help does without
+    from og_mcp.client.wire.json_text import is_deeper  # noqa: PLC0415 - --help does without
 
     try:
         with click.open_file(str(file), "rb") as stream:
@@ -86,7 +86,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _verify(receipt: object) -> Verification:
-    from og_mcp.client import receipts  # noqa: PLC0415 - --help does without
+    from og_mcp.client.receipts import receipts  # noqa: PLC0415 - --help does without
 
     return receipts.verify(receipt)
 

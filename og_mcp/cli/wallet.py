@@ -44,7 +44,7 @@ def new(path: Path | None) -> None:
 
     The password is asked for twice, or taken from OG_KEYSTORE_PASSWORD.
     """
-    from og_mcp.client.keystore import new_key  # noqa: PLC0415 - --help does without
+    from og_mcp.client.chain.keystore import new_key  # noqa: PLC0415 - --help does without
 
     _keep(new_key(), path)
 
@@ -58,7 +58,7 @@ def import_(context: click.Context, path: Path | None) -> None:
     The key is asked for without showing it, or read from a pipe on stdin. The password is asked for
     twice, or taken from OG_KEYSTORE_PASSWORD.
     """
-    from og_mcp.client.keystore import read_key  # noqa: PLC0415 - --help does without
+    from og_mcp.client.chain.keystore import read_key  # noqa: PLC0415 - --help does without
 
     if context.args:
         # click itself would repeat the argument, which may be the key.
@@ -81,7 +81,7 @@ def address() -> None:
 
 
 def _keep(account: LocalAccount, path: Path | None) -> None:
-    from og_mcp.client.keystore import file_name, write_keystore  # noqa: PLC0415 - as above
+    from og_mcp.client.chain.keystore import file_name, write_keystore  # noqa: PLC0415 - as above
     from og_mcp.networks import OPENGRADIENT  # noqa: PLC0415 - as above
 
     password = _password()
@@ -121,7 +121,7 @@ def _password() -> str:
 
 
 def _local_address(settings: Settings) -> str:
-    from og_mcp.client._localnet import read_ready_file  # noqa: PLC0415 - as above
+    from og_mcp.client.session.localnet import read_ready_file  # noqa: PLC0415 - as above
 
     if settings.localnet_ready_file is None:
         raise click.ClickException(
@@ -134,8 +134,8 @@ def _local_address(settings: Settings) -> str:
 def _address(settings: Settings) -> str:
     import anyio  # noqa: PLC0415 - as above
 
-    from og_mcp.client.keystore import address_in  # noqa: PLC0415 - as above
-    from og_mcp.client.wallet import Wallet  # noqa: PLC0415 - as above
+    from og_mcp.client.chain.keystore import address_in  # noqa: PLC0415 - as above
+    from og_mcp.client.chain.wallet import Wallet  # noqa: PLC0415 - as above
     from og_mcp.errors import NoWalletError  # noqa: PLC0415 - as above
 
     source = settings.wallet

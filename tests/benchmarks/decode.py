@@ -34,7 +34,7 @@ def measure(bench: Bench) -> Measurement:
 def writer() -> Callable[[str, int], Answer]:
     """Set up what writes the data of `InferenceResult` with one tensor `y`."""
     numpy = importlib.import_module("numpy")
-    fixed_point = importlib.import_module("og_mcp.client._fixed_point")
+    fixed_point = importlib.import_module("og_mcp.client.codec.fixed_point")
 
     def run(path: str, count: int) -> Answer:
         values = numpy.random.default_rng(2).standard_normal(count, numpy.float32)
@@ -56,7 +56,7 @@ def words(*values: int) -> bytes:
 
 def ours() -> Callable[[str], Answer]:
     """Set up our side."""
-    abi = importlib.import_module("og_mcp.client._abi")
+    abi = importlib.import_module("og_mcp.client.codec.abi")
 
     def run(path: str) -> Answer:
         data = Path(path).read_bytes()

@@ -30,8 +30,8 @@ def measure(bench: Bench) -> Measurement:
 def ours() -> Callable[[], Answer]:
     """Set up our side."""
     numpy = importlib.import_module("numpy")
-    abi = importlib.import_module("og_mcp.client._abi")
-    tensors = importlib.import_module("og_mcp.client._tensors")
+    abi = importlib.import_module("og_mcp.client.codec.abi")
+    tensors = importlib.import_module("og_mcp.client.codec.tensors")
     values = numpy.random.default_rng(1).standard_normal(COUNT, numpy.float32)
 
     def run() -> Answer:

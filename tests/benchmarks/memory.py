@@ -34,8 +34,8 @@ def measure(bench: Bench) -> Measurement:
 def encode() -> Callable[[], Answer]:
     """Set up: nested lists, as they come from JSON, to call data."""
     random = importlib.import_module("random").Random(3)
-    abi = importlib.import_module("og_mcp.client._abi")
-    tensors = importlib.import_module("og_mcp.client._tensors")
+    abi = importlib.import_module("og_mcp.client.codec.abi")
+    tensors = importlib.import_module("og_mcp.client.codec.tensors")
 
     def run() -> Answer:
         values = [[random.gauss(0, 1) for _ in range(1_000)] for _ in range(COUNT // 1_000)]
@@ -48,8 +48,8 @@ def encode() -> Callable[[], Answer]:
 
 def decode() -> Callable[[str], Answer]:
     """Set up: event data to arrays and to the nested lists of a tool's result."""
-    abi = importlib.import_module("og_mcp.client._abi")
-    tensors = importlib.import_module("og_mcp.client._tensors")
+    abi = importlib.import_module("og_mcp.client.codec.abi")
+    tensors = importlib.import_module("og_mcp.client.codec.tensors")
 
     def run(path: str) -> Answer:
         shown = tensors.to_json(abi.decode_result(Path(path).read_bytes()))

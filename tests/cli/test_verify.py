@@ -14,7 +14,7 @@ from tests.cli.program import inside
 from tests.localnet_client import LocalNetwork
 from tests.server_process import run
 
-KEPT = Path(__file__).parents[1] / "client" / "receipt.json"
+KEPT = Path(__file__).parents[1] / "client" / "receipts" / "receipt.json"
 
 NO_NETWORK = """
 import sys

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
-from og_mcp.client.wallet import Wallet
+from og_mcp.client.chain.wallet import Wallet
 from og_mcp.errors import ConfigurationError
 from og_mcp.settings import Settings
 from tests.cli.program import inside

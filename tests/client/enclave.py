@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eth_hash.auto import keccak
 
-from og_mcp.client.tee import TEE
+from og_mcp.client.tee.registry import TEE
 from og_mcp.types import Voucher
 
 NOW = 1_780_000_000

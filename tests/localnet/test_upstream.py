@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from og_mcp.client._localnet import running_localnet
+from og_mcp.client.session.localnet import running_localnet
 from tests.localnet.gateway_client import CHAT, COMPLETION, GatewayClient, gateway_client, problems
 from tests.localnet_client import LocalNetwork
 

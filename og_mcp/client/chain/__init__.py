@@ -1,0 +1,1 @@
+"""The OpenGradient chain: the wallet, its transactions, and the calls of the inference contract."""

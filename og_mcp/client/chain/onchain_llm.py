@@ -1,0 +1,184 @@
+"""LLM calls on chain: call the contract, read the answer (protocol.md section 3).
+
+The route of the networks' first generation; gateways answer what later networks are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
+
+from anyio import to_thread
+
+from og_mcp.client.chain.chain import Log, Receipt
+from og_mcp.client.chain.inference import find_log
+from og_mcp.client.chain.sender import Sender
+from og_mcp.client.chain.ticket import Ticket
+from og_mcp.client.chain.wallet import Transaction
+from og_mcp.client.codec.llm_abi import FUNCTIONS, LLMFunction, encode_request
+from og_mcp.client.codec.llm_shapes import (
+    ChatRequest,
+    ChatResponse,
+    CompletionRequest,
+    CompletionResponse,
+    LLMRequest,
+    LLMResponse,
+)
+from og_mcp.errors import OutputMissingError, ServiceError
+from og_mcp.networks import INFERENCE_PRECOMPILE, Network
+from og_mcp.types import ChatResult, CompletionResult, Proof
+
+GAS_MARGIN: Final = 1.5
+"""Gas limit over estimate, as the network's own client has it for LLM calls."""
+
+PROOF: Final = Proof(
+    status="chain",
+    covers=["request", "answer"],
+    not_covered=["that the model named in the request made the answer"],
+)
+"""What the chain's receipt vouches for: what was asked and what was answered, not by whom."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer and where it was read."""
+
+    receipt: Receipt
+    answer: LLMResponse
+    source: str
+    """`event` or `precompile_event`."""
+
+    @property
+    def response(self) -> dict[str, Any]:
+        """The answer in JSON, as receipts keep it."""
+        return self.answer.shown
+
+    def result(
+        self, call_id: str, network: Network, request: Mapping[str, Any]
+    ) -> ChatResult | CompletionResult:
+        """Put together what the tool returns.
+
+        Args:
+            call_id: The call.
+            network: Where it was made.
+            request: Its canonical request.
+        """
+        mined, answer = self.receipt, self.answer
+        shared: dict[str, Any] = {
+            "call_id": call_id,
+            "network": network.name,
+            "status": "done",
+            "model": request["model"],
+            "transaction_hash": mined.transaction_hash,
+            "verification": PROOF,
+            "fee_wei": mined.fee_wei,
+            "explorer_url": network.explorer_tx_url.format(hash=mined.transaction_hash),
+        }
+        match answer:
+            case ChatResponse():
+                return ChatResult(**shared, **answer.shown)
+            case CompletionResponse():
+                return CompletionResult(**shared, **answer.shown)
+        assert_never(answer)
+
+
+class OnchainLLM:
+    """Chats and completions through the inference contract.
+
+    Args:
+        network: Whose contract.
+        sender: Sends the transactions.
+    """
+
+    def __init__(self, network: Network, sender: Sender) -> None:
+        self._network, self._sender = network, sender
+
+    async def price(self, request: LLMRequest, *, max_retries: int) -> Transaction:
+        """Simulate a call and return what would be signed for it, but for its nonce.
+
+        Raises:
+            InputError: A text cannot go on the wire.
+            ChainError: As `Sender.offer`.
+            ServiceError: The node cannot be used.
+        """
+        data = encode_request(request)
+        contract = self._network.inference_contract
+        _, transaction = await self._sender.offer(
+            contract, data, max_retries=max_retries, gas_margin=GAS_MARGIN
+        )
+        return transaction
+
+    async def chat(self, ticket: Ticket, request: ChatRequest, *, max_retries: int) -> Answered:
+        """Ask a model in one transaction and read its answer.
+
+        Args:
+            ticket: The call, open in the journal.
+            request: Checked, see `chat_request`.
+            max_retries: As `Sender.send`.
+
+        Raises:
+            InputError: A text cannot go on the wire; nothing was sent.
+            ChainError: As `Sender.send`; `OutputMissingError` where the gas is paid and no answer
+                can be found.
+            ServiceError: The node cannot be used; nothing was sent.
+
+        Source: `runLLMChat` of the inference contract (protocol.md section 3).
+        """
+        return await self._ask(ticket, request, max_retries)
+
+    async def completion(
+        self, ticket: Ticket, request: CompletionRequest, *, max_retries: int
+    ) -> Answered:
+        """Have a prompt continued in one transaction and read the text; else as `chat`.
+
+        Source: `runLLMCompletion` of the inference contract (protocol.md section 3).
+        """
+        return await self._ask(ticket, request, max_retries)
+
+    async def _ask(self, ticket: Ticket, request: LLMRequest, max_retries: int) -> Answered:
+        data = encode_request(request)
+        contract = self._network.inference_contract
+        mined = await self._sender.send(
+            ticket, contract, data, max_retries=max_retries, gas_margin=GAS_MARGIN
+        )
+        return await self.read_back(mined, request.canonical)
+
+    async def read_back(self, mined: Receipt, request: Mapping[str, Any]) -> Answered:
+        """Read the answer: in the contract's event, else in the precompile's.
+
+        Args:
+            mined: The chain's receipt.
+            request: The canonical request.
+
+        Raises:
+            OutputMissingError: Neither has it; the gas is paid.
+        """
+        function, contract = FUNCTIONS[request["tool"]], self._network.inference_contract
+        try:
+            found = await to_thread.run_sync(find_answer, function, mined.logs, contract)
+        except ServiceError as exc:
+            raise OutputMissingError(mined.transaction_hash, str(exc), mined.fee_wei) from exc
+        if found is None:
+            why = "its receipt holds no event with an answer"
+            raise OutputMissingError(mined.transaction_hash, why, mined.fee_wei)
+        return Answered(mined, *found)
+
+
+def find_answer(
+    function: LLMFunction, logs: Sequence[Log], contract: str
+) -> tuple[LLMResponse, str] | None:
+    """Find the answer of a call in its events; also returns which event has it.
+
+    Raises:
+        ServiceReplyError: An event is malformed.
+    """
+    log = find_log(logs, contract, function.result_topic)
+    answer = function.decode_result(log.data) if log is not None else None
+    if answer is not None and not answer.is_empty:
+        return answer, "event"
+    log = find_log(logs, INFERENCE_PRECOMPILE, function.event_topic)
+    answer = function.decode_event(log.data) if log is not None else None
+    if answer is not None and not answer.is_empty:
+        return answer, "precompile_event"
+    return None

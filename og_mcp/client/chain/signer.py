@@ -1,0 +1,93 @@
+"""The signer: the one way to a signature, through the wallet's lane and the caps.
+
+What may be spent is set aside, then the transaction is signed, then the signature is recorded;
+only then anybody else sees its bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from og_mcp.calls import Journal, Lane
+from og_mcp.client.chain.chain import Chain
+from og_mcp.client.chain.ticket import Ticket
+from og_mcp.client.chain.wallet import FeeGuard, Signed, Transaction, Wallet
+from og_mcp.errors import FeeCapError
+from og_mcp.types import Account, FeeCaps
+
+
+class Signer:
+    """Signs for one wallet on one chain.
+
+    Args:
+        chain: Tells what was spent where the journal is new.
+        wallet: Holds the key.
+        guard: What a signature may cost and where it may go.
+        journal: Every signature is on its disk before a byte leaves.
+    """
+
+    def __init__(self, chain: Chain, wallet: Wallet, guard: FeeGuard, journal: Journal) -> None:
+        self._chain, self._wallet, self._guard, self._journal = chain, wallet, guard, journal
+        self._turn = anyio.Lock()
+        self._chain_spent: int | None = None
+
+    async def address(self) -> str:
+        """Return the wallet's EIP-55 address."""
+        return await self._wallet.address()
+
+    async def account(self) -> Account:
+        """Return whose lane and budget are used; a local network counts by its genesis block."""
+        await self._chain.check()
+        network = self._guard.network
+        name = f"{network.name}:{self._chain.genesis_hash}" if network.local else network.name
+        return Account(
+            network=name, chain_id=network.chain_id, address=await self._wallet.address()
+        )
+
+    @asynccontextmanager
+    async def lane(self) -> AsyncGenerator[Lane]:
+        """Wait for the sole right to sign, among all tasks and processes."""
+        account = await self.account()
+        async with self._turn, self._journal.lane(account) as lane:
+            yield lane
+
+    async def sign(
+        self, ticket: Ticket, lane: Lane, transaction: Transaction, *, already_signed: int
+    ) -> Signed:
+        """Set the fee aside, sign, and record the signature, in this order.
+
+        Args:
+            ticket: The call; takes the signature in.
+            lane: Held.
+            transaction: With its nonce.
+            already_signed: Wei that earlier signatures of the same call may still cost.
+
+        Raises:
+            FeeCapError: A cap, or what a person agreed to, is in the way; nothing was signed.
+            BudgetExceededError: The cap of 24 hours is.
+            JournalError: It could not be recorded; nothing may be sent.
+        """
+        fee = transaction.max_fee
+        caps = await self._caps(lane.account)
+        self._guard.check(transaction, already_signed)
+        if ticket.most_wei is not None and fee > ticket.most_wei:
+            raise FeeCapError("the approval", fee, ticket.most_wei)
+        await lane.reserve(ticket.call_id, transaction.nonce, fee, caps)
+        signed = await self._wallet.sign(transaction, self._guard, already_signed=already_signed)
+        raw = "0x" + signed.raw.hex()
+        await lane.signed(ticket.call_id, signed.nonce, signed.transaction_hash, raw, fee)
+        ticket.signed.append(signed)
+        return signed
+
+    async def _caps(self, account: Account) -> FeeCaps:
+        """Return the caps, with what the chain itself shows as spent (threats.md T6)."""
+        caps = FeeCaps(per_call=self._guard.max_fee_per_call, per_day=self._guard.max_fee_per_day)
+        if self._chain_spent is None:
+            self._chain_spent = 0
+            if (await self._journal.budget(account, caps)).spent == 0:
+                # Nothing in the journal: it is new, or it was deleted to reset the cap.
+                self._chain_spent = await self._chain.spent_in_a_day(account.address)
+        return FeeCaps(per_call=caps.per_call, per_day=caps.per_day, chain_spent=self._chain_spent)

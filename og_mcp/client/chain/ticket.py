@@ -1,0 +1,29 @@
+"""A journalled call on its way, as whoever carries it out and whoever runs it see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from og_mcp.client.chain.wallet import Signed
+
+
+@dataclass
+class Ticket:
+    """A journalled call that is being carried out."""
+
+    call_id: str
+    committed: bool = False
+    """Whether its effect is made or about to be: from then on the work goes on, cancelled or not.
+
+    For a transaction that is the signature, for a publication the end of the request."""
+
+    signed: list[Signed] = field(default_factory=list)
+    """What was signed for the call, replacements last."""
+
+    created_at: str = ""
+    """When the call was opened, ISO 8601."""
+
+    most_wei: int | None = None
+    """What a person agreed that it may cost; `None`: the operator's caps alone."""

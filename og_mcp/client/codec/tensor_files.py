@@ -1,0 +1,131 @@
+"""Tensors in files: `.npy`, `.json` and `.csv`, as `{"file": "/path/x.npy"}` names them.
+
+A `.json` file holds what would stand in its place: a number, text or nested lists. A `.csv` file is
+a table without a header and gives shape (rows, columns). Nothing in a file is executed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import PurePath
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from og_mcp.client.codec.nested import MAX_RANK, check_total
+from og_mcp.client.wire.json_text import is_deeper
+from og_mcp.errors import FileRefusedError, TensorError, quote
+
+OpenFile = Callable[[str], BinaryIO]
+"""Opens a path that the user named, or raises FileRefusedError; see `files.py`."""
+
+MAX_FILE_BYTES: Final = 64 * 2**20
+
+
+def read_tensor_file(
+    tensor: str, reference: Mapping[str, object], open_file: OpenFile | None
+) -> object:
+    """Read the value that a `{"file": ...}` object stands for.
+
+    Returns:
+        An array, or what `_nested.flatten` takes.
+
+    Raises:
+        TensorError: The object is not of that form, or the file does not hold a tensor.
+        FileRefusedError: The file may not or cannot be read, or is larger than `MAX_FILE_BYTES`.
+    """
+    path = reference.get("file")
+    if set(reference) != {"file"} or not isinstance(path, str):
+        raise TensorError(
+            tensor, "holds an object", 'The one object that is taken is {"file": "/path/x.npy"}.'
+        )
+    ending = PurePath(path).suffix.lower()
+    if ending not in _READERS:
+        raise FileRefusedError(path, f"it ends in {quote(ending)}", "Use .npy, .json or .csv.")
+    data = _read(path, open_file)
+    try:
+        return _READERS[ending](tensor, data)
+    except (ValueError, EOFError, RecursionError, MemoryError, csv.Error) as exc:
+        # What a reader says may repeat the file's content: its kind is enough.
+        reason = f"is not to be read from {quote(path)}: it is not a valid {ending} file"
+        raise TensorError(tensor, reason) from exc
+
+
+def _read(path: str, open_file: OpenFile | None) -> bytes:
+    if open_file is None:
+        raise FileRefusedError(path, "no files can be read here", "Give the values themselves.")
+    try:
+        with closing(open_file(path)) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as exc:
+        raise FileRefusedError(path, exc.strerror or type(exc).__name__) from exc
+    if len(data) > MAX_FILE_BYTES:
+        raise FileRefusedError(path, f"it is larger than {MAX_FILE_BYTES:,} bytes")
+    return data
+
+
+def _read_npy(tensor: str, data: bytes) -> npt.NDArray[Any]:
+    """Read an array by its header, so that a false one cannot make numpy allocate its claim."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read_header is None:
+        raise ValueError("a version for structured arrays")
+    shape, by_columns, dtype = read_header(file)
+    if dtype.hasobject:
+        raise TensorError(tensor, "comes from a file of pickled objects, which is never opened")
+    count = math.prod(shape)
+    check_total(tensor, count)
+    if dtype.itemsize == 0 or count < 0:
+        raise ValueError("no values")
+    if dtype.kind == "U":
+        _check_text(data, dtype, count, file.tell())
+    flat = np.frombuffer(data, dtype, count, file.tell())
+    return flat.reshape(shape, order="F" if by_columns else "C")
+
+
+def _check_text(data: bytes, dtype: np.dtype[Any], count: int, start: int) -> None:
+    """Refuse what is no code point: numpy cannot turn it into text."""
+    code = np.dtype(np.uint32).newbyteorder(dtype.byteorder)
+    codes = np.frombuffer(data, code, count * (dtype.itemsize // code.itemsize), start)
+    if (codes > sys.maxunicode).any():
+        raise ValueError("no code point")
+
+
+def _read_json(tensor: str, data: bytes) -> object:
+    text = data.decode("utf-8-sig")
+    if is_deeper(text, MAX_RANK):
+        raise TensorError(tensor, f"is nested more than {MAX_RANK} lists deep")
+    return json.loads(text)
+
+
+def _read_csv(_tensor: str, data: bytes) -> list[list[int | float | str]]:
+    text = io.StringIO(data.decode("utf-8-sig"), newline="")
+    return [list(map(_cell, row)) for row in csv.reader(text, strict=True) if row]
+
+
+def _cell(text: str) -> int | float | str:
+    for read in (int, float):
+        try:
+            # Python's own spelling 1_000 is text in a table.
+            return text if "_" in text else read(text)
+        except ValueError:
+            continue
+    return text
+
+
+_READERS: Final[Mapping[str, Callable[[str, bytes], object]]] = {
+    ".npy": _read_npy,
+    ".json": _read_json,
+    ".csv": _read_csv,
+}

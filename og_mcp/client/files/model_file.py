@@ -1,0 +1,235 @@
+"""A file that is to be published: opened once, and read so that every byte was checked.
+
+`pieces` is the only way to its content. It hashes, looks for secrets, follows an ONNX file's
+structure, and holds each byte back until what stands around it was looked at too. So what leaves
+this process is what was checked, whatever becomes of the file's name meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from io import BufferedReader
+from pathlib import Path, PurePath
+from typing import Any, Final, Self
+
+from og_mcp.client.files.roots import FileRoots
+from og_mcp.client.files.screening import CONTEXT, Screen, SecretFoundError
+from og_mcp.errors import UnfitFileError, quote
+from og_mcp.onnxfile import OnnxError, OnnxFile, OnnxReader, read_onnx
+from og_mcp.types import ModelGraph
+
+PIECE: Final = 2**20
+"""Bytes that are read at once."""
+
+MAX_BYTES: Final = 2**40
+
+FORMATS: Final[Mapping[str, str]] = {
+    ".onnx": "onnx",
+    ".safetensors": "safetensors",
+    ".pt": "pickle",
+    ".pth": "pickle",
+    ".joblib": "pickle",
+    ".tflite": "tflite",
+    ".h5": "hdf5",
+    ".pb": "protobuf",
+    ".json": "json",
+    ".txt": "text",
+    ".md": "text",
+}
+"""File name ending -> what such a file is; a pickle runs code in whoever loads it."""
+
+CHECKED_WHOLE: Final = 2**27
+"""Bytes of an ONNX file up to which the `onnx` package, which reads it into memory, checks it."""
+
+CHECK_LIMIT_S: Final = 120.0
+
+_ONLY: Final = f"Files that are published end with {', '.join(FORMATS)}."
+_CHANGED: Final = "Nothing was published; wait until the file is complete, then repeat the call."
+_TAKE_OUT: Final = "Take it out of the file; if it was ever published, replace it."
+_UNREADABLE: Final = "it could not be read to its end"
+_BROKEN: Final = "Export the model again, with its weights inside the one file."
+
+
+@dataclass
+class Publishable:
+    """An opened file of a format that is published; close it."""
+
+    path: str
+    """As the caller gave it."""
+
+    file: BufferedReader = field(repr=False)
+    format: str
+    size: int
+    """Bytes, as it was opened."""
+
+    stamp: tuple[int, ...]
+    """Device, inode, size and times: another one is another content."""
+
+    sha256: str = ""
+    """Of the content that was read last, hex; empty before all of it was."""
+
+    checked_by: str = ""
+    """What checked the structure: `onnx`, `structure`, or nothing."""
+
+    graph: ModelGraph | None = None
+    """An ONNX file's inputs and outputs, once it was read."""
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return PurePath(self.path).name
+
+    @classmethod
+    def open(cls, roots: FileRoots, path: str) -> Self:
+        """Open a file for publishing; blocks.
+
+        Raises:
+            FileRefusedError: It may not be read.
+            UnfitFileError: Its name ends otherwise than a model's, or it is empty.
+        """
+        suffix = PurePath(path).suffix.lower()
+        if suffix not in FORMATS:
+            raise UnfitFileError(path, f"{quote(suffix)} is no ending of a model file", _ONLY)
+        file = roots.open(path, max_bytes=MAX_BYTES)
+        status = os.fstat(file.fileno())
+        if not status.st_size:
+            file.close()
+            raise UnfitFileError(path, "it is empty")
+        times = (status.st_mtime_ns, status.st_ctime_ns)
+        stamp = (status.st_dev, status.st_ino, status.st_size, *times)
+        return cls(path, file, FORMATS[suffix], status.st_size, stamp)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def check_structure(self) -> None:
+        """Check an ONNX file before anything of it is sent; blocks, at most two minutes.
+
+        By the `onnx` package where that is installed and the file is small enough for it, else by
+        its structure alone, stepping over the weights.
+
+        Raises:
+            UnfitFileError: It is no model, or needs other files.
+        """
+        if self.format != "onnx":
+            return
+        try:
+            self._accept(read_onnx(self.file))
+        except OnnxError as exc:
+            raise UnfitFileError(self.path, _no_onnx(exc), _BROKEN) from exc
+        except OSError as exc:
+            raise UnfitFileError(self.path, _UNREADABLE, _CHANGED) from exc
+        self.checked_by = "structure"
+        if self.size <= CHECKED_WHOLE:
+            self._check_whole()
+
+    def pieces(self) -> Iterator[bytes]:
+        """Read the content from its beginning, every byte of it checked; blocks.
+
+        Sets `sha256` at the end. What was given out before an error was checked, too.
+
+        Raises:
+            UnfitFileError: It holds a secret, is no model, or changes while it is read.
+        """
+        hashed, before = hashlib.sha256(), self.sha256
+        try:
+            for piece in self._cleared():
+                hashed.update(piece)
+                yield piece
+        except SecretFoundError as exc:
+            raise UnfitFileError(self.path, f"it holds {exc}", _TAKE_OUT) from exc
+        except OnnxError as exc:
+            raise UnfitFileError(self.path, _no_onnx(exc), _BROKEN) from exc
+        except OSError as exc:
+            raise UnfitFileError(self.path, _UNREADABLE, _CHANGED) from exc
+        self.sha256 = hashed.hexdigest()
+        if before not in {"", self.sha256}:
+            raise UnfitFileError(self.path, "it has changed since it was checked", _CHANGED)
+
+    def read_through(self) -> str:
+        """Read all of it and give nothing out; returns its SHA-256. As `pieces`."""
+        for _ in self.pieces():
+            pass
+        return self.sha256
+
+    def _cleared(self) -> Iterator[bytes]:
+        """Give out what was looked at together with the `CONTEXT` bytes around it."""
+        screen = Screen(self.size)
+        reader = OnnxReader() if self.format == "onnx" else None
+        buffer, held = bytearray(CONTEXT + PIECE), 0
+        view = memoryview(buffer)
+        for count in self._read(view[CONTEXT:]):
+            # What was held back stands right before what has just come.
+            first, end = CONTEXT - held, CONTEXT + count
+            if reader is not None:
+                reader.feed(buffer[CONTEXT:end])
+            screen.look(buffer, first, end)
+            held = min(CONTEXT, end - first)
+            if end - held > first:
+                yield bytes(view[first : end - held])
+            buffer[CONTEXT - held : CONTEXT] = buffer[end - held : end]
+        if reader is not None:
+            self._accept(reader.finish())
+        yield bytes(view[CONTEXT - held : CONTEXT])
+
+    def _read(self, into: memoryview) -> Iterator[int]:
+        """Read as many bytes as there were when it was opened, and see that there are no more."""
+        self.file.seek(0)
+        left = self.size
+        while left:
+            count = self.file.readinto(into[:left])
+            if not count:
+                raise UnfitFileError(self.path, "it became shorter while it was read", _CHANGED)
+            left -= count
+            yield count
+        if self.file.read(1):
+            raise UnfitFileError(self.path, "it became longer while it was read", _CHANGED)
+
+    def _accept(self, read: OnnxFile) -> None:
+        if read.external:
+            why = "it keeps weights in other files (external data)"
+            raise UnfitFileError(self.path, why, _BROKEN)
+        self.graph = read.graph
+
+    def _check_whole(self) -> None:
+        self.file.seek(0)
+        program = Path(__file__).with_name("onnx_check.py")
+        # Isolated, and without any variable of ours, keys among them (threats.md T27).
+        command = [sys.executable, "-I", str(program)]
+        kept = {name: os.environ[name] for name in ("SYSTEMROOT", "TEMP") if name in os.environ}
+        try:
+            done = subprocess.run(  # noqa: S603 - our own program
+                command,
+                stdin=self.file,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=kept,
+                timeout=CHECK_LIMIT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as exc:
+            why = f"the onnx package did not check it within {CHECK_LIMIT_S:.0f} s"
+            raise UnfitFileError(self.path, why, _BROKEN) from exc
+        if done.returncode:
+            raise UnfitFileError(self.path, "the onnx package could not read it", _BROKEN)
+        self._take(json.loads(done.stdout))
+
+    def _take(self, told: Mapping[str, Any]) -> None:
+        """Take what the onnx package said; it is about the content of this hash alone."""
+        if not told:
+            return
+        if told["problem"]:
+            why = f"the onnx package refuses it: {quote(told['problem'])}"
+            raise UnfitFileError(self.path, why, _BROKEN)
+        self.sha256, self.checked_by = told["sha256"], "onnx"
+
+
+def _no_onnx(error: OnnxError) -> str:
+    return f"it is no ONNX model that can be read: {error}"

@@ -1,0 +1,1 @@
+"""The Model Hub: sign-in, search, publishing, and what models take."""

@@ -1,0 +1,309 @@
+"""Reads of the Model Hub (protocol.md section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import quote as percent_encode
+
+import httpx
+
+from og_mcp.client.codec.specs import example_input
+from og_mcp.client.hub import records as _records
+from og_mcp.client.hub.known import KnownGraphs
+from og_mcp.client.hub.records import MODEL_HUB
+from og_mcp.client.hub.signin import SignIn
+from og_mcp.client.wire.http import fetch_json
+from og_mcp.errors import (
+    AmbiguousModelError,
+    InputError,
+    ModelNotFoundError,
+    ServiceRejectedError,
+    ServiceReplyError,
+    quote,
+)
+from og_mcp.networks import Network
+from og_mcp.types import FileList, Model, ModelFile, ModelGraph, ModelVersion
+
+MODELS: Final = "/api/v0/models"
+PAGE_SIZE: Final = 100
+"""The most that the hub gives at once."""
+
+MAX_PAGES: Final = 30
+"""Pages of the list of all models that a search for a name reads."""
+
+_NOT_THIS_WAY: Final = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
+"""What the hub answers where a name alone does not tell the model."""
+
+
+class Hub:
+    """Reads models and files; without an account only the public side is asked.
+
+    Args:
+        http: The session's connection pool.
+        network: Where the hub is.
+        account: The account, where one is configured.
+        known: Where the tensors that a listing tells are remembered.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        network: Network,
+        account: SignIn | None = None,
+        known: KnownGraphs | None = None,
+    ) -> None:
+        self._http, self._network, self._account = http, network, account
+        self._known = known or KnownGraphs()
+
+    async def list_files(self, model_name: str, version: str) -> FileList:
+        """List the files of one version.
+
+        Args:
+            model_name: Name of the repository.
+            version: As the hub writes it, e.g. `0.01`; a `v` before it is not minded.
+
+        Raises:
+            ModelNotFoundError: There is no such model or version.
+            AmbiguousModelError: Several authors have a model of that name.
+            ServiceError: The hub cannot be used.
+        """
+        wanted = _plain_version(version)
+        if self._account is not None:
+            files = await self.own_files(self._account, model_name, version)
+        else:
+            listed = (await self._read(model_name, "")).versions
+            fitting = [item for item in listed if _plain_version(item.version) == wanted]
+            if not fitting:
+                raise ModelNotFoundError(model_name, version)
+            files, version = fitting[0].files, fitting[0].version
+        self._remember(files)
+        return FileList(
+            network=self._network.name, model_name=model_name, version=version, files=files
+        )
+
+    async def get_model(self, model_name: str, author: str = "") -> Model:
+        """Return a repository with its versions and their files.
+
+        Raises:
+            ModelNotFoundError: There is no such model.
+            AmbiguousModelError: Several authors have one of that name and none was given.
+            ServiceError: The hub cannot be used.
+        """
+        model = await self._read(model_name, author)
+        for version in model.versions:
+            self._remember(version.files)
+        return model
+
+    async def names(self) -> list[str]:
+        """Return the names on the first page of the list of all models, each once.
+
+        Raises:
+            ServiceError: The hub cannot be used.
+        """
+        params = {"page": "0", "limit": str(PAGE_SIZE)}
+        url = f"{self._network.hub_read_url}{MODELS}/"
+        document = await fetch_json(self._http, MODEL_HUB, url, params=params)
+        names = map(_records.name_of, _records.records(document, "models"))
+        return [name for name in dict.fromkeys(names) if name]
+
+    async def _read(self, model_name: str, author: str) -> Model:
+        found = await self._record(model_name, author)
+        author = _records.author_of(found) or author
+        versions = _records.versions_of(found)
+        if not any(version.files for version in versions):
+            versions = await self._with_files(model_name, author, versions)
+        return Model(
+            network=self._network.name,
+            name=_records.name_of(found) or model_name,
+            author=author,
+            description=_records.description_of(found),
+            url=self.page_of(author, model_name),
+            versions=versions,
+            example_input=self._example(versions),
+        )
+
+    async def _record(self, model_name: str, author: str) -> Mapping[str, Any]:
+        """Fetch a model's record; where the name alone does not tell it, find the author first."""
+        url = self._public_url(model_name)
+        if author:
+            return await self._record_of(url, model_name, author)
+        try:
+            return _records.record(await fetch_json(self._http, MODEL_HUB, url))
+        except ServiceRejectedError as exc:
+            if exc.status not in _NOT_THIS_WAY:
+                raise
+        authors = await self._authors(model_name)
+        if not authors:
+            raise ModelNotFoundError(model_name)
+        if len(authors) > 1:
+            raise AmbiguousModelError(model_name, authors)
+        return await self._record_of(url, model_name, authors[0])
+
+    async def _record_of(self, url: str, model_name: str, author: str) -> Mapping[str, Any]:
+        try:
+            params = {"authorUsername": author}
+            found = _records.record(await fetch_json(self._http, MODEL_HUB, url, params=params))
+        except ServiceRejectedError as exc:
+            if exc.status != HTTPStatus.NOT_FOUND:
+                raise
+            raise ModelNotFoundError(f"{author}/{model_name}") from exc
+        if (_records.author_of(found) or author).casefold() != author.casefold():
+            # The hub did not mind the author and gave another one's model.
+            raise ModelNotFoundError(f"{author}/{model_name}")
+        return found
+
+    async def _authors(self, model_name: str) -> list[str]:
+        """Search the list of all models for the authors of exactly this name."""
+        authors = {
+            _records.author_of(item): None
+            async for page in self.pages()
+            for item in page
+            if _records.name_of(item) == model_name
+        }
+        authors.pop("", None)
+        return list(authors)
+
+    async def pages(self) -> AsyncIterator[list[Mapping[str, Any]]]:
+        """Read the list of all models, page by page, at most `MAX_PAGES` of them.
+
+        Raises:
+            ServiceError: The hub cannot be used.
+        """
+        url = f"{self._network.hub_read_url}{MODELS}/"
+        for page in range(MAX_PAGES):
+            params = {"page": str(page), "limit": str(PAGE_SIZE)}
+            document = await fetch_json(self._http, MODEL_HUB, url, params=params)
+            listed = _records.records(document, "models")
+            yield listed
+            if len(listed) < PAGE_SIZE:
+                return
+
+    def page_of(self, author: str, model_name: str) -> str:
+        """Return the address of a model's page; empty where there are no pages."""
+        page = self._network.model_page_url
+        return page.format(author=_encoded(author), model=_encoded(model_name)) if author else ""
+
+    async def _with_files(
+        self, model_name: str, author: str, versions: list[ModelVersion]
+    ) -> list[ModelVersion]:
+        """Fetch the files where the record does not hold them."""
+        url = f"{self._public_url(model_name)}/files"
+        params = {"authorUsername": author} if author else None
+        try:
+            document = await fetch_json(self._http, MODEL_HUB, url, params=params)
+        except ServiceRejectedError as exc:
+            if exc.status != HTTPStatus.NOT_FOUND:
+                raise
+            return versions
+        groups = _records.by_version(_records.records(document, "files"))
+        return _joined(versions, groups)
+
+    async def own_files(self, account: SignIn, model_name: str, version: str) -> list[ModelFile]:
+        """List a version's files by the side that takes an account, which knows one's own first.
+
+        Raises:
+            ModelNotFoundError: There is no such model or version.
+            ServiceError: The hub or its sign-in cannot be used.
+        """
+        url = files_url(self._network, model_name, version)
+
+        async def ask(token: str) -> Any:  # noqa: ANN401 - JSON
+            return await fetch_json(self._http, MODEL_HUB, url, headers=bearer(token))
+
+        try:
+            document = await account.signed(ask)
+        except ServiceRejectedError as exc:
+            if exc.status != HTTPStatus.NOT_FOUND:
+                raise
+            raise ModelNotFoundError(model_name, version) from exc
+        return _records.files_of(_records.records(document, "files"))
+
+    def _public_url(self, model_name: str) -> str:
+        return f"{self._network.hub_read_url}{MODELS}/{_segment(model_name)}"
+
+    def _remember(self, files: Iterable[ModelFile]) -> None:
+        """Remember the tensors of files that tell them."""
+        for file in files:
+            if file.inputs:
+                graph = ModelGraph(inputs=file.inputs, outputs=file.outputs)
+                self._known.hear(file.model_cid, graph)
+
+    def _example(self, versions: Sequence[ModelVersion]) -> dict[str, Any]:
+        """Return the input that the network names for one of these files, else one that fits."""
+        files = [file for version in reversed(versions) for file in version.files]
+        cids = {file.model_cid for file in files}
+        for sample in self._network.sample_models:
+            if sample.get("cid") in cids and isinstance(sample.get("model_input"), dict):
+                return dict(sample["model_input"])
+        return next((example_input(file.inputs) for file in files if file.inputs), {})
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Return the header that shows a token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def versions_url(network: Network, model_name: str) -> str:
+    """Return the address of a model's versions on the side that takes an account.
+
+    Raises:
+        InputError: The name cannot be part of an address.
+    """
+    return f"{network.hub_url}{MODELS}/{_segment(model_name)}/versions"
+
+
+def files_url(network: Network, model_name: str, version: str) -> str:
+    """Return the address of a version's files on the side that takes an account.
+
+    Raises:
+        InputError: A name cannot be part of an address.
+    """
+    return f"{versions_url(network, model_name)}/{_segment(_plain_version(version))}/files"
+
+
+def _joined(
+    versions: list[ModelVersion], groups: Mapping[str, list[ModelFile]]
+) -> list[ModelVersion]:
+    """Put files under their versions; versions that only files name are added."""
+    if not groups:
+        return versions
+    told = dict.fromkeys([version.version for version in versions]) | dict.fromkeys(groups)
+    told.pop("", None)
+    unplaced = groups.get("", [])
+    if unplaced and len(told) > 1:
+        raise ServiceReplyError(MODEL_HUB, "it does not tell which files belong to which version")
+    notes = {version.version: version.notes for version in versions}
+    return [
+        ModelVersion(
+            version=name, notes=notes.get(name, ""), files=[*groups.get(name, []), *unplaced]
+        )
+        for name in told or {"": None}
+    ]
+
+
+def _segment(text: str) -> str:
+    """Encode one part of a path so that it stays one part.
+
+    Raises:
+        InputError: It is empty or consists of dots, which URLs give a meaning of their own.
+    """
+    if not text.strip("."):
+        raise InputError(f"{quote(text)} is not a name on the Model Hub.")
+    return _encoded(text)
+
+
+def _encoded(text: str) -> str:
+    return percent_encode(text, safe="")
+
+
+def _plain_version(version: str) -> str:
+    return version.strip().removeprefix("v")

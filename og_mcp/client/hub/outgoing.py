@@ -1,0 +1,99 @@
+"""The body of an upload: one file as a multipart field, read ahead of the sending in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
+from secrets import token_hex
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+from anyio import to_thread
+
+from og_mcp.client.chain.ticket import Ticket
+from og_mcp.client.files.model_file import Publishable
+from og_mcp.types import Progress
+
+PIECES_AHEAD: Final = 4
+"""Pieces that are read at once, while as many before them are sent."""
+
+_UNSAFE_IN_NAME: Final = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
+"""How a file name is written between quotes, as browsers do it."""
+
+
+class Outgoing:
+    """The body of one request; a context manager, as a thread reads from the file in the meantime.
+
+    Args:
+        model: The file; its content passes through `Publishable.pieces`.
+        ticket: Committed with the last boundary: before that the hub has no whole request.
+        progress: Counts the bytes that were sent.
+    """
+
+    def __init__(self, model: Publishable, ticket: Ticket, progress: Progress) -> None:
+        self._ticket, self._progress = ticket, progress
+        self._pieces: Iterator[bytes] = model.pieces()
+        self._ahead: asyncio.Task[list[bytes]] | None = None
+        boundary = token_hex(24)
+        name = model.name.translate(_UNSAFE_IN_NAME)
+        self._head = (
+            f"--{boundary}\r\n"
+            f'Content-Disposition: form-data; name="file"; filename="{name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self.headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(self._head) + model.size + len(self._tail)),
+        }
+        """What describes the body."""
+
+    async def __aenter__(self) -> Self:
+        """Begin to read."""
+        self._read_on()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """Wait until nobody reads from the file any more."""
+        if self._ahead is not None:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([self._ahead])
+            if not self._ahead.cancelled():
+                self._ahead.exception()
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """Give the body, piece by piece.
+
+        Raises:
+            UnfitFileError: The file must not be published; the last boundary is not given then.
+        """
+        yield self._head
+        sent = 0
+        while pieces := await self._next():
+            for piece in pieces:
+                yield piece
+                sent += len(piece)
+                self._progress.count = max(self._progress.count, sent)
+        self._ticket.committed = True
+        yield self._tail
+
+    async def _next(self) -> list[bytes]:
+        assert self._ahead is not None  # noqa: S101 - entered
+        # Shielded: a read that is given up would go on in its thread unseen.
+        pieces = await asyncio.shield(self._ahead)
+        if pieces:
+            self._read_on()
+        return pieces
+
+    def _read_on(self) -> None:
+        self._ahead = asyncio.create_task(to_thread.run_sync(self._take))
+
+    def _take(self) -> list[bytes]:
+        return list(islice(self._pieces, PIECES_AHEAD))

@@ -1,0 +1,258 @@
+"""Writes to the Model Hub: repositories, versions and files (protocol.md section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import anyio
+import httpx
+
+from og_mcp.client.chain.ticket import Ticket
+from og_mcp.client.files.model_file import Publishable
+from og_mcp.client.hub import records as _records
+from og_mcp.client.hub.hub import MODELS, Hub, bearer, files_url, versions_url
+from og_mcp.client.hub.outgoing import Outgoing
+from og_mcp.client.hub.records import MODEL_HUB
+from og_mcp.client.hub.signin import SignIn
+from og_mcp.client.wire.http import mapped, post_json, read_body, read_json
+from og_mcp.errors import (
+    AmbiguousModelError,
+    ModelNotFoundError,
+    OGError,
+    ServiceError,
+    ServiceRejectedError,
+    ServiceReplyError,
+    ServiceTimeoutError,
+    UploadFailedError,
+)
+from og_mcp.networks import Network, shown
+from og_mcp.types import Model, ModelFile, Progress, Stage
+
+STALLED_S: Final = 120.0
+"""Seconds without a byte taken after which a connection counts as broken."""
+
+LOOK_FIRST: Final = (
+    "It may have been carried out all the same: get_model shows it; look before it is repeated."
+)
+
+_MAY_EXIST: Final = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
+)
+"""What the hub may answer where the author has a repository of that name."""
+
+
+class Publishing:
+    """What one account publishes.
+
+    Args:
+        http: The session's connection pool.
+        network: Where the hub is.
+        account: Whose.
+        hub: Reads what is there.
+        upload_s: Seconds that one upload may take.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        network: Network,
+        account: SignIn,
+        hub: Hub,
+        *,
+        upload_s: float,
+    ) -> None:
+        self._http, self._network, self._account, self._hub = http, network, account, hub
+        self._upload_s = upload_s
+
+    async def create_model(self, name: str, description: str) -> Model | None:
+        """Create a repository.
+
+        Returns:
+            The one that was there already, or `None` where it was created.
+
+        Raises:
+            ServiceError: The hub refuses, or cannot be used.
+        """
+        url = f"{self._network.hub_url}{MODELS}/"
+        try:
+            await self._post(url, {"name": name, "description": description})
+        except ServiceRejectedError as exc:
+            found = await self.own_model(name) if exc.status in _MAY_EXIST else None
+            if found is None:
+                raise
+            return found
+        return None
+
+    async def create_version(self, model_name: str, notes: str, *, is_major: bool) -> str:
+        """Add a version; returns its name, empty where the hub tells it nowhere.
+
+        Raises:
+            ModelNotFoundError: The account has no such repository.
+            ServiceError: The hub refuses, or cannot be used.
+        """
+        url = versions_url(self._network, model_name)
+        try:
+            answer = await self._post(url, {"notes": notes, "is_major": is_major})
+        except ServiceRejectedError as exc:
+            if exc.status == HTTPStatus.NOT_FOUND:
+                raise ModelNotFoundError(model_name) from exc
+            raise
+        if isinstance(answer, Mapping) and (version := _records.version_of(answer)):
+            return version
+        # Some releases answer with nothing that tells the version.
+        model = await self.own_model(model_name)
+        return model.versions[-1].version if model is not None and model.versions else ""
+
+    async def own_model(self, name: str) -> Model | None:
+        """Return the account's repository of a name, as far as the public side shows it."""
+        await self._account.id_token()
+        for author in dict.fromkeys((self._account.author, "")):
+            try:
+                return await self._hub.get_model(name, author)
+            except (ModelNotFoundError, AmbiguousModelError):
+                continue
+        return None
+
+    async def files(self, model_name: str, version: str) -> list[ModelFile]:
+        """List the files of a version.
+
+        Raises:
+            ModelNotFoundError: There is no such model or version.
+            ServiceError: The hub cannot be used.
+        """
+        return await self._hub.own_files(self._account, model_name, version)
+
+    def page_of(self, model_name: str) -> str:
+        """Return the address of a repository's page; empty where it is not known."""
+        return self._hub.page_of(self._account.author, model_name)
+
+    async def send(  # noqa: PLR0913 - what is sent where, and who watches it
+        self,
+        model: Publishable,
+        model_name: str,
+        version: str,
+        *,
+        ticket: Ticket,
+        progress: Progress,
+        before: list[ModelFile],
+    ) -> str:
+        """Upload a file; returns its content id.
+
+        Args:
+            model: The file, open.
+            model_name: The repository.
+            version: Its version.
+            ticket: The call; committed once the request is whole.
+            progress: Counts what was sent.
+            before: The version's files so far.
+
+        Raises:
+            UnfitFileError: It must not be published; the request was not completed.
+            ModelNotFoundError: There is no such model or version.
+            UploadFailedError: The hub refuses it, or it did not arrive, or that is not known;
+                `stage` says which.
+        """
+
+        async def once(token: str) -> Any:  # noqa: ANN401 - JSON
+            return await self._send_once(model, files_url(*place), bearer(token), ticket, progress)
+
+        place = self._network, model_name, version
+        try:
+            answer = await self._account.signed(once)
+        except ServiceError as exc:
+            if not _in_doubt(exc, ticket):
+                ticket.committed = False
+                if isinstance(exc, ServiceRejectedError) and exc.status == HTTPStatus.NOT_FOUND:
+                    raise ModelNotFoundError(model_name, version) from exc
+                raise UploadFailedError(model.name, _why(exc)) from exc
+            return await self._find(model, model_name, version, before, ticket, exc)
+        if isinstance(answer, Mapping):
+            told = _records.files_of([{"name": model.name, **answer}])
+            if told and told[0].size in {0, model.size}:
+                return told[0].model_cid
+        return await self._find(model, model_name, version, before, ticket, None)
+
+    async def _send_once(
+        self,
+        model: Publishable,
+        url: str,
+        headers: Mapping[str, str],
+        ticket: Ticket,
+        progress: Progress,
+    ) -> Any:  # noqa: ANN401 - JSON, `None` where the answer is empty
+        ticket.committed = False
+        timeout = httpx.Timeout(self._upload_s, connect=10, write=STALLED_S)
+        try:
+            with mapped(MODEL_HUB, url), anyio.fail_after(self._upload_s):
+                async with (
+                    Outgoing(model, ticket, progress) as outgoing,
+                    self._http.stream(
+                        "POST",
+                        url,
+                        content=outgoing.body(),
+                        headers={**headers, **outgoing.headers},
+                        timeout=timeout,
+                    ) as response,
+                ):
+                    status, body = response.status_code, await read_body(response, MODEL_HUB)
+        except TimeoutError as exc:
+            raise ServiceTimeoutError(MODEL_HUB, shown(url), self._upload_s) from exc
+        if not body and status < HTTPStatus.MULTIPLE_CHOICES:
+            return None
+        return read_json(status, body, MODEL_HUB, url)
+
+    async def _find(  # noqa: PLR0913, PLR0917 - what was sent where, and what came of it
+        self,
+        model: Publishable,
+        model_name: str,
+        version: str,
+        before: list[ModelFile],
+        ticket: Ticket,
+        failure: ServiceError | None,
+    ) -> str:
+        """Find a file whose upload was not answered as it should be in the version's list.
+
+        Raises:
+            UploadFailedError: It is not there.
+        """
+        was_there = {(file.name, file.model_cid) for file in before}
+        why = _why(failure) if failure else "the Model Hub names no content id"
+        try:
+            listed = await self.files(model_name, version)
+        except OGError as exc:
+            raise UploadFailedError(model.name, why, stage=Stage.SENT_UNKNOWN) from exc
+        for file in listed:
+            is_new = (file.name, file.model_cid) not in was_there
+            if is_new and file.name == model.name and file.size in {0, model.size}:
+                return file.model_cid
+        # A hub that has answered has stored the file, or will not.
+        ticket.committed = not (failure is None or isinstance(failure, ServiceRejectedError))
+        stage = Stage.SENT_UNKNOWN if ticket.committed else Stage.NOT_SENT
+        raise UploadFailedError(model.name, why, stage=stage) from failure
+
+    async def _post(self, url: str, document: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        async def once(token: str) -> Any:  # noqa: ANN401 - JSON
+            headers = bearer(token)
+            try:
+                return await post_json(
+                    self._http, MODEL_HUB, url, document=document, headers=headers
+                )
+            except (ServiceTimeoutError, ServiceReplyError) as exc:
+                exc.stage, exc.hint = Stage.SENT_UNKNOWN, LOOK_FIRST
+                raise
+
+        return await self._account.signed(once)
+
+
+def _in_doubt(error: ServiceError, ticket: Ticket) -> bool:
+    """Whether a file may be published although its upload failed."""
+    refused = isinstance(error, ServiceRejectedError) and error.status < 500  # noqa: PLR2004 - the hub's own failures begin there
+    return ticket.committed and not refused
+
+
+def _why(error: ServiceError) -> str:
+    """Make a part of a sentence of an error's sentence."""
+    text = str(error.args[0]).rstrip(".")
+    return text[:1].lower() + text[1:]

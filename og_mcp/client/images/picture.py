@@ -1,0 +1,201 @@
+"""Image files: what type they are by their own bytes, read whole, cut to a size, made small.
+
+Blocks and takes memory, so all of it belongs in a thread.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+from typing import BinaryIO, Final
+
+from PIL import Image, ImageFile
+
+from og_mcp.client.images.kind import GIF, JPEG, PNG, WEBP, Kind, kind_of
+from og_mcp.errors import ImageRefusedError
+
+MOST_PIXELS: Final = 8192 * 8192
+"""The largest image that can be asked for, and more than 8000 x 8000; 256 MiB once it is decoded.
+
+Below Pillow's own bound, which is left as it is: it holds for the whole process.
+"""
+
+PREVIEW_SIDE: Final = 1568
+"""Longest side of a preview, pixels: models are shown no larger ones."""
+
+_QUALITIES: Final = (85, 70, 50)
+_SMALLEST_SIDE: Final = 32
+_GOOD: Final = 95
+"""JPEG and WebP quality of an image that was cut."""
+
+_HEAD: Final = 32
+"""Bytes from which type and a WebP file's size can be told."""
+
+_WHITE: Final = 255
+
+
+_UNREADABLE: Final = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(AssertionError, AttributeError, struct.error, zlib.error, RuntimeError),
+)
+"""What Pillow raises for files that are not what they seem; differs by type and version."""
+
+
+def read(file: BinaryIO) -> tuple[Image.Image, Kind]:
+    """Decode an image whole; of one that moves, the first frame.
+
+    Raises:
+        ImageRefusedError: It is of no known type, too large, cut off or damaged.
+    """
+    kind, image = _opened(file)
+    try:
+        image.load()
+        _check_end(file, kind)
+    except _UNREADABLE as exc:
+        raise _damaged(kind) from exc
+    return image, kind
+
+
+def cut(image: Image.Image, kind: Kind, size: tuple[int, int]) -> tuple[bytes, Kind]:
+    """Scale an image until it covers a size, cut it there at the centre, and write it as a file.
+
+    Args:
+        image: Decoded.
+        kind: Its type, which is kept; of a GIF a PNG is made, since more colours come up.
+        size: Width and height, pixels.
+    """
+    plain = _many_coloured(image)
+    fitted = plain.resize(
+        size, Image.Resampling.LANCZOS, box=cover_box(image.size, size), reducing_gap=3.0
+    )
+    kept = PNG if kind is GIF else kind
+    file = BytesIO()
+    if kept is PNG:
+        # The fastest compression: 8192 x 8192 pixels take 4 s by it, and 8 s by the usual one.
+        fitted.save(file, "PNG", compress_level=1)
+    else:
+        fitted.save(file, kept.format, quality=_GOOD)
+    return file.getvalue(), kept
+
+
+def cover_box(have: tuple[int, int], want: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Find the largest part of an image, about its centre, that has the proportions of another.
+
+    Args:
+        have: Width and height of the image.
+        want: Those that its part is to be scaled to.
+
+    Returns:
+        Left, top, right, bottom in pixels of the image, not rounded.
+    """
+    scale = max(want[0] / have[0], want[1] / have[1])
+    width, height = min(want[0] / scale, have[0]), min(want[1] / scale, have[1])
+    left, top = (have[0] - width) / 2, (have[1] - height) / 2
+    return left, top, left + width, top + height
+
+
+def preview(file: BinaryIO, most_bytes: int) -> bytes:
+    """Make a JPEG of at most `PREVIEW_SIDE` pixels a side and `most_bytes`; empty if none fits.
+
+    What is transparent becomes white.
+
+    Raises:
+        ImageRefusedError: As `read`.
+    """
+    kind, image = _opened(file)
+    try:
+        if kind is JPEG:
+            # Decodes at a half, a quarter or an eighth of the size.
+            image.draft("RGB", (PREVIEW_SIDE, PREVIEW_SIDE))
+        image.load()
+    except _UNREADABLE as exc:
+        raise _damaged(kind) from exc
+    shown = _many_coloured(image)
+    side = PREVIEW_SIDE
+    while side >= _SMALLEST_SIDE:
+        # Scaled before it is flattened: another copy of a large image would be as large.
+        shown.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        flat = _without_alpha(shown)
+        for quality in _QUALITIES:
+            jpeg = BytesIO()
+            flat.save(jpeg, "JPEG", quality=quality)
+            if jpeg.tell() <= most_bytes:
+                return jpeg.getvalue()
+        side = side * 3 // 4
+    return b""
+
+
+def _opened(file: BinaryIO) -> tuple[Kind, ImageFile.ImageFile]:
+    file.seek(0)
+    head = file.read(_HEAD)
+    file.seek(0)
+    kind = kind_of(head)
+    if kind is None:
+        raise ImageRefusedError("its first bytes are those of no PNG, JPEG, WebP or GIF")
+    if kind is WEBP:
+        # Opening one already makes room for all its pixels.
+        _check_pixels(_webp_size(head))
+    try:
+        image = Image.open(file, formats=[kind.format])
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
+        raise ImageRefusedError(f"it has more than {MOST_PIXELS} pixels") from exc
+    except _UNREADABLE as exc:
+        raise _damaged(kind) from exc
+    _check_pixels(image.size)
+    return kind, image
+
+
+def _webp_size(head: bytes) -> tuple[int, int]:
+    """Read width and height of a WebP file (RFC 9649, sections 2.5 to 2.7); 0 x 0 if damaged."""
+    form, rest = head[12:16], head[20:]
+    if form == b"VP8X":
+        return 1 + int.from_bytes(rest[4:7], "little"), 1 + int.from_bytes(rest[7:10], "little")
+    if form == b"VP8L":
+        bits = int.from_bytes(rest[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if form == b"VP8 ":
+        sides = (int.from_bytes(rest[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+        return next(sides), next(sides)
+    return 0, 0
+
+
+def _check_pixels(size: tuple[int, int]) -> None:
+    width, height = size
+    if not 0 < width * height <= MOST_PIXELS:
+        raise ImageRefusedError(f"it has {width} x {height} pixels; {MOST_PIXELS} are the most")
+
+
+def _check_end(file: BinaryIO, kind: Kind) -> None:
+    """Find the end of a PNG, which Pillow does without once it has the pixels.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if kind is PNG:
+        file.seek(0)
+        if b"IEND\xaeB`\x82" not in file.read():
+            raise ValueError("no end")
+
+
+def _many_coloured(image: Image.Image) -> Image.Image:
+    """Return an image in a mode that can be scaled: of 8 bits a channel, without a palette."""
+    if image.mode in {"RGB", "RGBA", "L", "LA"}:
+        return image.convert("RGBA") if "transparency" in image.info else image
+    if image.mode.startswith("I"):
+        # 16 bits of grey; a conversion alone would cut off what is above 255.
+        return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
+    if image.mode not in {"RGBA", "LA"}:
+        return image
+    coloured = image.convert("RGBA")
+    paper = Image.new("RGB", image.size, (_WHITE, _WHITE, _WHITE))
+    paper.paste(coloured, mask=coloured.getchannel("A"))
+    return paper
+
+
+def _damaged(kind: Kind) -> ImageRefusedError:
+    return ImageRefusedError(f"it begins like a {kind.format} file, and is cut off or damaged")

@@ -1,0 +1,1 @@
+"""Language models: requests as they are sent, answers as gateways give them."""

@@ -1,0 +1,186 @@
+"""Reading what a gateway answers: one JSON document, or a stream of events put together again.
+
+Bounded, and never shown before it is verified; progress is a count (threats.md T16).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+import httpx
+from anyio import to_thread
+from pydantic_core import from_json
+
+from og_mcp.client.wire.http import mapped
+from og_mcp.errors import AnswerLostError, GatewayRejectedError, ServiceError
+from og_mcp.networks import shown
+from og_mcp.types import Stage
+
+MAX_TEXT_BYTES: Final = 16 * 2**20
+MAX_IMAGE_BYTES: Final = 160 * 2**20
+"""An image of 20 MB is 27 MB of base64, and one answer may hold several."""
+
+MAX_ERROR_BYTES: Final = 64 * 2**10
+THREAD_ABOVE: Final = 256 * 2**10
+EVENT_STREAM: Final = "text/event-stream"
+TEE_FIELDS: Final = (
+    "tee_signature",
+    "tee_request_hash",
+    "tee_output_hash",
+    "tee_timestamp",
+    "tee_id",
+)
+
+Counted = Callable[[int], Awaitable[None]]
+"""Told how many pieces of text have come so far, about one a token."""
+
+
+async def read(
+    response: httpx.Response, *, cap_id: str, most_bytes: int, counted: Counted | None = None
+) -> dict[str, Any]:
+    """Read an answer of status 200 whole, as the JSON document it is or would have been.
+
+    Args:
+        response: Opened, its body not read.
+        cap_id: The payment it came under; empty for none.
+        most_bytes: Of the body.
+        counted: Told of progress, where the answer is a stream.
+
+    Raises:
+        GatewayRejectedError: Another status, or an error in the stream or in place of the answer.
+        AnswerLostError: It broke off, or cannot be used.
+    """
+    where = shown(str(response.url))
+    if not response.is_success:
+        raise await _rejection(response, cap_id)
+    try:
+        with mapped("gateway", where):
+            if response.headers.get("content-type", "").startswith(EVENT_STREAM):
+                answer = await _Stream(where, cap_id).read(_bounded(response, most_bytes), counted)
+            else:
+                body = b"".join([part async for part in _bounded(response, most_bytes)])
+                answer = await parsed(body)
+                if answer.get("error") is not None:
+                    raise _failure(where, answer, cap_id)
+    except ServiceError as exc:
+        raise AnswerLostError(where, exc.args[0], cap_id) from exc
+    except ValueError as exc:
+        raise AnswerLostError(where, f"it is not what the protocol allows ({exc})", cap_id) from exc
+    return answer
+
+
+async def parsed(body: bytes) -> dict[str, Any]:
+    """Parse a JSON object; large ones off the event loop.
+
+    Raises:
+        ValueError: It is none.
+    """
+    answer = (
+        await to_thread.run_sync(from_json, body) if len(body) > THREAD_ABOVE else from_json(body)
+    )
+    if not isinstance(answer, dict):
+        raise ValueError("no object")  # noqa: TRY004 - all that is wrong is one error
+    return answer
+
+
+async def _rejection(response: httpx.Response, cap_id: str) -> GatewayRejectedError:
+    stage = Stage.SENT_UNKNOWN if cap_id else Stage.NOT_SENT
+    detail = ""
+    try:
+        body = b"".join([part async for part in _bounded(response, MAX_ERROR_BYTES)])
+        said = from_json(body)
+        detail = _words(said) if isinstance(said, dict) else ""
+    except (httpx.HTTPError, ValueError):
+        detail = ""
+    return GatewayRejectedError(shown(str(response.url)), response.status_code, detail, stage=stage)
+
+
+def _failure(where: str, said: dict[str, Any], cap_id: str) -> GatewayRejectedError:
+    """Read an error that came with status 200, as a frame or as the whole answer."""
+    stage = Stage.SENT_UNKNOWN if cap_id else Stage.NOT_SENT
+    return GatewayRejectedError(where, HTTPStatus.OK, _words(said), stage=stage)
+
+
+def _words(said: dict[str, Any]) -> str:
+    """Find the sentence in an error body, in any of the shapes that gateways use."""
+    for name in ("detail", "error", "message"):
+        value = said.get(name)
+        if isinstance(value, dict):
+            value = value.get("message")
+        if isinstance(value, str):
+            return value
+    return ""
+
+
+async def _bounded(response: httpx.Response, most: int) -> AsyncIterator[bytes]:
+    size = 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > most:
+            raise ValueError(f"longer than {most} bytes")
+        yield part
+
+
+class _Stream:
+    """Server-sent events of one chat, put together to what the same request answers at once."""
+
+    def __init__(self, where: str, cap_id: str) -> None:
+        self._where, self._cap_id = where, cap_id
+        self._content: list[str] = []
+        self._message: dict[str, Any] = {"role": "assistant"}
+        self._finish_reason: object = None
+        self._rest: dict[str, Any] = {}
+        self._is_done = False
+
+    async def read(self, parts: AsyncIterator[bytes], counted: Counted | None) -> dict[str, Any]:
+        buffer = b""
+        async for part in parts:
+            *lines, buffer = (buffer + part).split(b"\n")
+            before = len(self._content)
+            for line in lines:
+                self._take(line.strip())
+            if counted is not None and len(self._content) > before:
+                await counted(len(self._content))
+        self._take(buffer.strip())
+        if not self._is_done:
+            raise ValueError("the stream broke off before its end")
+        self._message["content"] = "".join(self._content)
+        choice = {"index": 0, "message": self._message, "finish_reason": self._finish_reason}
+        return {**self._rest, "choices": [choice]}
+
+    def _take(self, line: bytes) -> None:
+        if not line.startswith(b"data:"):
+            return
+        data = line.removeprefix(b"data:").strip()
+        if data == b"[DONE]":
+            self._is_done = True
+            return
+        frame = from_json(data)
+        if not isinstance(frame, dict):
+            raise ValueError("a frame is no object")  # noqa: TRY004 - as above
+        if frame.get("error") is not None:
+            raise _failure(self._where, frame, self._cap_id)
+        self._add(frame)
+
+    def _add(self, frame: dict[str, Any]) -> None:
+        choices = frame.get("choices") or [{}]
+        choice = choices[0] if isinstance(choices, list) else None
+        if not isinstance(choice, dict):
+            raise ValueError("a choice is no object")  # noqa: TRY004 - as above
+        # Some gateways say `message` where the protocol has `delta`.
+        delta = choice.get("delta") or choice.get("message") or {}
+        if not isinstance(delta, dict):
+            raise ValueError("a delta is no object")  # noqa: TRY004 - as above
+        if isinstance(delta.get("content"), str) and delta["content"]:
+            self._content.append(delta["content"])
+        for name in ("images", "tool_calls"):
+            if delta.get(name):
+                self._message.setdefault(name, []).extend(delta[name])
+        self._finish_reason = choice.get("finish_reason") or self._finish_reason
+        self._rest |= {
+            name: frame[name]
+            for name in ("id", "model", "usage", "images", *TEE_FIELDS)
+            if frame.get(name) is not None
+        }

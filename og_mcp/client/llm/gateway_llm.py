@@ -1,0 +1,238 @@
+"""Asking TEE gateways: chosen by the registry, paid, and verified before anything is shown.
+
+Another gateway is tried only while nothing was paid and nothing of a payment was sent (threats.md
+T9). Source: protocol.md section 4.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any, Final, Literal, TypeVar
+
+import httpx
+
+from og_mcp.client.llm import gateway_answer
+from og_mcp.client.llm.gateway_answer import Counted
+from og_mcp.client.payments.payments import Order, Payments
+from og_mcp.client.tee.evidence import Evidence, encode_body, verify_chat, verify_completion
+from og_mcp.client.tee.gateways import Gateway, Gateways
+from og_mcp.client.tee.registry import TEE, Registry
+from og_mcp.client.wire.offloading import off_loop
+from og_mcp.errors import (
+    GatewayRejectedError,
+    NoGatewayError,
+    OGError,
+    ServiceUnreachableError,
+    VerificationError,
+)
+from og_mcp.types import Cap, Stage
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CHAT: Final = "/v1/chat/completions"
+COMPLETION: Final = "/v1/completions"
+
+SettlementMode = Literal["private", "batch", "individual"]
+
+ANYONE: Final = "Bearer og-mcp"
+"""`Authorization` is required and its value is not looked at: the payment is what counts."""
+
+GATEWAYS: Final = 3
+"""Gateways that are tried before a call is given up."""
+
+SETTLEMENT_HEADERS: Final[Mapping[str, str]] = {
+    "x-processing-hash": "processing_hash",
+    "x-settlement-tx-hash": "data_transaction_hash",
+    "x-settlement-walrus-blob-id": "data_blob_id",
+}
+"""Response header -> what receipts call it."""
+
+_TOKEN: Final = re.compile(r"[\w.:-]{1,128}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A request as a gateway takes it."""
+
+    path: str
+    body: Mapping[str, Any]
+    settlement: SettlementMode = "batch"
+    streams: bool = False
+    most_bytes: int = gateway_answer.MAX_TEXT_BYTES
+    """Of the answer."""
+
+    @cached_property
+    def raw(self) -> bytes:
+        """The bytes that are sent, hashed and verified against.
+
+        Raises:
+            InputError: It holds what JSON cannot carry alike (threats.md T19).
+        """
+        return encode_body({**self.body, "stream": True} if self.streams else self.body)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Beside those that pay."""
+        return {"Authorization": ANYONE, "X-SETTLEMENT-TYPE": self.settlement}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A verified answer."""
+
+    answer: Mapping[str, Any]
+    """The document as it came; only what `evidence` names is covered by the signature."""
+
+    evidence: Evidence
+    tee: TEE
+    cap: Cap | None
+    """What it was paid by; `None` where the gateway asked for nothing."""
+
+    settlement: Mapping[str, str]
+    """What the gateway said about settling hashes; nobody vouches for it."""
+
+
+class GatewayLLM:
+    """Questions to the gateways of one network.
+
+    Args:
+        registry: Which gateways there are, and whether they still are.
+        gateways: Connections to them.
+        payments: Pays them.
+        local: Whether signatures prove nothing here.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        gateways: Gateways,
+        payments: Payments,
+        *,
+        local: bool,
+    ) -> None:
+        self._registry, self._gateways, self._payments = registry, gateways, payments
+        self._local = local
+
+    async def price(self, question: Question) -> tuple[TEE, int]:
+        """Return which TEE would be asked, and the cap it wants signed, base units; pays nothing.
+
+        Raises:
+            NoGatewayError: None can be reached.
+            PaymentRefusedError: It asks for something that is never signed.
+        """
+
+        async def ask(gateway: Gateway) -> tuple[TEE, int]:
+            known = await self._payments.price(gateway, question.path)
+            if known is None:
+                known = await self._payments.ask_price(
+                    gateway, question.path, question.raw, question.headers
+                )
+            return gateway.tee, known
+
+        return await self._with_a_gateway(question.path, ask)
+
+    async def ask(
+        self, question: Question, order: Order, counted: Counted | None = None
+    ) -> Answered:
+        """Ask a gateway, pay it, and verify what it answers.
+
+        Args:
+            question: What is asked.
+            order: For whom, and on what terms it is paid.
+            counted: Told of progress, in pieces of text.
+
+        Raises:
+            NoGatewayError: None can be reached; nothing was paid.
+            PaymentError: It cannot be paid.
+            GatewayError: No usable answer; `stage` says whether it was paid.
+            VerificationError: The answer is not what the TEE signed; its content is withheld.
+        """
+        raw = question.raw
+
+        async def ask(gateway: Gateway) -> Answered:
+            path, headers = question.path, question.headers
+            async with self._payments.post(gateway, path, raw, headers, order) as response:
+                answer = await gateway_answer.read(
+                    response,
+                    cap_id=order.cap.id if order.cap else "",
+                    most_bytes=question.most_bytes,
+                    counted=counted,
+                )
+                settlement = _settlement(response)
+            self._gateways.answered(gateway.tee.tee_id)
+            evidence = await self._verified(question.path, raw, answer, gateway.tee)
+            return Answered(
+                answer=answer,
+                evidence=evidence,
+                tee=gateway.tee,
+                cap=order.cap,
+                settlement=settlement,
+            )
+
+        self._payments.look_ahead()
+        return await self._with_a_gateway(question.path, ask)
+
+    async def _with_a_gateway(self, path: str, ask: Callable[[Gateway], Awaitable[T]]) -> T:
+        """Try gateways until one has been reached."""
+        tried: dict[str, OGError] = {}
+        prefer = await self._payments.preferred(path)
+        while True:
+            try:
+                gateway = await self._gateways.pick(but=tuple(tried), prefer=prefer)
+            except NoGatewayError:
+                # What the last one said tells more than that there is no other.
+                if tried:
+                    raise list(tried.values())[-1] from None
+                raise
+            try:
+                return await ask(gateway)
+            except (ServiceUnreachableError, GatewayRejectedError) as exc:
+                if not _is_passing(exc) or len(tried) + 1 >= GATEWAYS:
+                    raise
+                logger.info("gateway %s: %s", gateway.tee.endpoint, exc)
+                self._gateways.failed(gateway.tee.tee_id)
+                tried[gateway.tee.tee_id] = exc
+
+    async def _verified(
+        self, path: str, raw: bytes, answer: Mapping[str, Any], tee: TEE
+    ) -> Evidence:
+        verify = verify_chat if path == CHAT else verify_completion
+
+        def check() -> Evidence:
+            return verify(raw, answer, tee, now=time.time(), local=self._local)
+
+        evidence = await off_loop(check, raw, answer)
+        try:
+            is_active = await self._registry.is_active(tee.tee_id)
+        except VerificationError as exc:
+            exc.evidence = dict(evidence.tee)
+            raise
+        if not is_active:
+            raise VerificationError(
+                "the registry does not list its TEE as active any more",
+                tee.tee_id,
+                evidence=evidence.tee,
+            )
+        return evidence
+
+
+def _is_passing(error: OGError) -> bool:
+    """Whether another gateway may do better, and nothing was paid."""
+    if error.stage is not Stage.NOT_SENT:
+        return False
+    if isinstance(error, GatewayRejectedError):
+        return error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return True
+
+
+def _settlement(response: httpx.Response) -> dict[str, str]:
+    given = {name: response.headers.get(header, "") for header, name in SETTLEMENT_HEADERS.items()}
+    return {name: value for name, value in given.items() if _TOKEN.fullmatch(value)}

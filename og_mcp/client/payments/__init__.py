@@ -1,0 +1,1 @@
+"""Payments in OPG: x402 at the gateways, caps, allowance and settlements."""

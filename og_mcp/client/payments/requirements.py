@@ -1,0 +1,84 @@
+"""What gateways asked to be paid last, remembered across restarts, so that none need ask first.
+
+Kept in the journal under its seal (threats.md T25), and checked again at every signature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic_core import from_json, to_json
+
+from og_mcp.calls import Journal
+from og_mcp.client.payments.requirement import Requirement
+
+KEPT: Final = 16
+"""Gateways remembered for one path."""
+
+
+@dataclass
+class Known:
+    """A price that a gateway has asked for, and whether it keeps sessions."""
+
+    requirement: Requirement
+    sessions: bool | None = None
+    """`None` until it has answered a payment."""
+
+
+class Requirements:
+    """The prices known to one payer.
+
+    Args:
+        journal: Where they are kept.
+        account: Key of the payer's account; networks and wallets do not mix.
+    """
+
+    def __init__(self, journal: Journal, account: str) -> None:
+        self._journal, self._account = journal, account
+        self._read: dict[str, dict[str, Known]] = {}
+
+    async def find(self, tee_id: str, path: str) -> Known | None:
+        """Return what a gateway asked for last, on one of its paths."""
+        return (await self._of(path)).get(tee_id)
+
+    async def preferred(self, path: str) -> str:
+        """Return the TEE that was paid last on a path; empty where none was."""
+        return next(reversed(await self._of(path)), "")
+
+    async def keep(self, tee_id: str, path: str, known: Known) -> None:
+        """Remember a price, as the newest."""
+        found = await self._of(path)
+        found.pop(tee_id, None)
+        found[tee_id] = known
+        while len(found) > KEPT:
+            found.pop(next(iter(found)))
+        await self._journal.remember(self._name(path), _written(found))
+
+    async def _of(self, path: str) -> dict[str, Known]:
+        if path not in self._read:
+            self._read[path] = _read(await self._journal.recall(self._name(path)))
+        return self._read[path]
+
+    def _name(self, path: str) -> str:
+        return f"requirements {self._account} {path}"
+
+
+def _written(found: dict[str, Known]) -> str:
+    entries = {
+        tee_id: {"requirement": known.requirement.to_json(), "sessions": known.sessions}
+        for tee_id, known in found.items()
+    }
+    return to_json(entries).decode()
+
+
+def _read(document: str) -> dict[str, Known]:
+    """Read what was remembered; what an older version wrote and this one cannot read is dropped."""
+    try:
+        entries: dict[str, Any] = from_json(document) if document else {}
+        return {
+            tee_id: Known(Requirement.from_json(entry["requirement"]), entry["sessions"])
+            for tee_id, entry in entries.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}

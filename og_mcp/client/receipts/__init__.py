@@ -1,0 +1,1 @@
+"""Receipts: what a call sent and got, written so that anyone can check it."""

@@ -1,0 +1,62 @@
+"""The token's `approve`, as receipts need it: what was allowed, and that the token says so.
+
+Source: protocol.md section 7, ERC-20.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from eth_abi import abi as eth_abi
+from eth_abi.exceptions import DecodingError
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from og_mcp.client.chain.chain import Log
+from og_mcp.client.payments.opg import APPROVE
+from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal
+from og_mcp.errors import coins
+
+APPROVAL_TOPIC: Final = "0x" + keccak(text="Approval(address,address,uint256)").hex()
+
+
+class ApproveFunction:
+    """`approve(address,uint256)` of the OPG token; an answer is the amount, base units."""
+
+    selector = bytes.fromhex(APPROVE[2:])
+
+    def request_of(self, data: bytes, tool: str) -> dict[str, Any]:
+        """Read the request; which token it is, the transaction tells and call data does not."""
+        spender, amount = _decoded(data)
+        return {"tool": tool, "amount_opg": coins(amount), "spender": spender}
+
+    def compare_request(self, data: bytes, request: Mapping[str, Any]) -> str:
+        """Compare spender and amount."""
+        spender, amount = _decoded(data)
+        equal(spender, request["spender"], "the spender that was signed for")
+        equal(coins(amount), request["amount_opg"], "the amount that was signed for")
+        return "spender and amount of the request are those of the signed call data"
+
+    def answer_in(self, logs: Sequence[Log], contract: str) -> int:
+        """Read the token's event."""
+        for log in logs:
+            if log.address.lower() == contract.lower() and log.topics[:1] == (APPROVAL_TOPIC,):
+                return int.from_bytes(log.data, "big")
+        raise NotKeptError("the events hold no approval")
+
+    def response_of(self, answer: int) -> tuple[dict[str, Any], bool]:
+        """Write the allowance; it has one form."""
+        return {"allowance_opg": coins(answer)}, True
+
+    def compare_answer(self, answer: int, response: Mapping[str, Any]) -> bool:
+        """Compare the allowance."""
+        return dict(response) == {"allowance_opg": coins(answer)}
+
+
+def _decoded(data: bytes) -> tuple[str, int]:
+    try:
+        spender, amount = eth_abi.decode(["address", "uint256"], data[4:])
+    except DecodingError as exc:
+        raise MismatchError("the call data of approve is malformed") from exc
+    return str(to_checksum_address(spender)), int(amount)

@@ -1,0 +1,230 @@
+"""What is checked in a receipt, part by part; each check asks nobody and reads JSON of any origin.
+
+A check returns what it has shown, in words. It raises `MismatchError` where something does not fit,
+and `NotKeptError` where the receipt lacks what it needs. The tables of checks stand at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Final
+
+from og_mcp.client.chain.signature import SignedCall, read_signed
+from og_mcp.client.receipts import tee_checks as _tee_checks
+from og_mcp.client.receipts.functions import Function, function_of
+from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal, read_hex, read_logs
+from og_mcp.client.wire.canonical_json import digest
+from og_mcp.errors import OGError, quote
+from og_mcp.networks import NETWORKS
+from og_mcp.types import Check, CheckResult
+
+SCHEMA: Final = "og-mcp/receipt/1"
+REQUIRED: Final = ("call_id", "network", "tool", "created_at", "request_hash")
+KNOWN: Final = frozenset(
+    {"schema", *REQUIRED, "request", "response", "response_hash", "chain", "tee", "payment"},
+)
+EVIDENCE: Final = ("chain", "tee")
+"""Parts that prove something; a receipt has one of them at least."""
+
+FILE: Final = "this file alone"
+MAKER: Final = "nobody but whoever made the file"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One receipt, and what its parts say."""
+
+    receipt: Mapping[str, Any]
+
+    def part(self, *path: str) -> Any:  # noqa: ANN401 - JSON
+        """Return the value at a path of keys.
+
+        Raises:
+            NotKeptError: There is none.
+        """
+        value: Any = self.receipt
+        for key in path:
+            if not isinstance(value, Mapping) or key not in value:
+                raise NotKeptError(f"the receipt does not keep {'.'.join(path)}")
+            value = value[key]
+        return value
+
+    @cached_property
+    def signed(self) -> SignedCall:
+        """The signed transaction."""
+        raw = self.part("chain", "raw_transaction")
+        try:
+            return read_signed(read_hex(raw))
+        except ValueError as exc:
+            raise MismatchError(f"raw_transaction cannot be read: {exc}") from exc
+
+    @cached_property
+    def function(self) -> Function[Any]:
+        """The function that the signed transaction calls."""
+        try:
+            return function_of(self.signed.data)
+        except ValueError as exc:
+            raise MismatchError(f"the call data cannot be read: {exc}") from exc
+
+    @cached_property
+    def answer(self) -> Any:  # noqa: ANN401 - of the function's own kind
+        """The answer in the events: the contract's, else the precompile's."""
+        logs = read_logs(self.part("chain", "logs"))
+        return self.function.answer_in(logs, str(self.part("chain", "contract")))
+
+
+def run(evidence: Evidence, name: str, test: Test, source: str) -> Check:
+    """Carry one check out; whatever the receipt holds, it ends in a result.
+
+    Args:
+        evidence: The receipt.
+        name: Of the check.
+        test: What is done.
+        source: What an outcome rests on.
+    """
+    result: CheckResult
+    try:
+        detail, result = test(evidence), "ok"
+    except NotKeptError as exc:
+        detail, result = str(exc), "not_checked"
+    except MismatchError as exc:
+        detail, result = str(exc), "failed"
+    except (OGError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as exc:
+        detail, result = f"it cannot be read: {quote(exc)}", "failed"
+    source = MAKER if result == "not_checked" else SOURCES.get(name, source)
+    return Check(name=name, result=result, source=source, detail=detail)
+
+
+def _schema(evidence: Evidence) -> str:
+    if evidence.receipt.get("schema") != SCHEMA:
+        raise MismatchError(f"it is {quote(evidence.receipt.get('schema'))}, not {SCHEMA}")
+    missing = [name for name in REQUIRED if not isinstance(evidence.receipt.get(name), str)]
+    if missing:
+        raise MismatchError(f"it lacks {', '.join(missing)}")
+    if not any(isinstance(evidence.receipt.get(part), Mapping) for part in EVIDENCE):
+        raise MismatchError(f"it has no evidence: none of the parts {', '.join(EVIDENCE)}")
+    return f"a receipt of schema {SCHEMA}"
+
+
+def _labels(evidence: Evidence) -> str:
+    tool, created_at = evidence.part("tool"), evidence.part("created_at")
+    rest = ", ".join(quote(name) for name in evidence.receipt if name not in KNOWN)
+    parts = f"; nor was anything looked at in {rest}" if rest else ""
+    raise NotKeptError(f"that it was a call of {quote(tool)}, made at {quote(created_at)}{parts}")
+
+
+def _request_hash(evidence: Evidence) -> str:
+    equal(digest(evidence.part("request")), evidence.part("request_hash"), "the request's SHA-256")
+    return "SHA-256 of the request's canonical JSON"
+
+
+def _response_hash(evidence: Evidence) -> str:
+    told = evidence.part("response_hash")
+    equal(digest(evidence.part("response")), told, "the answer's SHA-256")
+    return "SHA-256 of the answer's canonical JSON"
+
+
+def _transaction_hash(evidence: Evidence) -> str:
+    told = evidence.part("chain", "transaction_hash")
+    equal(evidence.signed.transaction_hash, told, "the Keccak-256 of the signed transaction")
+    return "Keccak-256 of the signed transaction"
+
+
+def _signature(evidence: Evidence) -> str:
+    signed = evidence.signed
+    equal(signed.chain_id, evidence.part("chain", "chain_id"), "the chain that was signed for")
+    return f"signed by {signed.sender} for chain {signed.chain_id}"
+
+
+def _contract(evidence: Evidence) -> str:
+    told = str(evidence.part("chain", "contract"))
+    equal(evidence.signed.to, told.lower(), "the contract that is called")
+    return f"the signed transaction calls {told}"
+
+
+def _call_data(evidence: Evidence) -> str:
+    """Compare the request with the signed call data."""
+    request, function = evidence.part("request"), evidence.function
+    try:
+        return function.compare_request(evidence.signed.data, request)
+    except ValueError as exc:
+        raise MismatchError(f"the call data cannot be read: {exc}") from exc
+
+
+def _output(evidence: Evidence) -> str:
+    """Compare the answer with the events."""
+    response, answer = evidence.part("response"), evidence.answer
+    if not isinstance(response, Mapping):
+        raise MismatchError("the answer is no object")
+    if not evidence.function.compare_answer(answer, response):
+        raise MismatchError("the answer is not the output in the events")
+    return "the events decode to the answer; offline, nobody vouches for the events"
+
+
+def _network(evidence: Evidence) -> str:
+    name, chain_id = evidence.part("network"), evidence.part("chain", "chain_id")
+    contract = str(evidence.part("chain", "contract"))
+    profile = NETWORKS.get(name) if isinstance(name, str) else None
+    if profile is None:
+        raise NotKeptError(f"{quote(name)} is no public network: it moves no real money")
+    known = (profile.chain_id, profile.inference_contract.lower())
+    if (chain_id, contract.lower()) != known:
+        raise NotKeptError(
+            f"network {name} has chain {known[0]} and contract {profile.inference_contract}, and the "
+            f"receipt says chain {quote(chain_id)} and contract {quote(contract)}"
+        )
+    return f"chain and contract are those of network {name}"
+
+
+Test = Callable[[Evidence], str]
+
+EVERY: Final[Mapping[str, Test]] = MappingProxyType(
+    {
+        "schema": _schema,
+        "request_hash": _request_hash,
+        "response_hash": _response_hash,
+        "labels": _labels,
+    }
+)
+"""Checks of every receipt."""
+
+OF_PART: Final[Mapping[str, Mapping[str, Test]]] = MappingProxyType(
+    {
+        "chain": MappingProxyType(
+            {
+                "transaction_hash": _transaction_hash,
+                "signature": _signature,
+                "contract": _contract,
+                "call_data": _call_data,
+                "output": _output,
+                "network": _network,
+            }
+        ),
+        "tee": _tee_checks.CHECKS,
+    }
+)
+"""Checks of the parts that a receipt may have."""
+
+SOURCES: Final[Mapping[str, str]] = MappingProxyType(
+    dict.fromkeys(("network", "tee_network"), "og-mcp's own table of networks")
+)
+"""Checks that rest on something else than the receipt."""
+
+BINDING: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "chain": frozenset(
+            {
+                *("schema", "request_hash", "response_hash", "transaction_hash"),
+                *("signature", "contract", "call_data", "output"),
+            }
+        ),
+        "tee": frozenset({"schema", "request_hash", "response_hash", *_tee_checks.BINDING}),
+    }
+)
+"""Checks of a part that together bind request, evidence and answer."""
+
+OF_ANSWER: Final = frozenset({"response_hash", "output", *_tee_checks.OF_ANSWER})
+"""Checks that a receipt without an answer does without: of a call that reverted."""

@@ -1,0 +1,174 @@
+"""The contracts' functions, as receipts need them: what was asked, what was answered.
+
+Which of them a transaction calls, its signed call data tells; no label of a receipt is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+from og_mcp.client.chain.chain import Log
+from og_mcp.client.chain.inference import PRECOMPILE_TOPIC, RESULT_TOPIC, find_log
+from og_mcp.client.chain.onchain_llm import find_answer
+from og_mcp.client.codec.abi import RUN_SELECTOR, decode_inference_event, decode_result, decode_run
+from og_mcp.client.codec.canonical import is_same, request_of
+from og_mcp.client.codec.llm_abi import CHAT, COMPLETION, LLMFunction
+from og_mcp.client.codec.llm_shapes import LLMResponse
+from og_mcp.client.codec.outputs import ModelOutput, to_json
+from og_mcp.client.receipts.approval import ApproveFunction
+from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal
+from og_mcp.client.wire.canonical_json import canonical
+from og_mcp.errors import quote
+from og_mcp.networks import INFERENCE_PRECOMPILE
+
+Answer = TypeVar("Answer")
+
+
+class Function(Protocol[Answer]):
+    """One function of a contract."""
+
+    @property
+    def selector(self) -> bytes:
+        """What its call data begins with."""
+        ...
+
+    def request_of(self, data: bytes, tool: str) -> dict[str, Any]:
+        """Read the canonical request back from call data.
+
+        Raises:
+            ValueError: The call data is malformed.
+        """
+        ...
+
+    def compare_request(self, data: bytes, request: Mapping[str, Any]) -> str:
+        """Compare a request with call data; returns what was shown.
+
+        Raises:
+            MismatchError: They differ.
+            ValueError: The call data is malformed.
+        """
+        ...
+
+    def answer_in(self, logs: Sequence[Log], contract: str) -> Answer:
+        """Read the answer in the events.
+
+        Raises:
+            NotKeptError: They hold none.
+            ServiceReplyError: They are malformed.
+        """
+        ...
+
+    def response_of(self, answer: Answer) -> tuple[dict[str, Any], bool]:
+        """Write an answer as receipts keep it, and tell whether there is no other way."""
+        ...
+
+    def compare_answer(self, answer: Answer, response: Mapping[str, Any]) -> bool:
+        """Tell whether a receipt's response is the answer in the events."""
+        ...
+
+
+class _Run:
+    """`run`: ONNX inference."""
+
+    selector = RUN_SELECTOR
+
+    def request_of(self, data: bytes, tool: str) -> dict[str, Any]:
+        """Read the request; a tensor's file name does not travel."""
+        return request_of(decode_run(data), tool)
+
+    def compare_request(self, data: bytes, request: Mapping[str, Any]) -> str:
+        """Compare tensor by tensor."""
+        call = decode_run(data)
+        equal(call.model_cid, request["model_cid"], "the model that was signed for")
+        equal(call.mode_name, request["inference_mode"], "the mode that was signed for")
+        kept = request["model_input"]
+        names = [tensor.name for tensor in call.tensors]
+        equal(sorted(names), sorted(kept), "the list of tensors that were signed for")
+        for tensor in call.tensors:
+            if not is_same(kept[tensor.name], tensor):
+                raise MismatchError(
+                    f"tensor {quote(tensor.name)} is not the one that was signed for"
+                )
+        return "model, mode and tensors of the request are those of the signed call data"
+
+    def answer_in(self, logs: Sequence[Log], contract: str) -> ModelOutput:
+        """Read the contract's event, else the precompile's."""
+        log = find_log(logs, contract, RESULT_TOPIC)
+        output = decode_result(log.data) if log else ModelOutput()
+        if output.is_empty:
+            log = find_log(logs, INFERENCE_PRECOMPILE, PRECOMPILE_TOPIC)
+            output = decode_inference_event(log.data)[1] if log else ModelOutput()
+        if output.is_empty:
+            raise NotKeptError("the events hold no output: the node told it, and nobody signs that")
+        return output
+
+    def response_of(self, answer: ModelOutput) -> tuple[dict[str, Any], bool]:
+        """Write the output; texts travel without their shape."""
+        return to_json(answer), not answer.strings
+
+    def compare_answer(self, answer: ModelOutput, response: Mapping[str, Any]) -> bool:
+        """Compare all but the shape of texts: the wire has none, the response may have the model's."""
+        flat = {name: _flat(response.get(name)) for name in answer.strings}
+        return canonical(to_json(answer)) == canonical({**response, **flat})
+
+
+class _LLM:
+    """`runLLMChat` or `runLLMCompletion`."""
+
+    def __init__(self, function: LLMFunction) -> None:
+        self._function, self.selector = function, function.selector
+
+    def request_of(self, data: bytes, tool: str) -> dict[str, Any]:  # noqa: ARG002 - call data tells it
+        """Read the request; it has one form, so that this is what was recorded."""
+        return self._function.decode_request(data).canonical
+
+    def compare_request(self, data: bytes, request: Mapping[str, Any]) -> str:
+        """Compare field by field."""
+        signed = self._function.decode_request(data).canonical
+        equal(sorted(signed), sorted(request), "the list of fields that were signed for")
+        for name, value in signed.items():
+            if canonical(value) != canonical(request[name]):
+                raise MismatchError(f"{name} is not what was signed for")
+        return f"{', '.join(signed)} are those of the signed call data"
+
+    def answer_in(self, logs: Sequence[Log], contract: str) -> LLMResponse:
+        """Read the contract's event, else the precompile's."""
+        found = find_answer(self._function, logs, contract)
+        if found is None:
+            raise NotKeptError("the events hold no answer")
+        return found[0]
+
+    def response_of(self, answer: LLMResponse) -> tuple[dict[str, Any], bool]:
+        """Write the answer; it has one form."""
+        return answer.shown, True
+
+    def compare_answer(self, answer: LLMResponse, response: Mapping[str, Any]) -> bool:
+        """Compare what both have in one form."""
+        return canonical(answer.shown) == canonical(dict(response))
+
+
+_FUNCTIONS: Final[tuple[Function[Any], ...]] = (
+    _Run(),
+    _LLM(CHAT),
+    _LLM(COMPLETION),
+    ApproveFunction(),
+)
+
+
+def function_of(data: bytes) -> Function[Any]:
+    """Return the function that call data calls.
+
+    Raises:
+        ValueError: It is none that a tool calls.
+    """
+    for function in _FUNCTIONS:
+        if data.startswith(function.selector):
+            return function
+    raise ValueError("it calls no function that a tool of og-mcp calls")
+
+
+def _flat(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        return [value]
+    return [one for member in value for one in _flat(member)]

@@ -1,0 +1,98 @@
+"""The receipt of a gateway call: request, answer, the TEE's evidence, the payment.
+
+Source: interface.md section 4. No signature over a payment, no session and no payment header is in
+it: those are bearer secrets (threats.md T29).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from og_mcp.client.receipts.checks import SCHEMA
+from og_mcp.client.tee.section import without_content
+from og_mcp.client.wire.canonical_json import canonical, digest
+from og_mcp.client.wire.offloading import off_loop
+from og_mcp.errors import coins
+from og_mcp.networks import UPTO_PROXY
+from og_mcp.types import Cap, Shape
+
+if TYPE_CHECKING:
+    from og_mcp.client.chain.ticket import Ticket
+
+ANSWER: Final = frozenset({"content", "tool_calls", "finish_reason", "text", "images"})
+"""Fields of a result that are the answer; the rest is told elsewhere in the receipt."""
+
+
+async def build(  # noqa: PLR0913 - the facts of one call, each told by name
+    ticket: Ticket,
+    *,
+    network: str,
+    request: Mapping[str, Any],
+    result: Shape | None,
+    tee: Mapping[str, Any],
+    cap: Cap | None,
+    keep_content: bool,
+) -> str:
+    """Make the receipt of a gateway call, as canonical JSON.
+
+    Args:
+        ticket: The call.
+        network: Name of the network.
+        request: The canonical request.
+        result: What the tool returns; `None` where the answer is withheld.
+        tee: The evidence's part `tee`; empty where nothing was signed.
+        cap: What it was paid by.
+        keep_content: False with OG_RECEIPTS=hashes: hashes and the signature alone.
+    """
+    content: dict[str, Any] = {"request": dict(request)}
+    if result is not None:
+        content["response"] = _answer(result)
+
+    def make() -> str:
+        hashes = {f"{name}_hash": digest(value) for name, value in content.items()}
+        receipt: dict[str, Any] = {
+            "schema": SCHEMA,
+            "call_id": ticket.call_id,
+            "network": network,
+            "tool": request["tool"],
+            "created_at": ticket.created_at,
+            **(content if keep_content else {}),
+            **hashes,
+        }
+        if tee:
+            receipt["tee"] = dict(tee) if keep_content else without_content(tee)
+        if cap is not None:
+            receipt["payment"] = payment_section(cap)
+        return canonical(receipt)
+
+    # Hashing a long answer takes over 10 ms.
+    return await off_loop(make, content, tee)
+
+
+def _answer(result: Shape) -> dict[str, Any]:
+    answer = result.model_dump(mode="json", include=set(ANSWER))
+    for image in answer.get("images", ()):
+        # Where the file lies is of this machine, and nothing to show around.
+        del image["path"], image["original"]["path"]
+    return answer
+
+
+def payment_section(cap: Cap) -> dict[str, Any]:
+    """Write what was signed, and what became of it, in public terms."""
+    section = {
+        "scheme": "upto",
+        "network": f"eip155:{cap.account.chain_id}",
+        "asset": cap.asset,
+        "payer": cap.account.address,
+        "pay_to": cap.pay_to,
+        "spender": UPTO_PROXY,
+        "nonce": cap.nonce,
+        "deadline": cap.deadline,
+        "max_opg": coins(cap.max_opg),
+        "cap_id": cap.id,
+    }
+    if cap.status != "open":
+        section["amount_opg"] = coins(cap.amount_opg)
+        section["transaction_hash"] = cap.transaction_hash
+    return section

@@ -1,0 +1,343 @@
+"""Receipts: what a call sent and got, so that anyone can check that it belongs together.
+
+A receipt is JSON of schema `og-mcp/receipt/1` (interface.md section 4). Offline it can be shown
+`consistent`: request, signed transaction, events and answer fit each other. That the transaction
+stands on the chain with these events, only the chain can tell (`confirm_online`): whoever makes a
+receipt can sign one with a key of their own (threats.md T14).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from anyio import to_thread
+
+from og_mcp.client.chain.chain import Chain, Receipt
+from og_mcp.client.chain.signature import SignedCall, raw_of, read_signed
+from og_mcp.client.codec.canonical import canonical_input
+from og_mcp.client.receipts import checks
+from og_mcp.client.receipts.checks import SCHEMA, Evidence
+from og_mcp.client.receipts.functions import function_of
+from og_mcp.client.receipts.reading import (
+    MismatchError,
+    NotKeptError,
+    log_json,
+    read_logs,
+    readable,
+)
+from og_mcp.client.receipts.tee_online import NAME as REGISTRY
+from og_mcp.client.receipts.tee_online import registry_check
+from og_mcp.client.wire.canonical_json import canonical, digest
+from og_mcp.errors import ServiceReplyError, quote
+from og_mcp.types import Check, Level, Verification
+
+__all__ = [
+    "SCHEMA",
+    "build",
+    "canonical",
+    "canonical_input",
+    "confirm_online",
+    "digest",
+    "request_of_transaction",
+    "verify",
+]
+
+INCLUSION: Final = "inclusion"
+SETTLEMENT: Final = "settlement"
+
+ONLINE_OF: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "chain": (
+            INCLUSION,
+            "that the chain holds the transaction, with these events: online, the chain tells",
+        ),
+        "tee": (
+            REGISTRY,
+            "that the registry had this TEE with endpoint, measurement and key: online, it tells",
+        ),
+        "payment": (
+            SETTLEMENT,
+            "what was paid, and that it settled: online, the payment chain tells",
+        ),
+    }
+)
+"""Part of a receipt -> the check of it that asks somebody, and what it would show."""
+
+ONLINE: Final = frozenset(name for name, _ in ONLINE_OF.values())
+
+Settlement = Callable[[object], Awaitable[Check]]
+"""Asks the payment chain about a part `payment`, of any origin; gives the check `settlement`."""
+
+_TRANSACTION_HASH: Final = re.compile(r"0x[0-9a-f]{64}")
+
+
+def build(  # noqa: PLR0913 - the facts of one call, each told by name
+    *,
+    call_id: str,
+    network: str,
+    tool: str,
+    created_at: str,
+    request: Mapping[str, Any],
+    response: Mapping[str, Any] | None,
+    raw_transaction: bytes,
+    receipt: Receipt,
+    contract: str,
+    chain_id: int,
+    keep_content: bool,
+) -> dict[str, Any]:
+    """Make the receipt of a call of the inference contract.
+
+    Args:
+        call_id: The call.
+        network: Name of the network.
+        tool: What was called.
+        created_at: ISO 8601.
+        request: The canonical request: of `infer`, `tool`, `model_cid`, `model_input` as
+            `canonical_input` gives it, `inference_mode`; else `LLMRequest.canonical`.
+        response: What the call gave; where that is nothing, the receipt claims no answer.
+        raw_transaction: As signed.
+        receipt: The chain's own.
+        contract: What was called on the chain.
+        chain_id: Where.
+        keep_content: False with OG_RECEIPTS=hashes: neither request and answer are kept, nor what
+            repeats them, call data and events.
+
+    Source: interface.md section 4.
+    """
+    content: dict[str, Any] = {"request": dict(request)}
+    if response:
+        content["response"] = dict(response)
+    evidence: dict[str, Any] = {
+        "chain_id": chain_id,
+        "transaction_hash": receipt.transaction_hash,
+        "block_number": receipt.block_number,
+        "block_hash": receipt.block_hash,
+        "contract": contract,
+    }
+    if keep_content:
+        evidence["raw_transaction"] = "0x" + raw_transaction.hex()
+        evidence["logs"] = [log_json(log) for log in receipt.logs]
+    return {
+        "schema": SCHEMA,
+        "call_id": call_id,
+        "network": network,
+        "tool": tool,
+        "created_at": created_at,
+        **(content if keep_content else {}),
+        **{f"{name}_hash": digest(value) for name, value in content.items()},
+        "chain": evidence,
+    }
+
+
+def request_of_transaction(raw_transaction: bytes, tool: str) -> dict[str, Any]:
+    """Read the request back from what was signed for it.
+
+    Returns:
+        The request as `build` takes it; another one where a tensor came from a file, whose name
+        does not travel.
+
+    Raises:
+        ValueError: It is no call of the inference contract in a signed legacy transaction.
+    """
+    data = read_signed(raw_transaction).data
+    return function_of(data).request_of(data, tool)
+
+
+def verify(receipt: object) -> Verification:
+    """Check that the parts of a receipt belong together; asks nobody.
+
+    Never raises for what the receipt holds: a part that cannot be read is a failed check.
+
+    Args:
+        receipt: JSON of any origin.
+    """
+    return _verdict(receipt, [*_offline(receipt, checks.FILE), *_unasked(receipt)])
+
+
+async def confirm_online(
+    receipt: object, chain: Chain, *, tee_registry: str = "", settlement: Settlement | None = None
+) -> Verification:
+    """Check a receipt, and ask the chain for its transaction and events, or for its TEE.
+
+    What a receipt leaves out (OG_RECEIPTS=hashes) is taken from the chain and held to the hashes.
+
+    Args:
+        receipt: JSON of any origin.
+        chain: Of the network that is believed; the receipt must be of that chain.
+        tee_registry: Address of the network's registry; empty where it has none.
+        settlement: Asks the payment chain about a receipt's part `payment`.
+
+    Raises:
+        WrongChainError: The RPC serves another chain than its network's.
+        ServiceError: The RPC cannot be used.
+    """
+    offline = await to_thread.run_sync(verify, receipt)
+    found = [check for check in offline.checks if check.name not in ONLINE]
+    if not isinstance(receipt, dict) or found[0].result == "failed":
+        return offline
+    asked = {check.name: check for check in _unasked(receipt)}
+    if "chain" in receipt:
+        found, asked[INCLUSION] = await _include(receipt, found, chain)
+    if "tee" in receipt:
+        asked[REGISTRY] = await registry_check(receipt["tee"], chain, tee_registry)
+    if "payment" in receipt and settlement is not None:
+        asked[SETTLEMENT] = await settlement(receipt["payment"])
+    return _verdict(receipt, [*found, *asked.values()])
+
+
+async def _include(
+    receipt: dict[str, Any], found: list[Check], chain: Chain
+) -> tuple[list[Check], Check]:
+    """Ask for the transaction; the checks may be carried out anew with what the chain has."""
+    source = f"RPC {chain.rpc_shown}"
+    try:
+        signed, raw, sender, mined = await _ask(receipt["chain"], chain)
+        completed = await to_thread.run_sync(_complete, receipt, raw, mined)
+        if completed != receipt:
+            both = f"this file, completed by {source}"
+            found = await to_thread.run_sync(_offline, completed, both)
+        detail = _compare(receipt, signed, sender, mined)
+    except MismatchError as exc:
+        return found, Check(name=INCLUSION, result="failed", source=source, detail=str(exc))
+    return found, Check(name=INCLUSION, result="ok", source=source, detail=detail)
+
+
+def _unasked(receipt: object) -> list[Check]:
+    """Tell what only a chain can tell."""
+    parts = receipt.keys() & ONLINE_OF.keys() if isinstance(receipt, dict) else set()
+    return [
+        Check(name=name, result="not_checked", source=checks.MAKER, detail=detail)
+        for part, (name, detail) in ONLINE_OF.items()
+        if part in (parts or {"chain"})
+    ]
+
+
+def _offline(receipt: object, source: str) -> list[Check]:
+    """Carry out every check that asks nobody; the schema's comes first."""
+    try:
+        readable(receipt)
+    except MismatchError as exc:
+        return [Check(name="schema", result="failed", source=source, detail=str(exc))]
+    if not isinstance(receipt, dict):
+        return [Check(name="schema", result="failed", source=source, detail="it is no object")]
+    evidence = Evidence(receipt)
+    tests = dict(checks.EVERY)
+    for part, of_part in checks.OF_PART.items():
+        tests |= of_part if part in receipt else {}
+    return [checks.run(evidence, name, test, source) for name, test in tests.items()]
+
+
+def _verdict(receipt: object, found: list[Check]) -> Verification:
+    """Sum checks up: no word stronger than what they showed (T14)."""
+    results = {check.name: check.result for check in found}
+    level: Level = "none"
+    if "failed" not in results.values() and _is_bound(receipt, results):
+        needed = {name for name in (INCLUSION, REGISTRY) if name in results}
+        level = "confirmed" if {results[name] for name in needed} == {"ok"} else "consistent"
+    return Verification(valid="failed" not in results.values(), level=level, checks=found)
+
+
+def _is_bound(receipt: object, results: Mapping[str, str]) -> bool:
+    """Tell whether each part of evidence binds request, evidence and answer, if one is claimed."""
+    assert isinstance(receipt, dict)  # noqa: S101 - else a check failed
+    answered = "response" in receipt or "response_hash" in receipt
+    # There is one at least: the schema was checked.
+    needed = frozenset().union(
+        *(checks.BINDING[part] for part in checks.BINDING if part in receipt)
+    )
+    wanted = needed if answered else needed - checks.OF_ANSWER
+    return all(results[name] == "ok" for name in wanted)
+
+
+async def _ask(part: object, chain: Chain) -> tuple[SignedCall, bytes, str, Receipt]:
+    """Get a transaction from the chain: what was signed, its bytes, sender and receipt.
+
+    Raises:
+        MismatchError: The chain cannot have it, or has not.
+    """
+    claimed = part if isinstance(part, Mapping) else {}
+    transaction_hash, chain_id = claimed.get("transaction_hash"), claimed.get("chain_id")
+    if chain_id != chain.chain_id:
+        raise MismatchError(
+            f"the receipt is of chain {quote(chain_id)}, and the network that was asked is chain "
+            f"{chain.chain_id}: OG_NETWORK and OG_CHAIN_ID choose another"
+        )
+    if not isinstance(transaction_hash, str) or not _TRANSACTION_HASH.fullmatch(transaction_hash):
+        raise MismatchError("its transaction_hash is none")
+    await chain.check()
+    sent = await chain.transaction(transaction_hash)
+    mined = await chain.receipt(transaction_hash)
+    if sent is None or mined is None:
+        raise MismatchError("the chain has no such mined transaction")
+    try:
+        raw = raw_of(sent)
+    except ValueError as exc:
+        raise ServiceReplyError(chain.service, "a transaction is malformed") from exc
+    try:
+        signed = read_signed(raw)
+    except ValueError as exc:
+        raise MismatchError(f"the chain's transaction is another kind: {exc}") from exc
+    if signed.transaction_hash != transaction_hash:
+        raise ServiceReplyError(chain.service, "a transaction does not have the hash asked for")
+    return signed, raw, str(sent.get("from")), mined
+
+
+def _complete(receipt: Mapping[str, Any], raw: bytes, mined: Receipt) -> dict[str, Any]:
+    """Put in what a receipt leaves out and the chain has, where it fits the hashes."""
+    part = {
+        "raw_transaction": "0x" + raw.hex(),
+        "logs": [log_json(log) for log in mined.logs],
+        **receipt["chain"],
+    }
+    completed = {**receipt, "chain": part}
+    if "request" not in receipt:
+        request = _request_in(raw, receipt["tool"])
+        if digest(request) == receipt["request_hash"]:
+            completed["request"] = request
+    if "response" not in receipt and "response_hash" in receipt:
+        response, is_exact = _response_in(Evidence(completed))
+        if is_exact or digest(response) == receipt["response_hash"]:
+            completed["response"] = response
+    return completed
+
+
+def _request_in(raw: bytes, tool: str) -> dict[str, Any]:
+    try:
+        return request_of_transaction(raw, tool)
+    except ValueError:
+        return {}
+
+
+def _response_in(evidence: Evidence) -> tuple[dict[str, Any], bool]:
+    """Read the answer from the events, and whether there is no other way to write it."""
+    try:
+        return evidence.function.response_of(evidence.answer)
+    except (MismatchError, NotKeptError, ServiceReplyError):
+        return {}, False
+
+
+def _compare(receipt: Mapping[str, Any], signed: SignedCall, sender: str, mined: Receipt) -> str:
+    """Compare what a receipt claims with what the chain says; returns it in words.
+
+    Raises:
+        MismatchError: They differ.
+    """
+    part = receipt["chain"]
+    wrong = [
+        words
+        for words, differs in {
+            "the transaction reverted": "response_hash" in receipt and not mined.succeeded,
+            f"it is in block {mined.block_hash}": part.get("block_hash") != mined.block_hash,
+            f"its block is {mined.block_number}": part.get("block_number") != mined.block_number,
+            "its events differ": "logs" in part and read_logs(part["logs"]) != mined.logs,
+            f"its sender is {quote(sender)}": sender.lower() != signed.sender.lower(),
+        }.items()
+        if differs
+    ]
+    if wrong:
+        raise MismatchError("; ".join(wrong))
+    ended = "" if mined.succeeded else "; it reverted"
+    return f"in block {mined.block_number}, {mined.block_hash}, sent by {signed.sender}{ended}"

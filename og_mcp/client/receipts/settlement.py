@@ -1,0 +1,87 @@
+"""Asking the payment chain whether what a receipt says of its payment is so.
+
+Source: protocol.md section 4: a settlement is a transfer of the token in a transaction that holds
+the signed nonce.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from og_mcp.client.chain.chain import Chain, Receipt
+from og_mcp.client.payments.opg import TRANSFER
+from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal
+from og_mcp.errors import coins
+from og_mcp.types import Check
+
+NAME: Final = "settlement"
+_HASH: Final = re.compile(r"0x[0-9a-f]{64}")
+_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
+
+
+class SettlementCheck:
+    """The check of a receipt's part `payment`.
+
+    Args:
+        chain: The payment chain.
+        token: OPG there, by the profile.
+    """
+
+    def __init__(self, chain: Chain, token: str) -> None:
+        self._chain, self._token = chain, token
+
+    async def __call__(self, part: object) -> Check:
+        """Ask; a part of any origin never raises for what it holds.
+
+        Raises:
+            ServiceError: The chain cannot be asked.
+        """
+        source = f"RPC {self._chain.rpc_shown}"
+        try:
+            detail = await self._check(part if isinstance(part, Mapping) else {})
+        except NotKeptError as exc:
+            return Check(name=NAME, result="not_checked", source=source, detail=str(exc))
+        except MismatchError as exc:
+            return Check(name=NAME, result="failed", source=source, detail=str(exc))
+        return Check(name=NAME, result="ok", source=source, detail=detail)
+
+    async def _check(self, part: Mapping[str, Any]) -> str:
+        equal(f"eip155:{self._chain.chain_id}", part.get("network"), "the payment chain")
+        equal(self._token.lower(), str(part.get("asset")).lower(), "the token")
+        hash_ = part.get("transaction_hash")
+        if not hash_:
+            raise NotKeptError("it had not settled when the receipt was made: ask for it again")
+        if not isinstance(hash_, str) or not _HASH.fullmatch(hash_):
+            raise MismatchError("its transaction_hash is none")
+        await self._chain.check()
+        sent, mined = await self._chain.transaction(hash_), await self._chain.receipt(hash_)
+        if sent is None or mined is None or not mined.succeeded:
+            raise MismatchError("the payment chain has no such transaction that succeeded")
+        nonce = part.get("nonce")
+        if not isinstance(nonce, str) or not nonce.isdecimal():
+            raise MismatchError("its nonce is none")
+        if f"{int(nonce):064x}" not in str(sent.get("input", "")):
+            raise MismatchError("the transaction does not settle this payment's nonce")
+        amount = part.get("amount_opg")
+        if amount not in {coins(one) for one in self._transfers(part, mined)}:
+            raise MismatchError("the transaction holds no transfer of that amount to the recipient")
+        return (
+            f"transaction {hash_} took {amount} OPG for this payment, in block {mined.block_number}"
+        )
+
+    def _transfers(self, part: Mapping[str, Any], mined: Receipt) -> list[int]:
+        """List the transfers from payer to recipient, base units."""
+        wanted = [TRANSFER, _topic(part.get("payer")), _topic(part.get("pay_to"))]
+        return [
+            int.from_bytes(log.data, "big")
+            for log in mined.logs
+            if log.address.lower() == self._token.lower() and list(log.topics) == wanted
+        ]
+
+
+def _topic(address: object) -> str:
+    if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+        raise MismatchError("payer or recipient is no address")
+    return "0x" + address[2:].lower().rjust(64, "0")

@@ -1,0 +1,169 @@
+"""What is checked in the part `tee` of a receipt; each check asks nobody.
+
+A check returns what it has shown, in words, and raises as those in `checks` do. What a
+TEE's key is worth only the registry can tell: whoever makes a receipt can sign one with a key of
+their own (threats.md T14).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from eth_utils.crypto import keccak
+
+from og_mcp.client.receipts.reading import MAX_DEPTH, MismatchError, NotKeptError, equal, read_hex
+from og_mcp.client.tee.canonical_request import chat_forms, completion_forms, read_body
+from og_mcp.client.tee.section import section_digest
+from og_mcp.client.tee.signature import is_signed, signed_message, tee_id_of
+from og_mcp.client.tee.signed_content import reduced_call
+from og_mcp.client.wire.json_text import is_deeper
+from og_mcp.errors import quote
+from og_mcp.networks import NETWORKS
+
+if TYPE_CHECKING:
+    from og_mcp.client.receipts.checks import Evidence
+
+SHOWN: Final = ("content", "text", "tool_calls")
+"""Fields of an answer that a signature can cover."""
+
+
+def _digest(evidence: Evidence) -> str:
+    part = evidence.part("tee")
+    if not isinstance(part, Mapping):
+        raise MismatchError("the part tee is no object")
+    # Every receipt has it: without one, nothing would show that a field was changed.
+    equal(section_digest(part), part.get("digest"), "the SHA-256 of the part tee")
+    return "SHA-256 of the part's canonical JSON"
+
+
+def _tee_id(evidence: Evidence) -> str:
+    key = read_hex(evidence.part("tee", "public_key"))
+    equal(tee_id_of(key), evidence.part("tee", "tee_id"), "the Keccak-256 of the public key")
+    return "Keccak-256 of the TEE's public key"
+
+
+def _request(evidence: Evidence) -> str:
+    """Compare what was signed for with what was sent."""
+    canonical = _text(evidence, "tee", "canonical_request").encode()
+    body = _text(evidence, "request", "body").encode()
+    forms = chat_forms(body) if "messages" in read_body(body) else completion_forms(body)
+    match = next((form for form in forms if form.text == canonical), None)
+    if match is None:
+        raise MismatchError("the canonical request is not that of the request that was sent")
+    others = [*match.left_out, *_beside(evidence.part("request"))]
+    rest = f"; not covered: {', '.join(others)}" if others else ""
+    return f"made of the request that was sent: {', '.join(match.fields)}{rest}"
+
+
+def _request_hash(evidence: Evidence) -> str:
+    canonical = _text(evidence, "tee", "canonical_request")
+    told = evidence.part("tee", "request_hash")
+    equal(_keccak(canonical), told, "the Keccak-256 of the canonical request")
+    return "Keccak-256 of the canonical request"
+
+
+def _output_hash(evidence: Evidence) -> str:
+    content, told = _text(evidence, "tee", "content"), evidence.part("tee", "output_hash")
+    equal(_keccak(content), told, "the Keccak-256 of the content")
+    return "Keccak-256 of the signed content"
+
+
+def _response(evidence: Evidence) -> str:
+    """Compare the answer with the signed content."""
+    response, content = evidence.part("response"), _text(evidence, "tee", "content")
+    if not isinstance(response, Mapping):
+        raise MismatchError("the answer is no object")
+    if {*response} == {"images"}:
+        # Held to be no proof of them (threats.md T17), whatever text is signed beside them.
+        raise NotKeptError("the signature does not cover images")
+    if not any(name in response for name in SHOWN):
+        raise NotKeptError("the answer has neither content nor text nor tool_calls")
+    texts = [response[name] for name in ("content", "text") if response.get(name)]
+    calls = response.get("tool_calls")
+    if calls:
+        equal(texts, [], "the text beside tool calls, which no signature covers,")
+        equal(_calls(content), [reduced_call(call) for call in calls], "the list of tool calls")
+    else:
+        equal(texts, [content] if content else [], "the text that was signed")
+    rest = sorted(name for name in response if name not in SHOWN)
+    not_covered = f"; not covered: {', '.join(map(quote, rest))}" if rest else ""
+    return f"{'tool calls' if calls else 'text'} of the answer are the signed content{not_covered}"
+
+
+def _signature(evidence: Evidence) -> str:
+    part = evidence.part("tee")
+    if "mismatch" in part:
+        raise MismatchError(f"when the answer came: {quote(part['mismatch'])}")
+    if not any(name in part for name in ("signature", "request_hash", "output_hash")):
+        raise NotKeptError("the gateway signed nothing")
+    timestamp = evidence.part("tee", "timestamp")
+    if type(timestamp) is not int:
+        raise MismatchError(f"the timestamp is no whole number: {quote(timestamp)}")
+    request_hash, output_hash, signature, key = (
+        read_hex(evidence.part("tee", name))
+        for name in ("request_hash", "output_hash", "signature", "public_key")
+    )
+    if not is_signed(key, signature, signed_message(request_hash, output_hash, timestamp)):
+        raise MismatchError("the signature over hashes and timestamp is not by the public key")
+    return f"RSA-PSS by the TEE's key over both hashes and the time {timestamp}"
+
+
+def _network(evidence: Evidence) -> str:
+    name, chain_id = evidence.part("network"), evidence.part("tee", "registry", "chain_id")
+    profile = NETWORKS.get(name) if isinstance(name, str) else None
+    if profile is None:
+        raise NotKeptError(f"{quote(name)} is no public network: its TEEs prove nothing")
+    if chain_id != profile.chain_id:
+        raise NotKeptError(
+            f"network {name} has chain {profile.chain_id}, and the receipt's registry is on chain "
+            f"{quote(chain_id)}"
+        )
+    return f"the registry's chain is that of network {name}"
+
+
+def _text(evidence: Evidence, *path: str) -> str:
+    text = evidence.part(*path)
+    if not isinstance(text, str):
+        raise MismatchError(f"{'.'.join(path)} is no text")
+    return text
+
+
+def _beside(request: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+    """Name what a receipt says of its request beside what was sent."""
+    names = [quote(name) for name in request if name not in {"tool", "body"}]
+    if names:
+        yield f"what the receipt says of {', '.join(names)}"
+
+
+def _calls(content: str) -> list[dict[str, Any]]:
+    if is_deeper(content, MAX_DEPTH):
+        raise MismatchError("the signed content is nested too deeply")
+    return [reduced_call(call) for call in json.loads(content)]
+
+
+def _keccak(text: str) -> str:
+    return "0x" + keccak(text.encode()).hex()
+
+
+CHECKS: Final[Mapping[str, Callable[[Evidence], str]]] = MappingProxyType(
+    {
+        "tee_digest": _digest,
+        "tee_id": _tee_id,
+        "tee_request": _request,
+        "tee_request_hash": _request_hash,
+        "tee_output_hash": _output_hash,
+        "tee_response": _response,
+        "tee_signature": _signature,
+        "tee_network": _network,
+    }
+)
+"""Checks of the part `tee`."""
+
+BINDING: Final = frozenset({*CHECKS} - {"tee_network"})
+"""Checks that together bind request, evidence and answer."""
+
+OF_ANSWER: Final = frozenset({"tee_response"})
+"""Checks that a receipt without an answer does without."""

@@ -1,0 +1,1 @@
+"""The session: every operation of the client, and the parts that it opens for them."""

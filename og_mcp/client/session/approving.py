@@ -1,0 +1,71 @@
+"""How a session sets the allowance: always agreed to by a person, journalled, sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from og_mcp.client.session.calling import Terms
+from og_mcp.client.session.onchain_calling import OnchainCalling
+from og_mcp.client.session.parts import Parts, load
+from og_mcp.client.session.payment_parts import PaymentParts
+from og_mcp.errors import coins
+from og_mcp.types import AllowanceResult
+
+if TYPE_CHECKING:
+    from og_mcp.client.chain.ticket import Ticket
+    from og_mcp.client.chain.wallet import Transaction
+    from og_mcp.client.payments.allowance import Approved
+
+MAX_RETRIES: Final = 5
+CHECKED_INPUT: Final = "the amount is finite"
+
+
+class Approving:
+    """The approvals of one session.
+
+    Args:
+        parts: What a session consists of.
+        paying: What speaks to the payment chain.
+    """
+
+    def __init__(self, parts: Parts, paying: PaymentParts) -> None:
+        self._parts, self._paying = parts, paying
+
+    async def approve(self, amount_opg: str, terms: Terms, *, dry_run: bool) -> AllowanceResult:
+        """Set what Permit2 may take; see `Language.approve_opg`."""
+        module = await load("payments.allowance")
+        amount = module.base_units(amount_opg)
+        calling = OnchainCalling(self._parts, self._paying)
+        if dry_run:
+            return AllowanceResult(
+                call_id="",
+                network=self._parts.settings.network_name,
+                status="dry_run",
+                allowance_opg=coins(amount),
+                fee_wei=(await self._price(amount)).max_fee,
+                checks=await calling.checks(CHECKED_INPUT),
+            )
+
+        async def price() -> Transaction:
+            return await self._price(amount)
+
+        async def approve(ticket: Ticket) -> Approved:
+            allowance = await self._paying.allowance.get()
+            return await allowance.approve(ticket, amount, max_retries=MAX_RETRIES)
+
+        request = module.request_of(amount, await self._parts.network.get())
+        call = await calling.make(request, terms, price=price, ask=approve, max_opg=amount)
+        if call.status == "done" and call.result:
+            return AllowanceResult.model_validate_json(call.result)
+        return AllowanceResult(
+            call_id=call.id,
+            network=call.network,
+            status=call.status,
+            transaction_hash=call.transaction_hashes[-1] if call.transaction_hashes else "",
+            allowance_opg=coins(amount),
+            fee_wei=call.fee_wei,
+        )
+
+    async def _price(self, amount: int) -> Transaction:
+        allowance = await self._paying.allowance.get()
+        return await allowance.price(amount, max_retries=MAX_RETRIES)

@@ -1,0 +1,188 @@
+"""What `og-mcp doctor` finds: each thing that calls need, looked at by itself. Nothing is signed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from og_mcp.client.session.parts import Parts, load
+from og_mcp.client.session.payment_parts import PaymentParts
+from og_mcp.client.session.status import no_allowance, no_coins, no_opg
+from og_mcp.errors import NoGatewayError, NoWalletError, OGError, coins
+from og_mcp.networks import Network, shown
+from og_mcp.types import CallInfo, Finding, Trouble
+
+if TYPE_CHECKING:
+    from og_mcp.client.payments.opg import Holdings
+    from og_mcp.client.tee.gateways import Gateway
+
+MOST_GATEWAYS: Final = 3
+"""Gateways that are tried before it is said that none answers."""
+
+WALLET: Final = "wallet"
+
+Check = Callable[[], Awaitable[str | Trouble]]
+"""Looks at one thing: what is there, or what is wrong with it."""
+
+
+class Examination:
+    """Looks at one session's network, wallets, gateways, hub and journal.
+
+    Args:
+        parts: What a session consists of.
+        paying: Its part that pays gateways.
+        reconcile: Settles what was interrupted.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        paying: PaymentParts,
+        reconcile: Callable[[], Awaitable[list[CallInfo]]],
+    ) -> None:
+        self._parts, self._paying, self._reconcile = parts, paying, reconcile
+
+    async def findings(self) -> list[Finding]:
+        """Look at everything, the next thing also where one is wrong."""
+        try:
+            network = await self._parts.network.get()
+        except OGError as exc:
+            return [_wrong("network", exc)]
+        found = [await _finding(name, check) for name, check in self._checks(network)]
+        return [finding for finding in found if finding is not None]
+
+    def _checks(self, network: Network) -> Iterator[tuple[str, Check]]:
+        yield "chain", self._chain
+        yield WALLET, self._wallet
+        if network.tee_registry:
+            yield "TEE registry", self._registry
+            yield "gateway", self._gateway
+            yield "payment chain", self._payment_chain
+            yield "OPG", self._opg
+            yield "allowance", self._allowance
+        yield "hub", self._hub
+        yield "hub account", self._account
+        yield "journal", self._journal
+        if network.tee_registry:
+            yield "payments", self._payments
+
+    async def _chain(self) -> str:
+        chain = await self._parts.chain.get()
+        await chain.check()
+        return f"{chain.rpc_shown} serves chain {chain.chain_id}"
+
+    async def _wallet(self) -> str | Trouble:
+        network, settings = await self._parts.network.get(), self._parts.settings
+        if settings.wallet is None and not network.local:
+            raise NoWalletError("Signing", network.name)
+        address = await (await self._parts.wallet.get()).address()
+        (await load("chain.wallet")).check_endpoint(network, allow_insecure=settings.allow_insecure)
+        wei = await (await self._parts.chain.get()).balance(address)
+        return f"{address} holds {coins(wei)} coins" if wei else no_coins(network, address)
+
+    async def _registry(self) -> str:
+        tees = await (await self._parts.registry.get()).active()
+        vouched = tees[0].vouched
+        return f"{len(tees)} active, by {vouched.rpc} at block {vouched.block_number}"
+
+    async def _gateway(self) -> str:
+        gateways = await self._parts.gateways.get()
+        tried: dict[str, OGError] = {}
+        while len(tried) < MOST_GATEWAYS:
+            try:
+                gateway = await gateways.pick(but=tried)
+            except NoGatewayError:
+                break
+            try:
+                await self._connect(gateway)
+            except OGError as exc:
+                gateways.failed(gateway.tee.tee_id)
+                tried[gateway.tee.tee_id] = exc
+                continue
+            return f"{shown(gateway.tee.endpoint)} answers with its registered certificate"
+        if tried:
+            raise next(iter(tried.values()))
+        raise NoGatewayError("the registry has none that is active")
+
+    async def _connect(self, gateway: Gateway) -> None:
+        """Hear any answer from a gateway; what it says is of no interest."""
+        url = f"{gateway.tee.endpoint}/health"
+        with (await load("wire.http")).mapped("TEE gateway", url):
+            async with gateway.http.stream("GET", url):
+                return
+
+    async def _payment_chain(self) -> str:
+        chain = await self._paying.chain.get()
+        await chain.check()
+        return f"{chain.rpc_shown} serves chain {chain.chain_id}"
+
+    async def _opg(self) -> str | Trouble:
+        address, held = await self._held()
+        if not held.opg:
+            return no_opg(address)
+        return f"{address} holds {coins(held.opg)} OPG, and {coins(held.coins)} coins for gas"
+
+    async def _allowance(self) -> str | Trouble:
+        address, held = await self._held()
+        if not held.allowance:
+            return no_allowance(address)
+        return f"Permit2 may take {coins(held.allowance)} OPG"
+
+    async def _held(self) -> tuple[str, Holdings]:
+        settings = self._parts.settings
+        if settings.wallet is None and settings.base_key is None and not settings.local:
+            raise NoWalletError("Paying", settings.network_name)
+        address = await (await self._paying.wallet.get()).address()
+        return address, await (await self._paying.opg.get()).holdings(address)
+
+    async def _hub(self) -> str:
+        network = await self._parts.network.get()
+        wanted: dict[str, Any] = {"query": "", "kind": "onnx", "author": "", "page": 0, "limit": 1}
+        await (await load("hub.search")).search(await self._parts.hub.get(), network, **wanted)
+        return f"{shown(network.hub_read_url)} lists models"
+
+    async def _account(self) -> str:
+        settings = self._parts.settings
+        if not (settings.local or settings.email or settings.password):
+            return "none is configured; only publishing needs one"
+        await (await self._parts.account.get()).id_token()
+        return "the sign-in takes it"
+
+    async def _journal(self) -> str:
+        """Open the journal, and settle by hash and nonce what an earlier process left behind."""
+        journal = await self._parts.journal.get()
+        kept = await journal.list_calls(None, 1)
+        signs = self._parts.settings.wallet is not None or self._parts.settings.local
+        settled = await self._reconcile() if kept and signs else []
+        left = await journal.unfinished()
+        waiting = f", {len(left)} under way or in doubt" if left else ""
+        return f"{len(settled)} interrupted call(s) settled{waiting}"
+
+    async def _payments(self) -> str:
+        await self._held()
+        caps, limits = await self._paying.caps.get(), self._paying.limits
+        journal = await self._parts.journal.get()
+        open_ = await journal.open_caps(caps.account)
+        kept = await journal.opg_budget(caps.account, limits)
+        signed = f"{len(open_)} open, at most {coins(sum(cap.max_opg for cap in open_))} OPG"
+        return (
+            f"{signed if open_ else 'none open'}; "
+            f"{coins(kept.left)} of {coins(limits.per_day)} OPG left of this day's cap"
+        )
+
+
+async def _finding(name: str, check: Check) -> Finding | None:
+    """Look at one thing; nothing is said of what the missing wallet keeps from being seen."""
+    try:
+        seen = await check()
+    except NoWalletError as exc:
+        return _wrong(name, exc) if name == WALLET else None
+    except OGError as exc:
+        return _wrong(name, exc)
+    if isinstance(seen, Trouble):
+        return Finding(name, held=False, detail=seen.what, fix=seen.fix)
+    return Finding(name, held=True, detail=seen)
+
+
+def _wrong(name: str, error: OGError) -> Finding:
+    return Finding(name, held=False, detail=str(error.args[0]), fix=error.hint)

@@ -1,0 +1,223 @@
+"""How a session asks gateways: journalled, agreed to, paid, verified, recorded with a receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from anyio import CancelScope
+
+from og_mcp.catalogue import Entry
+from og_mcp.client.payments.told import payment_of
+from og_mcp.client.session.calling import Calling, Terms
+from og_mcp.client.session.parts import Parts, load
+from og_mcp.client.session.payment_parts import PaymentParts
+from og_mcp.errors import ApprovalRequiredError, OGError, VerificationError, coins
+from og_mcp.networks import shown
+from og_mcp.types import Call, Cap, Check, ConsentRequest, Shape, Stage
+
+if TYPE_CHECKING:
+    from og_mcp.client.chain.ticket import Ticket
+    from og_mcp.client.llm.gateway_answer import Counted
+    from og_mcp.client.llm.gateway_llm import Answered, Question
+
+Shared = Mapping[str, Any]
+"""The fields that results of all gateway calls have."""
+
+Reading = Callable[["Answered", Shared], Awaitable[Shape]]
+"""Makes the result of a verified answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayRequest:
+    """What a tool asks of a gateway, checked."""
+
+    tool: Literal["chat", "completion", "generate_image"]
+    model: Entry
+    question: Question
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """What belongs to the request and does not travel, e.g. the size wanted of an image."""
+
+    @property
+    def canonical(self) -> dict[str, Any]:
+        """The request as journal and receipt hold it."""
+        return {
+            "tool": self.tool,
+            "inference_mode": "TEE",
+            "provider": self.model.provider,
+            "settlement_mode": self.question.settlement,
+            # The very text that is sent: what the TEE hashes is made of it.
+            "body": self.question.raw.decode(),
+            **self.beside,
+        }
+
+
+class GatewayAsking:
+    """The gateway calls of one session.
+
+    Args:
+        parts: What they are carried out with.
+        paying: What pays them.
+    """
+
+    def __init__(self, parts: Parts, paying: PaymentParts) -> None:
+        self._parts, self._paying = parts, paying
+
+    async def price(self, request: GatewayRequest) -> dict[str, Any]:
+        """Check and price a request; pays nothing. Returns the fields of a dry run's result.
+
+        Raises:
+            OGError: It would be refused, in the same words.
+        """
+        llm, payments = await self._paying.llm.get(), await self._paying.payments.get()
+        tee, amount = await llm.price(request.question)
+        await payments.check_price(amount)
+        limits = self._paying.limits
+        checks = (
+            ("request", "this process", "it can go on the wire and be verified"),
+            ("registry", f"RPC {tee.vouched.rpc}", f"TEE {tee.tee_id} is active"),
+            ("price", f"gateway {shown(tee.endpoint)}", f"it wants {coins(amount)} OPG covered"),
+            ("caps", "OG_MAX_PER_CALL, OG_MAX_PER_DAY", f"within {coins(limits.per_call)} a call"),
+            ("holdings", "payment chain", "balance and Permit2 allowance cover it"),
+        )
+        return {
+            "call_id": "",
+            "network": self._parts.settings.network_name,
+            "status": "dry_run",
+            "model": request.model.id,
+            "max_opg": coins(amount),
+            "checks": [
+                Check(name=name, result="ok", source=source, detail=detail)
+                for name, source, detail in checks
+            ],
+        }
+
+    async def make(
+        self,
+        request: GatewayRequest,
+        terms: Terms,
+        reading: Reading,
+        counted: Counted | None = None,
+    ) -> Call:
+        """Journal a call, carry it out or join it, and return its end.
+
+        Raises:
+            ApprovalRequiredError: A person has to agree first.
+            OGError: It failed.
+        """
+        opened: Call | None = None
+
+        async def begin(call: Call) -> None:
+            nonlocal opened
+            opened = call
+
+        async def work(ticket: Ticket) -> None:
+            assert opened is not None  # noqa: S101 - work follows the opening
+            await self._carry_out(ticket, opened, request, reading, counted)
+
+        calling = Calling(self._parts, self._find_end)
+        return await calling.make(request.canonical, terms, work, consent=begin)
+
+    async def _find_end(self, call: Call) -> bool:
+        """Ask the payment chain what became of a call's payment; its answer is lost."""
+        if call.cap is not None:
+            await (await self._paying.caps.get()).look()
+        return await (await self._parts.history.get()).look_again(call) or call.cap is not None
+
+    def so_far(self, call: Call, request: GatewayRequest) -> dict[str, Any]:
+        """Tell of a call that runs, as fields of its result."""
+        return {
+            "call_id": call.id,
+            "network": call.network,
+            "status": call.status,
+            "model": request.model.id,
+            "payment": payment_of(call.cap),
+            "max_opg": coins(call.cap.max_opg) if call.cap else "0",
+        }
+
+    async def _carry_out(
+        self,
+        ticket: Ticket,
+        opened: Call,
+        request: GatewayRequest,
+        reading: Reading,
+        counted: Counted | None,
+    ) -> None:
+        llm = await self._paying.llm.get()
+        order = (await load("payments.payments")).Order(
+            ticket, opened.principal, lambda amount: self._agreed(opened, amount)
+        )
+        try:
+            answered = await llm.ask(request.question, order, counted)
+        except VerificationError as exc:
+            exc.receipt = await self._receipt(ticket, request, None, exc.evidence, order.cap)
+            raise
+        with CancelScope(shield=True):
+            await self._settle(ticket, request, reading, answered)
+
+    async def _settle(
+        self, ticket: Ticket, request: GatewayRequest, reading: Reading, answered: Answered
+    ) -> None:
+        cap = answered.cap
+        shared = {
+            "call_id": ticket.call_id,
+            "network": self._parts.settings.network_name,
+            "status": "done",
+            "model": request.model.id,
+            "payment": payment_of(cap),
+            "verification": answered.evidence.proof,
+            "max_opg": coins(cap.max_opg) if cap else "0",
+        }
+        try:
+            result = await reading(answered, shared)
+        except OGError as exc:
+            exc.stage = Stage.CHARGED
+            exc.receipt = await self._receipt(ticket, request, None, answered.evidence.tee, cap)
+            raise
+        receipt = await self._receipt(ticket, request, result, answered.evidence.tee, cap)
+        # What nobody charges for is as final as it gets.
+        stage = Stage.CHARGED if cap else Stage.CONFIRMED
+        history = await self._parts.history.get()
+        await history.record(ticket.call_id, stage, result.model_dump_json(), receipt)
+
+    async def _receipt(
+        self,
+        ticket: Ticket,
+        request: GatewayRequest,
+        result: Shape | None,
+        tee: Mapping[str, Any],
+        cap: Cap | None,
+    ) -> str:
+        build = (await load("receipts.gateway_receipt")).build
+        receipt: str = await build(
+            ticket,
+            network=self._parts.settings.network_name,
+            request=request.canonical,
+            result=result,
+            tee=tee,
+            cap=cap,
+            keep_content=self._parts.settings.receipts == "full",
+        )
+        return receipt
+
+    async def _agreed(self, call: Call, amount: int) -> None:
+        """Make sure that a person agreed to a signature, where one must.
+
+        Raises:
+            ApprovalRequiredError: Nobody has; the call waits for it.
+        """
+        if not self._parts.needs_consent(call.tool, max_opg=amount):
+            return
+        journal = await self._parts.journal.get()
+        consent = ConsentRequest(
+            request_hash=call.request_hash,
+            network=self._parts.settings.network_name,
+            payer=(await self._paying.caps.get()).account,
+            cap_opg=amount,
+        )
+        if await journal.take_approval(call.id, consent):
+            return
+        error = ApprovalRequiredError(call.id, f"up to {coins(amount)} OPG")
+        await journal.request_approval(call.id, str(error), consent)
+        raise error

@@ -1,0 +1,318 @@
+"""The calls that were made: looking them up, settling what was interrupted, mending what is stuck."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import stamina
+
+from og_mcp.calls import Journal
+from og_mcp.client.chain.chain import Chain, Receipt
+from og_mcp.client.chain.sender import Sender
+from og_mcp.client.chain.ticket import Ticket
+from og_mcp.client.chain.wallet import Signed, read_transaction
+from og_mcp.client.payments.told import payment_of
+from og_mcp.client.receipts import receipts
+from og_mcp.client.receipts.gateway_receipt import payment_section
+from og_mcp.client.session.interrupted import told
+from og_mcp.errors import CallStateError, JournalError, OGError, ServiceError
+from og_mcp.networks import Network
+from og_mcp.types import Call, CallInfo, Shape, Stage
+
+if TYPE_CHECKING:
+    from og_mcp.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+WATCH_S: Final = 60.0
+"""How long a call may run before its process is taken for alive and well."""
+
+ANSWER_GONE = (
+    "The process ended after the request was sent, and its answer is lost. What was paid for it "
+    "shows once its payment settles; repeating the request may pay again."
+)
+NEVER_MINED = "Its nonce went to another transaction: it can never be mined, and nothing was paid."
+MAY_BE_MINED = (
+    "The process ended after it had signed transaction {hash}, which is not mined yet; it may still "
+    "be. Look again with get_call before repeating the call: repeating pays again."
+)
+
+
+class Outcome(Protocol):
+    """What an on-chain call gave."""
+
+    @property
+    def receipt(self) -> Receipt:
+        """The chain's own."""
+        ...
+
+    @property
+    def response(self) -> Mapping[str, Any]:
+        """The answer as our receipt keeps it."""
+        ...
+
+    def result(self, call_id: str, network: Network, request: Mapping[str, Any]) -> Shape:
+        """Put together what the tool returns."""
+        ...
+
+
+class Reader(Protocol):
+    """Reads what a mined call gave."""
+
+    async def read_back(self, mined: Receipt, request: Mapping[str, Any]) -> Outcome:
+        """Read it from the chain's receipt, and where that has it not, from where the node does.
+
+        Raises:
+            OGError: There is none.
+        """
+        ...
+
+
+class History:
+    """What became of journalled calls, by the chain's own word.
+
+    Args:
+        settings: Whether receipts keep requests and answers.
+        network: Where the calls went.
+        journal: Where they are recorded.
+        chain: What tells their fate.
+        sender: Knows their transactions.
+        readers: Tool -> what reads the outcome of its calls.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts it puts together
+        self,
+        settings: Settings,
+        network: Network,
+        journal: Journal,
+        chain: Chain,
+        sender: Sender,
+        readers: Mapping[str, Reader],
+    ) -> None:
+        self._keep = settings.receipts == "full"
+        self._network, self._journal, self._chain = network, journal, chain
+        self._sender, self._readers = sender, readers
+        self._outcomes = sender.outcomes
+
+    async def settle(self, ticket: Ticket, request: Mapping[str, Any], outcome: Outcome) -> None:
+        """Record the good end of an on-chain call: its result and its receipt.
+
+        Args:
+            ticket: The call.
+            request: Its canonical request.
+            outcome: What it gave.
+        """
+        result = outcome.result(ticket.call_id, self._network, request)
+        receipt = self._receipt(ticket, request, outcome.receipt, outcome.response)
+        fee_wei = outcome.receipt.fee_wei
+        await self.record(
+            ticket.call_id, Stage.CHARGED, result.model_dump_json(), receipt, fee_wei=fee_wei
+        )
+
+    async def record(
+        self, call_id: str, stage: Stage, result: str, receipt: str, *, fee_wei: int = 0
+    ) -> None:
+        """Record the good end of a call; tries again while the journal's database restarts."""
+        # What was paid for must not be forgotten.
+        async for attempt in stamina.retry_context(_is_lost_journal, attempts=4, timeout=60.0):
+            with attempt:
+                await self._journal.settle(call_id, stage, fee_wei, result, receipt)
+
+    async def receipt_of_failure(self, ticket: Ticket, request: Mapping[str, Any]) -> str:
+        """Make the receipt of a call that was paid for and gave nothing; empty without the chain."""
+        try:
+            mined = await self._outcomes.find_receipt(ticket)
+        except ServiceError as exc:
+            logger.info("call %s has no receipt: %s", ticket.call_id, exc)
+            return ""
+        return "" if mined is None else self._receipt(ticket, request, mined, None)
+
+    def _receipt(
+        self,
+        ticket: Ticket,
+        request: Mapping[str, Any],
+        mined: Receipt,
+        response: Mapping[str, Any] | None,
+    ) -> str:
+        raw = next(s.raw for s in ticket.signed if s.transaction_hash == mined.transaction_hash)
+        receipt = receipts.build(
+            call_id=ticket.call_id,
+            network=self._network.name,
+            tool=request["tool"],
+            created_at=ticket.created_at,
+            request=request,
+            response=response,
+            raw_transaction=raw,
+            receipt=mined,
+            contract=read_transaction(raw).to,
+            chain_id=self._network.chain_id,
+            keep_content=self._keep,
+        )
+        return receipts.canonical(receipt)
+
+    async def reconcile(self) -> list[Call]:
+        """Settle what was interrupted, by hash and nonce; nothing is signed.
+
+        Returns:
+            The calls whose end was found.
+
+        Raises:
+            ServiceError: Chain or journal cannot be used.
+        """
+        return [
+            await self._journal.get(call.id, call.principal)
+            for call in await self._journal.unfinished()
+            if await self.look_again(call)
+        ]
+
+    async def watch(self) -> None:
+        """Settle the calls that run now once they turn out to be interrupted.
+
+        A process that has just died counts as alive for some seconds more, and whoever is started
+        in its place comes too early to see it.
+        """
+        for call in await self._journal.unfinished():
+            await self._journal.wait(call.id, call.principal, WATCH_S)
+        await self.reconcile()
+
+    async def look_again(self, call: Call) -> bool:
+        """Find the end of a call that nobody runs; tells whether it was found."""
+        if not await self._is_ours(call):
+            return False
+        if call.status == "running" and not (call.orphaned and await self._journal.adopt(call.id)):
+            return False
+        try:
+            return await self._find_end(call)
+        except CallStateError:
+            # Another process found it first.
+            return True
+
+    async def confirm(self, call: Call) -> bool:
+        """Move a charged call to `confirmed` once the chain calls its block safe (T12)."""
+        if not await self._is_ours(call):
+            return False
+        ticket = await self._ticket(call)
+        mined = await self._outcomes.find_receipt(ticket) if ticket.signed else None
+        if mined is None or not await self._chain.is_safe(mined):
+            return False
+        await self._journal.confirm(call.id)
+        return True
+
+    async def replace(self, call: Call, *, cancel: bool) -> Signed:
+        """Speed a stuck call up, or cancel it (T11).
+
+        Raises:
+            CallStateError: It has no open transaction.
+            ChainError: A cap is in the way, or the node did not take it.
+        """
+        ticket = await self._ticket(call)
+        step = "be cancelled" if cancel else "be sped up"
+        if not ticket.signed or call.stage is not Stage.SENT_UNKNOWN:
+            raise CallStateError(call.id, step, f"its stage is {call.stage}")
+        if await self._outcomes.find_receipt(ticket) is not None:
+            raise CallStateError(call.id, step, "it is mined already")
+        return await self._outcomes.replace(ticket, cancel=cancel)
+
+    async def _is_ours(self, call: Call) -> bool:
+        """Whether this session's chain and wallet are the ones that can tell of a call."""
+        if call.account is None:
+            return True
+        return call.account.key == (await self._sender.account()).key
+
+    async def _find_end(self, call: Call) -> bool:
+        ticket = await self._ticket(call)
+        if not ticket.signed:
+            return await self._find_end_off_chain(call)
+        mined = await self._outcomes.find_receipt(ticket)
+        if mined is None:
+            return await self._find_loss(call, ticket)
+        # OG_RECEIPTS=hashes keeps no request; the signed call data holds it all the same.
+        request = (
+            json.loads(call.request)
+            if call.request
+            else receipts.request_of_transaction(ticket.signed[0].raw, call.tool)
+        )
+        try:
+            await self._outcomes.judge(ticket, mined)
+            outcome = await self._readers[request["tool"]].read_back(mined, request)
+        except OGError as exc:
+            if isinstance(exc, ServiceError):
+                raise
+            fee = getattr(exc, "fee_wei", mined.fee_wei)
+            receipt = await self.receipt_of_failure(ticket, request)
+            await self._journal.fail(call.id, Stage.CHARGED, str(exc), fee_wei=fee, receipt=receipt)
+            return True
+        await self.settle(ticket, request, outcome)
+        return True
+
+    async def _find_end_off_chain(self, call: Call) -> bool:
+        """End a call without a transaction, whose answer went with its process."""
+        if call.status != "running":
+            return False
+        if call.stage is Stage.NOT_SENT:
+            await self._journal.fail(call.id, Stage.NOT_SENT, told(call))
+        else:
+            await self._journal.fail(call.id, Stage.SENT_UNKNOWN, ANSWER_GONE)
+        return True
+
+    async def _find_loss(self, call: Call, ticket: Ticket) -> bool:
+        """Give up a call whose nonce another transaction has used; else it stays in doubt."""
+        account = await self._sender.account()
+        newest = ticket.signed[-1]
+        async with self._journal.lane(account) as lane:
+            spent = await self._chain.mined_nonce(account.address) > newest.nonce
+            # Asked after the nonce: it may have been mined a moment ago.
+            if spent and await self._outcomes.find_receipt(ticket) is None:
+                await lane.give_back(call.id)
+                await self._journal.fail(call.id, Stage.NOT_SENT, NEVER_MINED)
+                return True
+        if call.status == "running":
+            error = MAY_BE_MINED.format(hash=newest.transaction_hash)
+            await self._journal.fail(call.id, Stage.SENT_UNKNOWN, error)
+        return False
+
+    async def _ticket(self, call: Call) -> Ticket:
+        return Ticket(
+            call.id,
+            committed=True,
+            created_at=call.created_at.isoformat(),
+            signed=[
+                Signed(bytes.fromhex(one.raw_transaction[2:]), one.transaction_hash, one.nonce)
+                for one in await self._journal.transactions(call.id)
+            ],
+        )
+
+
+def _is_lost_journal(exc: Exception) -> bool:
+    return isinstance(exc, JournalError) and not isinstance(exc, CallStateError)
+
+
+def info_of(call: Call) -> CallInfo:
+    """Tell a call as tools show it, with what the chain has said since about its payment."""
+    result = json.loads(call.result) if call.result else {}
+    if call.cap is not None and "payment" in result:
+        result["payment"] = payment_of(call.cap).model_dump(mode="json")
+    return CallInfo(
+        call_id=call.id,
+        network=call.network,
+        status=call.status,
+        stage=call.stage,
+        tool=call.tool,
+        created_at=call.created_at.isoformat(),
+        transaction_hash=call.transaction_hashes[-1] if call.transaction_hashes else "",
+        fee_wei=call.fee_wei,
+        payment=payment_of(call.cap),
+        result=result,
+        error=call.error,
+    )
+
+
+def receipt_of(call: Call) -> dict[str, Any]:
+    """Return a call's receipt, with what the chain has said since about its payment."""
+    receipt: dict[str, Any] = json.loads(call.receipt)
+    if call.cap is not None and "payment" in receipt:
+        receipt["payment"] |= payment_section(call.cap)
+    return receipt

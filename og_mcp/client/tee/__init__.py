@@ -1,0 +1,1 @@
+"""TEEs: the registry that names them, connections to them, and what their answers prove."""

@@ -1,0 +1,317 @@
+"""What a gateway's answer proves: request, content and time by a TEE's signature, or nothing.
+
+Pure: asks nobody. That the registry names the TEE is `tee.TEE.vouched`, and that it still does is
+`tee.Registry.is_active`. Whatever goes wrong while verifying is a mismatch (threats.md T19).
+
+Source: protocol.md section 4, "Signature".
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from eth_utils.crypto import keccak
+
+from og_mcp.client.tee.canonical_request import (
+    Covered,
+    chat_forms,
+    completion_forms,
+    encode_body,
+)
+from og_mcp.client.tee.registry import TEE
+from og_mcp.client.tee.section import section
+from og_mcp.client.tee.signature import is_signed, signed_message
+from og_mcp.client.tee.signed_content import Content, chat_content, completion_content
+from og_mcp.errors import OGError, VerificationError, quote
+from og_mcp.types import Proof, ProofStatus
+
+__all__ = [
+    "CLOCK_DRIFT_S",
+    "Evidence",
+    "canonical_chat",
+    "canonical_completion",
+    "encode_body",
+    "verify_chat",
+    "verify_completion",
+]
+
+CLOCK_DRIFT_S: Final = 900
+"""How far a TEE's clock and ours may be apart, either way.
+
+Enclaves have no network time of their own and drift by seconds a day. An answer is signed when it
+is complete, so this is also the age up to which an identical request's answer could be replayed.
+"""
+
+SIGNED_FIELDS: Final = (
+    *("tee_signature", "tee_request_hash", "tee_output_hash"),
+    *("tee_timestamp", "tee_id"),
+)
+
+_HASH: Final = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
+_Forms = Callable[[bytes], Iterator[Covered]]
+_Reading = Callable[[Mapping[str, Any]], Content]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """An answer that was verified, and what shows it."""
+
+    text: str
+    """What was signed, where that is text; for an unsigned answer, what came."""
+
+    tool_calls: tuple[Mapping[str, Any], ...]
+    """What was signed, where these are tool calls; `text` is empty then."""
+
+    proof: Proof
+    """For the result."""
+
+    tee: Mapping[str, Any] = field(repr=False)
+    """The receipt's part `tee` (interface.md section 4); without a signature where there is none."""
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """What an answer says that was signed."""
+
+    request_hash: bytes
+    output_hash: bytes
+    timestamp: int
+    signature: bytes
+    tee_id: str
+
+
+class _MismatchError(Exception):
+    """Something does not fit; the message says what."""
+
+
+def canonical_chat(body: bytes) -> tuple[bytes, ...]:
+    """Return every canonical form of a chat request that gateways may hash.
+
+    Args:
+        body: The request as it is sent.
+
+    Raises:
+        InputError: Its hash cannot be known, e.g. for an unknown role: do not send it.
+    """
+    return tuple(form.text for form in chat_forms(body))
+
+
+def canonical_completion(body: bytes) -> tuple[bytes, ...]:
+    """Return every canonical form of a completion request that gateways may hash.
+
+    Args:
+        body: The request as it is sent.
+
+    Raises:
+        InputError: Its hash cannot be known: do not send it.
+    """
+    return tuple(form.text for form in completion_forms(body))
+
+
+def verify_chat(
+    body: bytes, answer: Mapping[str, Any], tee: TEE, *, now: float, local: bool
+) -> Evidence:
+    """Verify the answer to a chat request.
+
+    Args:
+        body: The request as it was sent.
+        answer: The whole answer in the shape of one that is not streamed, with its `tee_*` fields.
+        tee: The TEE that was asked: what the connection's certificate belongs to.
+        now: Unix seconds by our clock, as the answer came.
+        local: The network is the local one, whose signatures prove nothing.
+
+    Raises:
+        VerificationError: It does not match; its content is not to be shown.
+    """
+    return _verify(body, answer, tee, chat_forms, chat_content, now=now, local=local)
+
+
+def verify_completion(
+    body: bytes, answer: Mapping[str, Any], tee: TEE, *, now: float, local: bool
+) -> Evidence:
+    """Verify the answer to a completion request; arguments as for `verify_chat`.
+
+    Raises:
+        VerificationError: It does not match; its content is not to be shown.
+    """
+    return _verify(body, answer, tee, completion_forms, completion_content, now=now, local=local)
+
+
+def _verify(  # noqa: PLR0913 - what is verified, by what, and how it is read
+    body: bytes,
+    answer: Mapping[str, Any],
+    tee: TEE,
+    forms: _Forms,
+    reading: _Reading,
+    *,
+    now: float,
+    local: bool,
+) -> Evidence:
+    try:
+        content = reading(answer)
+        if all(answer.get(name) in (None, "") for name in SIGNED_FIELDS):
+            return _unsigned(content, _first(forms, body), tee)
+        claim = _claim(answer)
+        _check_claim(claim, tee, now)
+        covered = _match_request(forms(body), claim)
+        _match_content(content, claim, tee)
+    except _MismatchError as exc:
+        raise _refusal(str(exc), _first(forms, body), answer, tee) from exc
+    except _UNREADABLE as exc:
+        what = f"it cannot be read: {quote(exc)}"
+        raise _refusal(what, _first(forms, body), answer, tee) from exc
+    return _evidence(covered, content, claim, tee, local=local)
+
+
+_UNREADABLE: Final = (
+    *(OGError, ArithmeticError, AttributeError, LookupError),
+    *(RecursionError, TypeError, ValueError),
+)
+"""What reading JSON of any form can raise."""
+
+
+def _claim(answer: Mapping[str, Any]) -> _Claim:
+    missing = [name for name in SIGNED_FIELDS if answer.get(name) in (None, "")]
+    if missing:
+        raise _MismatchError(f"it is signed in part and lacks {', '.join(missing)}")
+    return _Claim(
+        request_hash=_hash(answer, "tee_request_hash"),
+        output_hash=_hash(answer, "tee_output_hash"),
+        timestamp=_timestamp(answer["tee_timestamp"]),
+        signature=base64.b64decode(answer["tee_signature"], validate=True),
+        tee_id="0x" + _hash(answer, "tee_id").hex(),
+    )
+
+
+def _hash(answer: Mapping[str, Any], name: str) -> bytes:
+    match = _HASH.fullmatch(answer[name])
+    if match is None:
+        raise _MismatchError(f"its {name} is no hash: {quote(answer[name])}")
+    return bytes.fromhex(match[1])
+
+
+def _timestamp(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise _MismatchError(f"its tee_timestamp is no whole number: {quote(value)}")
+    return int(value)
+
+
+def _check_claim(claim: _Claim, tee: TEE, now: float) -> None:
+    if claim.tee_id != tee.tee_id:
+        raise _MismatchError(f"it names another TEE, {claim.tee_id}")
+    apart = claim.timestamp - now
+    if abs(apart) > CLOCK_DRIFT_S:
+        when = "ahead of" if apart > 0 else "behind"
+        raise _MismatchError(
+            f"its time {claim.timestamp} is {abs(apart):.0f} s {when} this machine's clock, more "
+            f"than the {CLOCK_DRIFT_S} s that clocks may differ"
+        )
+
+
+def _match_request(forms: Iterator[Covered], claim: _Claim) -> Covered:
+    for form in forms:
+        if keccak(form.text) == claim.request_hash:
+            return form
+    raise _MismatchError("its request hash is not that of the request that was sent")
+
+
+def _match_content(content: Content, claim: _Claim, tee: TEE) -> None:
+    if keccak(content.signed.encode()) != claim.output_hash:
+        raise _MismatchError("its output hash is not that of the answer that came")
+    message = signed_message(claim.request_hash, claim.output_hash, claim.timestamp)
+    if not is_signed(tee.public_key, claim.signature, message):
+        raise _MismatchError("its signature is not by the key that the registry holds for the TEE")
+
+
+def _evidence(
+    covered: Covered, content: Content, claim: _Claim, tee: TEE, *, local: bool
+) -> Evidence:
+    signed = {
+        "request_hash": "0x" + claim.request_hash.hex(),
+        "output_hash": "0x" + claim.output_hash.hex(),
+        "timestamp": claim.timestamp,
+        "signature": "0x" + claim.signature.hex(),
+    }
+    proof = _proof(
+        "local" if local else "verified",
+        tee,
+        timestamp=claim.timestamp,
+        covers=[
+            f"of the request: {', '.join(covered.fields)}",
+            f"of the answer: {content.what}",
+            "the time of the answer, by the TEE's clock",
+        ],
+        not_covered=[*covered.left_out, *content.beside, *_NEVER_COVERED],
+    )
+    return Evidence(
+        text=content.text,
+        tool_calls=content.tool_calls,
+        proof=proof,
+        tee=section(tee, _content(covered.text, content) | signed),
+    )
+
+
+_NEVER_COVERED: Final = (
+    "the answer's finish_reason, usage and model name",
+    (
+        "that the answer is new: there is no nonce, and an earlier answer to an identical request "
+        f"would pass for {CLOCK_DRIFT_S // 60} minutes"
+    ),
+)
+
+
+def _unsigned(content: Content, canonical: bytes, tee: TEE) -> Evidence:
+    return Evidence(
+        text=content.text,
+        tool_calls=content.tool_calls,
+        proof=_proof("unsigned", tee, not_covered=["anything: the gateway signed nothing"]),
+        tee=section(tee, _content(canonical, content)),
+    )
+
+
+def _content(canonical: bytes, content: Content) -> dict[str, Any]:
+    return {"canonical_request": canonical.decode(), "content": content.signed}
+
+
+def _proof(status: ProofStatus, tee: TEE, **fields: Any) -> Proof:  # noqa: ANN401 - fields of Proof
+    return Proof(
+        status=status,
+        tee_id=tee.tee_id,
+        tee_endpoint=tee.endpoint,
+        pcr_hash=tee.pcr_hash,
+        registry=tee.vouched,
+        **fields,
+    )
+
+
+def _refusal(what: str, canonical: bytes, answer: Mapping[str, Any], tee: TEE) -> VerificationError:
+    facts = {
+        "canonical_request": canonical.decode(),
+        "mismatch": what,
+        "answer": _as_text({name: answer[name] for name in _OF_ANSWER if name in answer}),
+    }
+    return VerificationError(what, tee.tee_id, evidence=section(tee, facts))
+
+
+_OF_ANSWER: Final = ("choices", "completion", *SIGNED_FIELDS)
+
+
+def _as_text(value: object) -> str:
+    """Write what came as JSON text, also where it holds what JSON does not know."""
+    try:
+        return json.dumps(value)
+    except (RecursionError, TypeError, ValueError):
+        return ""
+
+
+def _first(forms: _Forms, body: bytes) -> bytes:
+    """Return the newest gateways' form of a request; nothing where it has none."""
+    try:
+        return next(forms(body)).text
+    except _UNREADABLE:
+        return b""

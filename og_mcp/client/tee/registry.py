@@ -1,0 +1,206 @@
+"""The TEE registry: which gateways there are, known without waiting for it.
+
+A reading is good for a minute. An older one is still used while it is read anew in the background,
+up to ten minutes; after that nothing is vouched for any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from anyio import Lock
+from anyio.abc import TaskGroup
+
+from og_mcp.client.chain.rpc import RPC
+from og_mcp.client.tee.reading import (
+    TEE,
+    Block,
+    Entries,
+    read_entries,
+    same_entries,
+    usable,
+)
+from og_mcp.errors import (
+    NoGatewayError,
+    OGError,
+    RegistryConflictError,
+    VerificationError,
+    quote,
+)
+from og_mcp.networks import Network
+from og_mcp.settings import Settings
+from og_mcp.types import Voucher
+
+__all__ = ["TEE", "Registry"]
+
+logger = logging.getLogger(__name__)
+
+RENEW_AFTER_S: Final = 30.0
+"""Age from which a reading is renewed in the background."""
+
+FRESH_S: Final = 60.0
+"""Age up to which a reading tells that a TEE is still active."""
+
+USABLE_S: Final = 600.0
+"""Age up to which a reading is used while the registry cannot be read."""
+
+
+@dataclass(frozen=True)
+class _Reading:
+    tees: tuple[TEE, ...]
+    why_not: tuple[str, ...]
+    """Why entries were left out."""
+
+    read_at: float
+    """When it was asked for, by the registry's clock."""
+
+
+class Registry:
+    """The active TEEs of one network.
+
+    Args:
+        rpcs: Endpoints of the network's chain; all of them must agree (OG_RPC_URLS).
+        network: Whose registry.
+        settings: Which code measurements are accepted (OG_TEE_PCR).
+        tasks: Where readings run in the background.
+        clock: Seconds, ever growing.
+    """
+
+    def __init__(
+        self,
+        rpcs: Sequence[RPC],
+        network: Network,
+        settings: Settings,
+        tasks: TaskGroup,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rpcs, self._network, self._settings = tuple(rpcs), network, settings
+        self._tasks, self._clock = tasks, clock
+        self._lock = Lock()
+        self._reading: _Reading | None = None
+        self._renewing = False
+
+    async def active(self) -> tuple[TEE, ...]:
+        """Return the TEEs that can be used; at least one.
+
+        Raises:
+            NoGatewayError: There is none; says why each entry was left out.
+            RegistryConflictError: The RPCs do not agree.
+            ServiceError: The registry cannot be read, and was not within ten minutes.
+        """
+        reading = self._reading
+        if reading is None or self._age_s(reading) > USABLE_S:
+            # What `look_ahead` has begun to read will do.
+            reading = await self._read_unless_newer(self._clock() - RENEW_AFTER_S)
+        elif self._age_s(reading) > RENEW_AFTER_S:
+            self._renew()
+        if not reading.tees:
+            raise NoGatewayError(self._why_none(reading))
+        return reading.tees
+
+    def look_ahead(self) -> None:
+        """Begin to read the registry in the background, unless that was done; a failure shows later."""
+        if self._reading is None:
+            self._renew()
+
+    async def is_active(self, tee_id: str) -> bool:
+        """Tell whether a TEE is active, by a reading of the last minute.
+
+        Where the registry cannot be read just now, one of the last ten minutes counts.
+
+        Raises:
+            VerificationError: There is none. It is no ServiceError: an answer may have been paid for
+                by now, and nobody may take it for one that was never asked for.
+        """
+        reading = self._reading
+        if reading is None or self._age_s(reading) > FRESH_S:
+            try:
+                reading = await self._read_unless_newer(self._clock() - FRESH_S)
+            except OGError as exc:
+                if reading is None or self._age_s(reading) > USABLE_S:
+                    what = f"the TEE registry cannot be read ({quote(exc)})"
+                    raise VerificationError(what, tee_id) from exc
+        return any(tee.tee_id == tee_id.lower() for tee in reading.tees)
+
+    async def refresh(self) -> None:
+        """Read the registry, so that what changed until now is known.
+
+        Raises:
+            ServiceError: It cannot be read.
+        """
+        await self._read_unless_newer(self._clock())
+
+    def _age_s(self, reading: _Reading) -> float:
+        return self._clock() - reading.read_at
+
+    async def _read_unless_newer(self, since: float) -> _Reading:
+        """Return a reading that was asked for at `since` or later; readers join one another."""
+        async with self._lock:
+            if self._reading is None or self._reading.read_at < since:
+                self._reading = await self._read()
+            return self._reading
+
+    def _renew(self) -> None:
+        if not self._renewing:
+            self._renewing = True
+            self._tasks.start_soon(self._renew_quietly)
+
+    async def _renew_quietly(self) -> None:
+        try:
+            await self._read_unless_newer(self._clock() - RENEW_AFTER_S)
+        except OGError as exc:
+            logger.warning("the TEE registry was not read: %s", exc)
+        finally:
+            self._renewing = False
+
+    async def _read(self) -> _Reading:
+        started = self._clock()
+        readings = await self._ask_all()
+        first = readings[0]
+        if not all(same_entries(first, other) for other in readings):
+            # They may stand at different blocks: at the lowest of these, all must agree.
+            lowest = min((reading.block for reading in readings), key=lambda block: block.number)
+            readings = await self._ask_all(lowest)
+            first = readings[0]
+            self._must_agree(readings)
+        voucher = Voucher(
+            rpc=", ".join(rpc.shown for rpc in self._rpcs),
+            chain_id=self._network.chain_id,
+            block_number=first.block.number,
+            block_hash=first.block.hash,
+        )
+        tees, why_not = usable(first, voucher, self._settings.tee_pcr)
+        return _Reading(tees, why_not, started)
+
+    async def _ask_all(self, block: Block | None = None) -> list[Entries]:
+        network = self._network
+        asked = (
+            read_entries(rpc, network.chain_id, network.tee_registry, block) for rpc in self._rpcs
+        )
+        # All are waited for: none may go on reading behind the session's back.
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return [answer for answer in answers if isinstance(answer, Entries)]
+
+    def _must_agree(self, readings: Sequence[Entries]) -> None:
+        """Name the RPCs that differ from most of them, or where none has most, from the first."""
+        alike = [sum(same_entries(one, other) for other in readings) for one in readings]
+        norm = readings[alike.index(max(alike))]
+        odd: list[str] = []
+        agreed: list[str] = []
+        for rpc, reading in zip(self._rpcs, readings, strict=True):
+            (agreed if same_entries(norm, reading) else odd).append(rpc.shown)
+        if odd:
+            raise RegistryConflictError(odd, agreed, norm.block.number)
+
+    def _why_none(self, reading: _Reading) -> str:
+        left_out = "; ".join(reading.why_not) or "it holds no active one"
+        return f"by {', '.join(rpc.shown for rpc in self._rpcs)}, the TEE registry says: {left_out}"

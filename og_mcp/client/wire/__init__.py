@@ -1,0 +1,1 @@
+"""Connections, bytes and JSON: what knows nothing of OpenGradient."""

@@ -1,0 +1,383 @@
+"""Images of gateways' answers: told by their bytes, bounded, kept as they came, cut to a size."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import stat
+import struct
+import sys
+import zlib
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from og_mcp.client.images.images import Images
+from og_mcp.client.images.kind import kind_of
+from og_mcp.client.images.picture import MOST_PIXELS, PREVIEW_SIDE, cover_box, preview, read
+from og_mcp.errors import ImageNotFoundError, ImageRefusedError
+from og_mcp.types import StoredImage
+
+FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def drawn(
+    format_: str = "PNG", size: tuple[int, int] = (40, 30), mode: str = "RGB", **how: bool
+) -> bytes:
+    """Write an image: noise, so that cutting a byte off cuts off some of it."""
+    file = BytesIO()
+    grey = Image.effect_noise(size, 80)
+    grey.convert(mode).save(file, format_, **how)
+    return file.getvalue()
+
+
+def data_uri(file: bytes, declared: str = "image/png") -> str:
+    return f"data:{declared};base64,{base64.b64encode(file).decode()}"
+
+
+def answering(*images: object) -> dict[str, Any]:
+    return {"choices": [{"message": {"content": "", "images": list(images)}}]}
+
+
+def on_disk(image: StoredImage) -> bytes:
+    return Path(image.path).read_bytes()
+
+
+def files_beside(image: StoredImage) -> set[Path]:
+    return set(Path(image.path).parent.iterdir())
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png_of(width: int, height: int) -> bytes:
+    """Write a PNG that says it is so large, in few bytes."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(bytes(1000))), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def webp_of(form: bytes, body: bytes) -> bytes:
+    part = form + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", 4 + len(part)) + b"WEBP" + part
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Images:
+    return Images(tmp_path / "images", local=True)
+
+
+def refusal(file: bytes) -> str:
+    with pytest.raises(ImageRefusedError) as caught:
+        read(BytesIO(file))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_the_bytes_decide_the_type_and_not_what_was_declared(
+    images: Images, format_: str
+) -> None:
+    file = drawn(format_)
+
+    (kept,) = await images.keep(answering(data_uri(file, "text/html")), "local")
+
+    assert kept.mime_type == FORMATS[format_]
+    assert (kept.width, kept.height, kept.size) == (40, 30, len(file))
+    assert kept.original.uri == ""
+    assert kept.sha256 == hashlib.sha256(file).hexdigest()
+    assert kept.uri == f"og://images/{kept.sha256}"
+    assert on_disk(kept) == file
+    read_back = await images.read(kept.sha256, "local")
+    assert (read_back.data, read_back.mime_type) == (file, FORMATS[format_])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+async def test_an_image_is_its_owners_alone_and_nothing_is_left_beside_it(images: Images) -> None:
+    (kept,) = await images.keep(answering(data_uri(drawn())), "local")
+
+    path = Path(kept.path)
+    assert [mode_of(one) for one in (path, path.parent, path.parent.parent)] == [
+        *(0o600, 0o700, 0o700)
+    ]
+    assert files_beside(kept) == {path}
+
+
+async def test_every_place_and_form_of_an_image_is_found_once(images: Images) -> None:
+    files = [drawn(size=(8 + n, 8)) for n in range(4)]
+    first, second, third, fourth = map(data_uri, files)
+    answer = answering(first, {"url": second}, {"image_url": {"url": third}})
+    answer["images"] = [{"type": "image_url", "image_url": fourth}, first]
+
+    kept = await images.keep(answer, "local")
+
+    assert [image.sha256 for image in kept] == [hashlib.sha256(one).hexdigest() for one in files]
+
+
+async def test_a_data_uri_may_be_percent_encoded_or_broken_into_lines(images: Images) -> None:
+    file = drawn()
+    lines = base64.encodebytes(file).decode()
+    percent = "".join(f"%{byte:02x}" for byte in file)
+
+    for uri in (f"DATA:image/png;charset=x;base64,{lines}", f"data:,{percent}"):
+        (kept,) = await images.keep(answering(uri), "local")
+        assert on_disk(kept) == file
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({}, "holds none"),
+        ({"choices": []}, "holds none"),
+        ({"choices": [{"message": None}], "images": "x"}, "holds none"),
+        (answering(), "holds none"),
+        (answering(7), "holds no address"),
+        (answering({"b64": "x"}), "holds no address"),
+        (answering({"image_url": {"url": None}}), "holds no address"),
+        (answering(*(data_uri(bytes([n])) for n in range(9))), "holds 9, and 8 are the most"),
+        (answering("data:image/png;base64"), "has no comma"),
+        (answering("data:image/png;base64,!!!!"), "is not base64"),
+        (answering("data:image/png;base64,"), "first bytes"),
+        (answering("file:///etc/passwd"), "of scheme 'file'"),
+        (answering("/etc/passwd"), "of scheme ''"),
+    ],
+)
+async def test_an_answer_without_a_usable_image_is_refused(
+    images: Images, answer: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ImageRefusedError, match=says) as caught:
+        await images.keep(answer, "local")
+
+    assert caught.value.stage == "charged"
+    assert "pays again" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [b"", b"no image at all", b"<svg/>", b"BM" + bytes(60), b"%PDF-1.7", b"II*\0" + bytes(9)],
+)
+def test_what_is_of_no_known_type_is_refused(file: bytes) -> None:
+    assert kind_of(file) is None
+    assert "first bytes are those of no PNG, JPEG, WebP or GIF" in refusal(file)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_file_that_is_cut_off_anywhere_is_refused(format_: str) -> None:
+    file = drawn(format_, (24, 16), lossless=True)
+    # A GIF's last bytes say that no other frame follows.
+    whole = len(file) - (3 if format_ == "GIF" else 1)
+
+    for length in range(12, whole):
+        assert refusal(file[:length])
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_damaged_files_are_refused_or_read_and_never_raise_anything_else(format_: str) -> None:
+    file = drawn(format_, (24, 16))
+
+    for place in range(4, len(file), 3):
+        damaged = bytearray(file)
+        damaged[place] ^= 0xFF
+        try:
+            image, _ = read(BytesIO(damaged))
+        except ImageRefusedError:
+            continue
+        assert image.width * image.height <= MOST_PIXELS
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        png_of(8192, 8193),
+        png_of(10_000, 10_000),
+        png_of(60_000, 60_000),
+        drawn("GIF", (16, 16)).replace(
+            struct.pack("<HH", 16, 16), struct.pack("<HH", 65_535, 65_535)
+        ),
+        webp_of(b"VP8X", bytes(4) + (16_383).to_bytes(3, "little") * 2),
+        webp_of(b"VP8L", b"\x2f" + (2**28 - 1).to_bytes(4, "little") + bytes(20)),
+        webp_of(b"VP8 ", bytes(3) + b"\x9d\x01\x2a" + struct.pack("<HH", 16_383, 16_383)),
+        drawn("JPEG", (16, 16)).replace(
+            struct.pack(">BHH", 8, 16, 16), struct.pack(">BHH", 8, 65_000, 65_000)
+        ),
+    ],
+    ids=["8193", "10k", "60k", "gif", "webp", "webp lossless", "webp lossy", "jpeg"],
+)
+def test_a_bomb_is_refused_by_what_it_says_of_its_size(file: bytes) -> None:
+    assert "pixels" in refusal(file)
+
+
+def test_8000_by_8000_pixels_pass() -> None:
+    file = BytesIO()
+    Image.new("L", (8000, 8000), 7).save(file, "PNG", compress_level=1)
+
+    image, _ = read(file)
+    small = preview(file, 100_000)
+
+    assert image.size == (8000, 8000)
+    assert Image.open(BytesIO(small)).size == (PREVIEW_SIDE, PREVIEW_SIDE)
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "box"),
+    [
+        ((100, 100), (50, 50), (0, 0, 100, 100)),
+        ((200, 100), (50, 50), (50, 0, 150, 100)),
+        ((100, 200), (50, 50), (0, 50, 100, 150)),
+        ((100, 100), (400, 100), (0, 37.5, 100, 62.5)),
+        ((3, 3), (2, 3), (0.5, 0, 2.5, 3)),
+    ],
+)
+def test_the_largest_part_about_the_centre_is_taken(
+    have: tuple[int, int], want: tuple[int, int], box: tuple[float, ...]
+) -> None:
+    assert cover_box(have, want) == pytest.approx(box)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"),
+    [
+        (20, 20, (20, 20)),
+        (300, 120, (300, 120)),
+        (20, 0, (20, 15)),
+        (0, 60, (80, 60)),
+        (1, 0, (1, 1)),
+        (0, 8192, (8192, 8192)),
+    ],
+)
+async def test_another_size_is_made_and_the_original_kept(
+    images: Images, width: int, height: int, size: tuple[int, int]
+) -> None:
+    file = drawn("GIF" if height == 60 else "JPEG")
+
+    (kept,) = await images.keep(answering(data_uri(file)), "local", width=width, height=height)
+
+    assert (kept.width, kept.height) == size
+    made = (await images.read(kept.sha256, "local")).data
+    assert Image.open(BytesIO(made)).size == size
+    assert hashlib.sha256(made).hexdigest() == kept.sha256
+    assert kept.original.sha256 == hashlib.sha256(file).hexdigest()
+    assert (await images.read(kept.original.sha256, "local")).data == file
+
+
+async def test_the_models_own_size_makes_no_second_file(images: Images) -> None:
+    for width, height in ((40, 30), (40, 0), (0, 30)):
+        (kept,) = await images.keep(
+            answering(data_uri(drawn())), "local", width=width, height=height
+        )
+        assert kept.original.uri == ""
+
+
+async def test_the_centre_stays_where_the_sides_are_cut(images: Images) -> None:
+    picture, file = Image.new("RGB", (300, 100), RED), BytesIO()
+    picture.paste(BLUE, (100, 0, 200, 100))
+    picture.save(file, "PNG")
+
+    (kept,) = await images.keep(answering(data_uri(file.getvalue())), "local", width=50, height=50)
+
+    with Image.open(kept.path) as made:
+        assert made.getpixel((25, 25)) == made.getpixel((3, 3)) == BLUE
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+async def test_every_kind_of_pixel_can_be_scaled_and_shown(images: Images, mode: str) -> None:
+    file = BytesIO()
+    grey = Image.linear_gradient("L")
+    if mode == "I;16":
+        picture = Image.frombytes(
+            "I;16", grey.size, bytes(b for v in grey.tobytes() for b in (0, v))
+        )
+    else:
+        picture = grey.convert(mode)
+    picture.save(file, "PNG")
+
+    (kept,) = await images.keep(answering(data_uri(file.getvalue())), "local", width=64, height=64)
+    small = await images.preview(kept.original.sha256, "local", 100_000)
+
+    with Image.open(kept.path) as made, Image.open(BytesIO(small.data)) as shown:
+        for one in (made, shown):
+            top, bottom = (one.convert("L").getpixel((9, y)) for y in (4, one.height - 5))
+            assert isinstance(top, int)
+            assert isinstance(bottom, int)
+            assert top < 40
+            assert bottom > 215
+
+
+def test_what_is_transparent_becomes_white_in_a_preview() -> None:
+    for picture in (
+        Image.new("RGBA", (9, 9), (255, 0, 0, 0)),
+        Image.new("LA", (9, 9), (0, 0)),
+    ):
+        file = BytesIO()
+        picture.save(file, "PNG")
+        file.seek(0)
+
+        shown = Image.open(BytesIO(preview(file, 10_000)))
+
+        assert (shown.format, shown.getpixel((4, 4))) == ("JPEG", (255, 255, 255))
+
+
+@pytest.mark.parametrize("most_bytes", [700_000, 40_000, 2_000])
+def test_a_preview_fits_whatever_the_image_is(most_bytes: int) -> None:
+    noise = os.urandom(3 * 1800 * 900)
+    file = BytesIO()
+    Image.frombytes("RGB", (1800, 900), noise).save(file, "PNG", compress_level=0)
+    file.seek(0)
+
+    small = preview(file, most_bytes)
+
+    assert len(small) <= most_bytes
+    with Image.open(BytesIO(small)) as shown:
+        shown.load()
+        assert shown.width == pytest.approx(2 * shown.height, abs=1)
+        assert max(shown.size) <= PREVIEW_SIDE
+
+
+def test_no_preview_is_made_where_none_can_fit() -> None:
+    assert preview(BytesIO(drawn()), 10) == b""
+
+
+async def test_t21_an_image_is_known_to_its_principal_alone(images: Images) -> None:
+    (kept,) = await images.keep(answering(data_uri(drawn())), "local")
+    (theirs,) = await images.keep(answering(data_uri(drawn(size=(9, 9)))), "../Somebody else")
+
+    for principal, sha256 in (
+        ("http", kept.sha256),
+        ("../local", kept.sha256),
+        ("", kept.sha256),
+        ("local", theirs.sha256),
+        ("local", "f" * 64),
+        ("local", f"../local/{kept.sha256}"),
+        ("local", kept.sha256.upper()),
+        ("local", "*" * 64),
+    ):
+        with pytest.raises(ImageNotFoundError):
+            await images.read(sha256, principal)
+        with pytest.raises(ImageNotFoundError):
+            await images.preview(sha256, principal, 10_000)
+    assert (await images.read(theirs.sha256, "../Somebody else")).data
+
+
+async def test_pruning_leaves_what_is_named_or_new(images: Images) -> None:
+    kept = [
+        (await images.keep(answering(data_uri(drawn(size=(n, 9)))), "local"))[0] for n in (5, 6, 7)
+    ]
+    now = datetime.now(UTC)
+    for image, days in zip(kept, (9, 9, 0), strict=True):
+        then = (now - timedelta(days=days)).timestamp()
+        os.utime(image.path, (then, then))
+    named, _, new = kept
+
+    assert await images.prune({named.sha256}, now - timedelta(days=20)) == 0
+    assert await images.prune({named.sha256}, now) == 1
+    assert files_beside(named) == {Path(named.path), Path(new.path)}
