@@ -1,0 +1,188 @@
+"""The signing of a cap: checked, agreed to, within the limits, recorded, and only then signed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import anyio
+
+from og_mcp.calls import Journal
+from og_mcp.client.chain.wallet import check_endpoint
+from og_mcp.client.payments.caps import Caps
+from og_mcp.client.payments.gateway_session import GatewaySession
+from og_mcp.client.payments.opg import OPG
+from og_mcp.client.payments.order import Order
+from og_mcp.client.payments.payer import Draft, Payer
+from og_mcp.client.payments.prices import Prices
+from og_mcp.client.payments.purse import Purse
+from og_mcp.client.payments.requirement import Requirement
+from og_mcp.client.tee.gateways import Gateway
+from og_mcp.errors import (
+    AllowanceError,
+    BudgetExceededError,
+    InsufficientOPGError,
+    OPGCapError,
+    PaymentRefusedError,
+    UnsafeEndpointError,
+    in_opg,
+)
+from og_mcp.networks import Network, is_loopback, shown
+from og_mcp.types import Account, Cap, CapRequest, OPGCaps
+
+PER_CALL: Final = "OG_MAX_PER_CALL"
+PER_DAY: Final = "OG_MAX_PER_DAY"
+
+
+class Signing:
+    """Signs caps of one wallet, within the operator's limits.
+
+    Args:
+        network: What may be paid with, and to whom.
+        journal: Every payment is on its disk before it is signed.
+        opg: What the chain shows as paid.
+        purse: Balance and allowance.
+        payer: Signs.
+        account: The payer's account on the payment chain.
+        caps: Follows what was signed.
+        prices: Who may be paid.
+        limits: The operator's caps.
+        allow_insecure: Whether an RPC that nobody vouches for will do (threats.md T30).
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts it drives
+        self,
+        network: Network,
+        journal: Journal,
+        opg: OPG,
+        purse: Purse,
+        payer: Payer,
+        account: Account,
+        caps: Caps,
+        prices: Prices,
+        *,
+        limits: OPGCaps,
+        allow_insecure: bool,
+    ) -> None:
+        self._network, self._journal = network, journal
+        self._opg, self._purse, self._payer = opg, purse, payer
+        self._account, self._caps, self._prices = account, caps, prices
+        self._limits, self._allow_insecure = limits, allow_insecure
+        self._chain_spent: int | None = None
+
+    async def sign(
+        self, gateway: Gateway, path: str, order: Order, requirement: Requirement
+    ) -> GatewaySession:
+        """Sign for what a gateway asks; the session that begins with it has not left yet.
+
+        Raises:
+            ApprovalRequiredError: A person has to agree first; nothing was signed.
+            PaymentError: It must not or cannot be paid; nothing was signed.
+            OPGCapError: A cap is in the way; nothing was signed. Also BudgetExceededError.
+        """
+        where = shown(gateway.tee.endpoint)
+        self._check(gateway, requirement)
+        await order.agree(requirement.amount)
+        await self._check_holdings(requirement.amount)
+        limits = await self._limits_now(gateway)
+        cap: Cap | None = None
+
+        async def record(draft: Draft) -> None:
+            nonlocal cap
+            order.ticket.committed = True
+            request = self._request(where + path, order, requirement, draft)
+            cap = await self._journal.open_cap(order.ticket.call_id, request, limits)
+
+        # From the record on, its fate is found out, cancelled or not.
+        with anyio.CancelScope(shield=True):
+            try:
+                signature = await self._payer.sign(where, requirement, record)
+            except BaseException:
+                if cap is not None:
+                    await self._journal.drop_cap(cap.id)
+                order.ticket.committed = False
+                raise
+        assert cap is not None  # noqa: S101 - what is signed is recorded
+        order.cap, order.signatures = cap, order.signatures + 1
+        self._caps.watch()
+        now = anyio.current_time()
+        return GatewaySession(cap, requirement, signature, now, now, order.ticket.call_id)
+
+    async def check_price(self, amount: int) -> None:
+        """Check a price against caps, balance and allowance, as a signature over it would be.
+
+        Raises:
+            OPGCapError: It is above the cap of one call.
+            BudgetExceededError: It would pass the cap of 24 hours.
+            PaymentError: Balance or allowance do not cover it.
+        """
+        limits = self._limits
+        if amount > limits.per_call:
+            raise OPGCapError(PER_CALL, amount, limits.per_call)
+        budget = await self._journal.opg_budget(self._account, limits)
+        if amount > budget.left:
+            raise BudgetExceededError(
+                PER_DAY,
+                cap=budget.cap,
+                spent=budget.spent,
+                open_=budget.open,
+                asked=amount,
+                write=in_opg,
+            )
+        await self._check_holdings(amount)
+
+    def _check(self, gateway: Gateway, requirement: Requirement) -> None:
+        """Check once more, right before the signature.
+
+        Raises:
+            PaymentRefusedError: The requirement is not what the network's record allows (T3).
+            UnsafeEndpointError: An endpoint is not fit for this network's signatures (T5, T30).
+        """
+        check_endpoint(self._network, allow_insecure=self._allow_insecure)
+        for url in (gateway.tee.endpoint, self._network.base_rpc_url):
+            if is_loopback(url) and not self._network.local:
+                raise UnsafeEndpointError(
+                    f"Network {self._network.name} does not pay by way of {shown(url)}, "
+                    "which is this machine.",
+                    "Use OG_NETWORK=local for a local network.",
+                )
+        flaw = self._prices.flaw(requirement, gateway)
+        if flaw:
+            raise PaymentRefusedError(shown(gateway.tee.endpoint), flaw)
+
+    async def _check_holdings(self, amount: int) -> None:
+        """Refuse what balance or allowance would not cover; what was read before is read again."""
+        for fresh in (False, True):
+            held = await self._purse.holdings(anew=fresh)
+            if held.opg >= amount and held.allowance >= amount:
+                return
+        if held.opg < amount:
+            raise InsufficientOPGError(self._payer.address, amount, held.opg)
+        raise AllowanceError(self._payer.address, amount, held.allowance)
+
+    async def _limits_now(self, gateway: Gateway) -> OPGCaps:
+        """Return the caps, with what the chain itself shows as spent (threats.md T6)."""
+        if self._chain_spent is None:
+            budget = await self._journal.opg_budget(self._account, self._limits)
+            self._chain_spent = 0
+            if budget.spent == 0 and budget.open == 0:
+                # Nothing in the journal: it is new, or it was deleted to reset the cap.
+                who, to = self._payer.address, self._prices.recipients(gateway)
+                self._chain_spent = await self._opg.paid_in_a_day(who, to)
+        limits = self._limits
+        return OPGCaps(
+            per_call=limits.per_call, per_day=limits.per_day, chain_spent=self._chain_spent
+        )
+
+    def _request(
+        self, resource: str, order: Order, requirement: Requirement, draft: Draft
+    ) -> CapRequest:
+        return CapRequest(
+            account=self._account,
+            principal=order.principal,
+            resource=resource,
+            asset=requirement.asset,
+            pay_to=requirement.pay_to,
+            max_opg=requirement.amount,
+            nonce=draft.nonce,
+            deadline=draft.deadline,
+        )
