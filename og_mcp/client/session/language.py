@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from og_mcp import catalogue
 from og_mcp.client.session.approving import Approving
-from og_mcp.client.session.asking import Asking, How, Sampling, Wishes
+from og_mcp.client.session.asking import Asking
 from og_mcp.client.session.calling import Terms
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
+from og_mcp.client.session.wishes import How, Sampling, Wishes
 from og_mcp.types import (
     LOCAL_PRINCIPAL,
     AllowanceResult,

@@ -1,0 +1,106 @@
+"""Requests to gateways: checked and written as they are sent, before anything is journalled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from og_mcp.catalogue import Entry
+from og_mcp.client.session.gateway_asking import GatewayRequest
+from og_mcp.client.session.parts import load
+from og_mcp.client.session.wishes import How, Sampling, Wishes
+from og_mcp.errors import InputError
+
+if TYPE_CHECKING:
+    from og_mcp.client.llm.gateway_llm import Question
+
+LARGEST_SIDE: Final = 8192
+"""Pixels of a drawn image."""
+
+
+async def chat_request(
+    entry: Entry,
+    messages: Sequence[Mapping[str, Any]],
+    sampling: Sampling,
+    wishes: Wishes,
+    how: How,
+) -> GatewayRequest:
+    """Write a chat.
+
+    Raises:
+        InputError: No gateway can be asked this.
+    """
+    check = await load("llm.messages")
+    body = {
+        "model": entry.wire_name,
+        "messages": check.messages(messages),
+        **sampling.sent(),
+    }
+    tools = check.tools(wishes.tools)
+    choice = check.tool_choice(wishes.tool_choice, tools)
+    if tools:
+        body |= {"tools": tools, "tool_choice": choice}
+    takes_json = entry.json_object is not False
+    format_ = check.response_format(wishes.response_format, model=entry.id, json_object=takes_json)
+    if format_:
+        body["response_format"] = format_
+    if wishes.web_search:
+        body["web_search"] = True
+    # A stream costs time and says nothing before its end but how far it is; and those of some
+    # gateways leave tool calls out.
+    streams = how.counted is not None and not tools
+    question = await _question("CHAT", body, how, streams=streams)
+    return GatewayRequest(tool="chat", model=entry, question=question)
+
+
+async def completion_request(
+    entry: Entry, prompt: str, sampling: Sampling, how: How
+) -> GatewayRequest:
+    """Write a completion.
+
+    Raises:
+        InputError: No gateway can be asked this.
+    """
+    body = {"model": entry.wire_name, "prompt": prompt, **sampling.sent()}
+    question = await _question("COMPLETION", body, how)
+    return GatewayRequest(tool="completion", model=entry, question=question)
+
+
+async def image_request(
+    entry: Entry, prompt: str, width: int, height: int, how: How
+) -> GatewayRequest:
+    """Write the request for an image.
+
+    Raises:
+        InputError: No gateway can be asked this.
+    """
+    if not prompt.strip():
+        raise InputError("There is no prompt.", "Say what is to be drawn.")
+    for name, side in (("width", width), ("height", height)):
+        if not 0 <= side <= LARGEST_SIDE:
+            raise InputError(f"{name} is {side}.", f"Use 0 (the model's own) to {LARGEST_SIDE}.")
+    # The network's gateways take no size: another one is made of what they send.
+    body = {
+        "model": entry.wire_name,
+        "messages": [{"role": "user", "content": prompt}],
+        "temperature": 0.0,
+    }
+    most_bytes = (await load("llm.gateway_answer")).MAX_IMAGE_BYTES
+    question = await _question("CHAT", body, how, most_bytes=most_bytes)
+    beside = {"width": width, "height": height}
+    return GatewayRequest(tool="generate_image", model=entry, question=question, beside=beside)
+
+
+async def _question(
+    path: str,
+    body: Mapping[str, Any],
+    how: How,
+    **rest: Any,  # noqa: ANN401 - fields of Question
+) -> Question:
+    module = await load("llm.gateway_llm")
+    question: Question = module.Question(
+        path=getattr(module, path), body=body, settlement=how.settlement, **rest
+    )
+    # Refused here rather than when it is sent: nothing is journalled for it.
+    question.raw  # noqa: B018 - raises
+    return question

@@ -1,0 +1,63 @@
+"""Results of gateway calls: made of what was verified, and of the gateway's own words beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from og_mcp.client.session.gateway_asking import Shared
+from og_mcp.types import ChatResult, CompletionResult, ToolCall, Usage
+
+if TYPE_CHECKING:
+    from og_mcp.client.llm.gateway_llm import Answered
+
+REASON: Final = re.compile(r"[a-z_]{1,40}")
+
+
+async def chat_result(answered: Answered, shared: Shared) -> ChatResult:
+    """Put together what `chat` returns."""
+    evidence = answered.evidence
+    choice = _choice(answered.answer)
+    reason = choice.get("finish_reason")
+    return ChatResult(
+        **shared,
+        content=evidence.text,
+        tool_calls=[ToolCall.model_validate(_call_fields(call)) for call in evidence.tool_calls],
+        finish_reason=reason if isinstance(reason, str) and REASON.fullmatch(reason) else "",
+        usage=_usage(answered.answer),
+    )
+
+
+async def completion_result(answered: Answered, shared: Shared) -> CompletionResult:
+    """Put together what `completion` returns."""
+    return CompletionResult(**shared, text=answered.evidence.text, usage=_usage(answered.answer))
+
+
+def _call_fields(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Take what a tool call consists of; gateways send more beside it."""
+    function = call.get("function") or {}
+    return {
+        "id": call.get("id"),
+        "function": {"name": function.get("name"), "arguments": function.get("arguments")},
+    }
+
+
+def _choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = answer.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else {}
+    return first if isinstance(first, dict) else {}
+
+
+def _usage(answer: Mapping[str, Any]) -> Usage:
+    """Read the gateway's own count; nothing vouches for it."""
+    given = answer.get("usage")
+    counts = given if isinstance(given, dict) else {}
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    return Usage(
+        **{
+            name: counts[name]
+            for name in names
+            if isinstance(counts.get(name), int) and 0 <= counts[name] < 2**53
+        }
+    )
