@@ -1,0 +1,106 @@
+"""The journalled calls that publish: signed in for, agreed to, carried out, their end recorded.
+
+Publishing costs nothing and cannot be undone. A person is asked wherever the caller says that one
+can be (`ask`), and on a real network also where OG_CONFIRM_ABOVE is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import CancelScope
+
+from og_mcp.client.session.calling import Calling
+from og_mcp.client.session.interrupted import end_publication
+from og_mcp.client.session.parts import Parts
+from og_mcp.client.session.publication import Publication, Steps
+from og_mcp.client.session.publishable_files import close
+from og_mcp.errors import ApprovalRequiredError, OGError
+from og_mcp.types import Call, ConsentRequest, Shape, Stage
+
+if TYPE_CHECKING:
+    from og_mcp.client.chain.ticket import Ticket
+
+Work = Callable[["Ticket", Steps], Awaitable[Shape]]
+"""Carries a publication out, noting its steps; returns its result."""
+
+
+class PublicationCalls:
+    """Makes the calls of one session that publish.
+
+    Args:
+        parts: What they are made with.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def must_ask(self, tool: str) -> bool:
+        """Whether a person has to agree although the caller did not say that one can be asked."""
+        return not self._parts.settings.local and self._parts.needs_consent(tool)
+
+    async def make(self, asked: Publication, work: Work) -> Call:
+        """Journal a publication, and carry it out or join the one that it repeats.
+
+        Closes the publication's file.
+
+        Raises:
+            ApprovalRequiredError: A person has to agree first.
+            OGError: It failed.
+        """
+        taken = False
+
+        async def run(ticket: Ticket) -> None:
+            nonlocal taken
+            taken = True
+            try:
+                await self._run(ticket, work)
+            finally:
+                await close(asked.model)
+
+        async def consent(call: Call) -> None:
+            if asked.ask or self.must_ask(call.tool):
+                await self._consented(call, asked.what)
+
+        try:
+            # Whoever cannot sign in learns it before anything is recorded or a person is asked.
+            await (await self._parts.account.get()).id_token()
+            calling = Calling(self._parts, self._end_interrupted)
+            return await calling.make(asked.request, asked.terms, run, consent=consent)
+        finally:
+            if not taken:
+                await close(asked.model)
+
+    async def _end_interrupted(self, call: Call) -> bool:
+        return await end_publication(await self._parts.journal.get(), call)
+
+    async def _run(self, ticket: Ticket, work: Work) -> None:
+        """Carry a publication out and record its end."""
+        journal, steps = await self._parts.journal.get(), Steps()
+        try:
+            result = await work(ticket, steps)
+        except OGError as exc:
+            raise steps.stopped(exc) from exc
+        except anyio.get_cancelled_exc_class():
+            with CancelScope(shield=True):
+                await journal.fail(ticket.call_id, Stage.NOT_SENT, steps.cancelled)
+            raise
+        with CancelScope(shield=True):
+            await journal.settle(ticket.call_id, Stage.CONFIRMED, 0, result.model_dump_json())
+
+    async def _consented(self, call: Call, what: str) -> None:
+        """Use up a person's approval.
+
+        Raises:
+            ApprovalRequiredError: Nobody has agreed; the call waits for it.
+        """
+        journal = await self._parts.journal.get()
+        network = self._parts.settings.network_name
+        consent = ConsentRequest(request_hash=call.request_hash, network=network, what=what)
+        if await journal.take_approval(call.id, consent):
+            return
+        error = ApprovalRequiredError(call.id, what=what)
+        await journal.request_approval(call.id, str(error), consent)
+        raise error

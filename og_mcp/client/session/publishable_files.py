@@ -1,0 +1,100 @@
+"""The files that a session publishes: opened and checked once, and recognised where they are."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING, Final
+
+from anyio import CancelScope, to_thread
+from pydantic_core import from_json
+
+from og_mcp.client.session.parts import Parts, load
+from og_mcp.types import ModelFile
+
+if TYPE_CHECKING:
+    from og_mcp.client.files.model_file import Publishable
+
+HASHES_KEPT: Final = 64
+"""Files whose SHA-256 is remembered, so that asking a person does not mean reading them twice."""
+
+UPLOADS_SEARCHED: Final = 100
+"""Earlier calls that are looked through for one that published the same file."""
+
+
+class PublishableFiles:
+    """Opens files for publishing and knows which of them are published.
+
+    Args:
+        parts: The session's; its folders, and its journal.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._hashes: OrderedDict[tuple[int, ...], str] = OrderedDict()
+
+    async def open(self, path: str, *, hashed: bool) -> Publishable:
+        """Open and check a file; whoever gets it closes it.
+
+        Args:
+            path: As the caller gave it.
+            hashed: What a person agrees to is this content, not whatever the file holds later.
+
+        Raises:
+            InputError: It may not be read, or is none that is published.
+        """
+        roots = await self._parts.files.get()
+        kind = (await load("files.model_file")).Publishable
+        model: Publishable = await to_thread.run_sync(kind.open, roots, path)
+        try:
+            await to_thread.run_sync(model.check_structure)
+            if hashed:
+                await self._hash(model)
+        except BaseException:
+            await close(model)
+            raise
+        return model
+
+    async def recognised(
+        self, model: Publishable, listed: Iterable[ModelFile], principal: str
+    ) -> str:
+        """Return the content id of this very file where the version has it; hashed if it may."""
+        alike = {f.model_cid for f in listed if (f.name, f.size) == (model.name, model.size)}
+        if not alike:
+            return ""
+        sha256 = await self._hash(model)
+        told = {cid async for cid in self._published(sha256, principal)} | {_cid_of(sha256)}
+        return next(iter(alike & told), "")
+
+    async def _hash(self, model: Publishable) -> str:
+        """Return a file's SHA-256, reading and checking all of it where that was not done."""
+        model.sha256 = model.sha256 or self._hashes.get(model.stamp, "")
+        if not model.sha256:
+            await to_thread.run_sync(model.read_through)
+        self._hashes[model.stamp] = model.sha256
+        while len(self._hashes) > HASHES_KEPT:
+            self._hashes.popitem(last=False)
+        return model.sha256
+
+    async def _published(self, sha256: str, principal: str) -> AsyncIterator[str]:
+        """Give the content ids under which earlier calls published a content."""
+        journal = await self._parts.journal.get()
+        for tool in ("upload", "create_model"):
+            for call in await journal.list_calls(principal, UPLOADS_SEARCHED, "done", tool):
+                result = from_json((await journal.get(call.id, principal)).result or "{}")
+                kept = result.get("upload", result) if tool == "create_model" else result
+                if kept.get("sha256") == sha256:
+                    yield kept["model_cid"]
+
+
+async def close(model: Publishable | None) -> None:
+    """Close a file, also where the call is being cancelled."""
+    if model is not None:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(model.close)
+
+
+def _cid_of(sha256: str) -> str:
+    """Return the content id that a hub which names files by their SHA-256 gives (the local one)."""
+    return urlsafe_b64encode(bytes.fromhex(sha256)).rstrip(b"=").decode()
