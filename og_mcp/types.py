@@ -385,6 +385,9 @@ class ImageResult(_Answer):
     """The images that were made."""
 
     images: list[Image] = Field(default=[])
+    refused: list[str] = Field(
+        default=[], description="Why further images that the gateway sent cannot be used."
+    )
 
 
 class AllowanceResult(Shape):

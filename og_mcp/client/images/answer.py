@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from og_mcp.errors import ImageRefusedError
+from og_mcp.errors import ImageRefusedError, quote
 
 MOST_IMAGES: Final = 8
-"""Of one answer."""
+"""Of one answer that are kept."""
 
 MOST_BYTES: Final = 64 * 2**20
 """Of one image's file."""
 
 DATA: Final = "data:"
 
-_BLANKS: Final = str.maketrans("", "", " \t\r\n")
+_BLANKS: Final = b" \t\r\n\f"
+_ONE_ALPHABET: Final = bytes.maketrans(b"-_", b"+/")
+"""Of base64 there are two, and the other one is for URLs."""
+
+_PIECE: Final = 2**20
+"""Bytes that are decoded at once; decoding holds up every other thread."""
 
 
 def addresses(answer: Mapping[str, Any]) -> list[str]:
     """Find the URIs of an answer's images, each once: in its message, and beside the choices.
 
+    An entry without any gives an empty one.
+
     Raises:
-        ImageRefusedError: There are none, too many, or something else in their place.
+        ImageRefusedError: There are none.
     """
     found = list(dict.fromkeys(_address(entry) for entry in _entries(answer)))
     if not found:
-        raise ImageRefusedError("the answer holds none")
-    if len(found) > MOST_IMAGES:
-        raise ImageRefusedError(f"the answer holds {len(found)}, and {MOST_IMAGES} are the most")
+        raise ImageRefusedError(f"the answer holds none{_words(answer)}")
     return found
 
 
@@ -43,6 +47,9 @@ def is_data(address: str) -> bool:
 def content(data_uri: str) -> bytes:
     """Return what a `data:` URI holds; the type that it declares is not looked at.
 
+    Either alphabet of base64 will do, with or without padding, line breaks and percent-encoding:
+    whether the image came whole is told by its own bytes.
+
     Raises:
         ImageRefusedError: It is malformed or too long.
     """
@@ -51,12 +58,26 @@ def content(data_uri: str) -> bytes:
         raise ImageRefusedError("its data: URI has no comma")
     if len(body) > 2 * MOST_BYTES:
         raise ImageRefusedError(f"it is longer than {MOST_BYTES} bytes")
-    if not declared.lower().rstrip().endswith(";base64"):
-        return _bounded(unquote_to_bytes(body))
     try:
-        return _bounded(base64.b64decode(body.translate(_BLANKS), validate=True))
-    except (binascii.Error, ValueError) as exc:
+        raw = unquote_to_bytes(body) if "%" in body else body.encode()
+    except UnicodeEncodeError as exc:
+        raise ImageRefusedError("its data: URI holds half a character") from exc
+    parameters = (parameter.strip().lower() for parameter in declared.split(";"))
+    return _bounded(_decoded(raw) if "base64" in parameters else raw)
+
+
+def _decoded(raw: bytes) -> bytes:
+    raw, file, left = raw.rstrip(_BLANKS + b"="), bytearray(), b""
+    try:
+        for start in range(0, len(raw), _PIECE):
+            piece = left + raw[start : start + _PIECE].translate(_ONE_ALPHABET, _BLANKS)
+            whole = len(piece) // 4 * 4
+            file += binascii.a2b_base64(piece[:whole], strict_mode=True)
+            left = piece[whole:]
+        file += binascii.a2b_base64(left + b"=" * (-len(left) % 4), strict_mode=True)
+    except binascii.Error as exc:
         raise ImageRefusedError("its data: URI is not base64") from exc
+    return bytes(file)
 
 
 def _bounded(file: bytes) -> bytes:
@@ -66,13 +87,23 @@ def _bounded(file: bytes) -> bytes:
 
 
 def _entries(answer: Mapping[str, Any]) -> Iterator[object]:
+    for holder in (_message(answer), answer):
+        images = holder.get("images")
+        if isinstance(images, list):
+            yield from images
+
+
+def _words(answer: Mapping[str, Any]) -> str:
+    """Tell what a model said that did not draw, such as why it would not."""
+    text = _message(answer).get("content")
+    return f", only the text {quote(text)}" if isinstance(text, str) and text.strip() else ""
+
+
+def _message(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = answer.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     message = first.get("message") if isinstance(first, dict) else None
-    for holder in (message, answer):
-        images = holder.get("images") if isinstance(holder, Mapping) else None
-        if isinstance(images, list):
-            yield from images
+    return message if isinstance(message, dict) else {}
 
 
 def _address(entry: object) -> str:
@@ -80,6 +111,4 @@ def _address(entry: object) -> str:
     for name in ("image_url", "url"):
         if isinstance(entry, Mapping) and name in entry:
             entry = entry[name]
-    if not isinstance(entry, str):
-        raise ImageRefusedError("its place in the answer holds no address")
-    return entry
+    return entry.strip() if isinstance(entry, str) else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ from anyio import CapacityLimiter, to_thread
 from og_mcp.client.images import answer as found
 from og_mcp.client.images import picture
 from og_mcp.client.images.fetch import ImageFetch, Pinned
-from og_mcp.client.images.kind import JPEG, KINDS, Kind, kind_of
+from og_mcp.client.images.kind import KINDS, Kind, kind_of
 from og_mcp.errors import ImageNotFoundError, ImageRefusedError, quote
 from og_mcp.types import Image, StoredImage
 
@@ -49,6 +49,15 @@ class Kept:
     mime_type: str
 
 
+@dataclass(frozen=True)
+class Found:
+    """The images of an answer."""
+
+    images: list[Image]
+    refused: list[str]
+    """Why each other one cannot be used."""
+
+
 class Images:
     """The images of one data folder.
 
@@ -72,8 +81,10 @@ class Images:
         gateway: TEE | None = None,
         width: int = 0,
         height: int = 0,
-    ) -> list[Image]:
+    ) -> Found:
         """Keep the images of an answer, and where another size is wanted, what is cut from them.
+
+        One that cannot be used does not take the others along: they are paid for as well.
 
         Args:
             answer: A gateway's, as it came.
@@ -83,48 +94,68 @@ class Images:
             height: Likewise.
 
         Raises:
-            ImageRefusedError: The answer holds none, or one that cannot be used or kept.
+            ImageRefusedError: The answer holds none, or none that can be used and kept.
         """
         pinned = Pinned(gateway.endpoint, gateway.tls_certificate) if gateway else None
-        kept = []
+        folder, wanted = self._folder_of(principal), (width, height)
+        kept, refused = [], []
         # Even looking at tens of megabytes of text takes a while.
-        for address in await to_thread.run_sync(found.addresses, answer):
-            if found.is_data(address):
-                file = await to_thread.run_sync(found.content, address)
+        addresses = await to_thread.run_sync(found.addresses, answer)
+        for address in addresses[: found.MOST_IMAGES]:
+            try:
+                file = await self._file(address, pinned)
+                image = await to_thread.run_sync(_keep, folder, file, wanted, limiter=self._one)
+            except ImageRefusedError as exc:
+                refused.append(exc)
             else:
-                file = await self._fetch.fetch(address, pinned)
-            folder, wanted = self._folder_of(principal), (width, height)
-            kept.append(await to_thread.run_sync(_keep, folder, file, wanted, limiter=self._one))
-        return kept
+                kept.append(image)
+        if not kept:
+            raise refused[0]
+        return Found(kept, [exc.what for exc in refused] + _too_many(addresses))
+
+    async def _file(self, address: str, gateway: Pinned | None) -> bytes:
+        if not address:
+            raise ImageRefusedError("its place in the answer holds no address")
+        if found.is_data(address):
+            return await to_thread.run_sync(found.content, address)
+        return await self._fetch.fetch(address, gateway)
 
     async def read(self, sha256: str, principal: str) -> Kept:
         """Return an image, whole.
-
-        Raises:
-            ImageNotFoundError: The principal has none of that hash.
-        """
-        path = self._path(sha256, principal)
-        try:
-            data = await to_thread.run_sync(path.read_bytes)
-        except OSError as exc:
-            raise ImageNotFoundError(sha256) from exc
-        kind = kind_of(data)
-        return Kept(data, kind.mime_type if kind else "")
-
-    async def preview(self, sha256: str, principal: str, most_bytes: int) -> Kept:
-        """Make a small JPEG of an image; empty where none is small enough.
 
         Raises:
             ImageNotFoundError: The principal has none of that hash, or its file was changed.
         """
         path = self._path(sha256, principal)
 
-        def make() -> bytes:
-            with path.open("rb") as file:
-                return picture.preview(file, most_bytes)
+        def load() -> bytes:
+            data = path.read_bytes()
+            _check_hash(hashlib.sha256(data).hexdigest(), sha256)
+            return data
 
         try:
-            return Kept(await to_thread.run_sync(make, limiter=self._one), JPEG.mime_type)
+            data = await to_thread.run_sync(load)
+        except OSError as exc:
+            raise ImageNotFoundError(sha256) from exc
+        kind = kind_of(data)
+        return Kept(data, kind.mime_type if kind else "")
+
+    async def preview(self, sha256: str, principal: str, most_bytes: int) -> Kept:
+        """Make a small image of an image; empty where none is small enough.
+
+        Raises:
+            ImageNotFoundError: The principal has none of that hash, or its file was changed.
+        """
+        path = self._path(sha256, principal)
+
+        def make() -> Kept:
+            with path.open("rb") as file:
+                _check_hash(hashlib.file_digest(file, "sha256").hexdigest(), sha256)
+                data, kind = picture.preview(file, most_bytes)
+            return Kept(data, kind.mime_type)
+
+        try:
+            return await to_thread.run_sync(make, limiter=self._one)
         except (OSError, ImageRefusedError) as exc:
             raise ImageNotFoundError(sha256) from exc
 
@@ -153,10 +184,21 @@ class Images:
         raise ImageNotFoundError(sha256)
 
 
+def _too_many(addresses: Sequence[str]) -> list[str]:
+    if len(addresses) <= found.MOST_IMAGES:
+        return []
+    return [f"the answer holds {len(addresses)} images, and {found.MOST_IMAGES} are the most"]
+
+
+def _check_hash(has: str, named: str) -> None:
+    if has != named:
+        raise ImageNotFoundError(named)
+
+
 def _keep(folder: Path, file: bytes, wanted: tuple[int, int]) -> Image:
     """Check an image, keep it, and make one of the size wanted from it."""
     image, kind = picture.read(BytesIO(file))
-    own = image.size
+    own = picture.upright_size(image)
     size = _size(own, wanted)
     original = _stored(folder, file, kind, own)
     if size == own:

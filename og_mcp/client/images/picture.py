@@ -10,7 +10,8 @@ import zlib
 from io import BytesIO
 from typing import BinaryIO, Final
 
-from PIL import Image, ImageFile
+from PIL import ExifTags, Image, ImageFile
+from PIL.Image import Transpose
 
 from og_mcp.client.images.kind import GIF, JPEG, PNG, WEBP, Kind, kind_of
 from og_mcp.errors import ImageRefusedError
@@ -24,6 +25,29 @@ Below Pillow's own bound, which is left as it is: it holds for the whole process
 PREVIEW_SIDE: Final = 1568
 """Longest side of a preview, pixels: models are shown no larger ones."""
 
+MOST_SCANS: Final = 32
+"""Of a JPEG of the most pixels; a smaller one may have more. Each one costs a pass over all pixels
+and can be a hundred bytes long."""
+
+_LEAST_COUNTED: Final = 2**16
+"""Pixels that a scan is taken to cost at least."""
+
+_START_OF_SCAN: Final = b"\xff\xda"
+
+_TURNS: Final = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what makes the image stand upright."""
+
+_ON_ITS_SIDE: Final = frozenset({5, 6, 7, 8})
+"""Orientations that exchange width and height."""
+
 _QUALITIES: Final = (85, 70, 50)
 _SMALLEST_SIDE: Final = 32
 _GOOD: Final = 95
@@ -33,6 +57,7 @@ _HEAD: Final = 32
 """Bytes from which type and a WebP file's size can be told."""
 
 _WHITE: Final = 255
+_OPAQUE: Final = 255
 
 
 _UNREADABLE: Final = (
@@ -57,18 +82,27 @@ def read(file: BinaryIO) -> tuple[Image.Image, Kind]:
     return image, kind
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Tell an image's width and height as it is looked at: a file can say how it is to be turned."""
+    width, height = image.size
+    return (height, width) if _orientation(image) in _ON_ITS_SIDE else (width, height)
+
+
 def cut(image: Image.Image, kind: Kind, size: tuple[int, int]) -> tuple[bytes, Kind]:
     """Scale an image until it covers a size, cut it there at the centre, and write it as a file.
 
     Args:
         image: Decoded.
         kind: Its type, which is kept; of a GIF a PNG is made, since more colours come up.
-        size: Width and height, pixels.
+        size: Width and height as they are looked at, pixels.
     """
-    plain = _many_coloured(image)
+    plain, orientation = _many_coloured(image), _orientation(image)
+    lying = (size[1], size[0]) if orientation in _ON_ITS_SIDE else size
     fitted = plain.resize(
-        size, Image.Resampling.LANCZOS, box=cover_box(image.size, size), reducing_gap=3.0
+        lying, Image.Resampling.LANCZOS, box=cover_box(image.size, lying), reducing_gap=3.0
     )
+    # Turned once it is small; no file that is written here says that it is to be turned.
+    fitted = _turned(fitted, orientation)
     kept = PNG if kind is GIF else kind
     file = BytesIO()
     if kept is PNG:
@@ -95,10 +129,11 @@ def cover_box(have: tuple[int, int], want: tuple[int, int]) -> tuple[float, floa
     return left, top, left + width, top + height
 
 
-def preview(file: BinaryIO, most_bytes: int) -> bytes:
-    """Make a JPEG of at most `PREVIEW_SIDE` pixels a side and `most_bytes`; empty if none fits.
+def preview(file: BinaryIO, most_bytes: int) -> tuple[bytes, Kind]:
+    """Make a small, upright image of at most `PREVIEW_SIDE` pixels a side and `most_bytes`.
 
-    What is transparent becomes white.
+    A JPEG, or a PNG where something is transparent and it fits; in a JPEG that becomes white.
+    Empty if none fits.
 
     Raises:
         ImageRefusedError: As `read`.
@@ -111,19 +146,32 @@ def preview(file: BinaryIO, most_bytes: int) -> bytes:
         image.load()
     except _UNREADABLE as exc:
         raise _damaged(kind) from exc
-    shown = _many_coloured(image)
+    shown, orientation = _many_coloured(image), _orientation(image)
     side = PREVIEW_SIDE
     while side >= _SMALLEST_SIDE:
         # Scaled before it is flattened: another copy of a large image would be as large.
         shown.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-        flat = _without_alpha(shown)
-        for quality in _QUALITIES:
-            jpeg = BytesIO()
-            flat.save(jpeg, "JPEG", quality=quality)
-            if jpeg.tell() <= most_bytes:
-                return jpeg.getvalue()
+        small, made = _smallest(_turned(shown, orientation), most_bytes)
+        if small:
+            return small, made
         side = side * 3 // 4
-    return b""
+    return b"", JPEG
+
+
+def _smallest(image: Image.Image, most_bytes: int) -> tuple[bytes, Kind]:
+    """Write an image as the best file that fits; empty if none does."""
+    if _is_see_through(image):
+        png = BytesIO()
+        image.save(png, "PNG")
+        if png.tell() <= most_bytes:
+            return png.getvalue(), PNG
+    flat = _without_alpha(image)
+    for quality in _QUALITIES:
+        jpeg = BytesIO()
+        flat.save(jpeg, "JPEG", quality=quality)
+        if jpeg.tell() <= most_bytes:
+            return jpeg.getvalue(), JPEG
+    return b"", JPEG
 
 
 def _opened(file: BinaryIO) -> tuple[Kind, ImageFile.ImageFile]:
@@ -143,6 +191,8 @@ def _opened(file: BinaryIO) -> tuple[Kind, ImageFile.ImageFile]:
     except _UNREADABLE as exc:
         raise _damaged(kind) from exc
     _check_pixels(image.size)
+    if kind is JPEG:
+        _check_scans(file, image.size)
     return kind, image
 
 
@@ -166,6 +216,15 @@ def _check_pixels(size: tuple[int, int]) -> None:
         raise ImageRefusedError(f"it has {width} x {height} pixels; {MOST_PIXELS} are the most")
 
 
+def _check_scans(file: BinaryIO, size: tuple[int, int]) -> None:
+    place = file.tell()
+    file.seek(0)
+    scans = file.read().count(_START_OF_SCAN)
+    file.seek(place)
+    if scans * max(size[0] * size[1], _LEAST_COUNTED) > MOST_SCANS * MOST_PIXELS:
+        raise ImageRefusedError(f"it is drawn in {scans} passes over its pixels, too many")
+
+
 def _check_end(file: BinaryIO, kind: Kind) -> None:
     """Find the end of a PNG, which Pillow does without once it has the pixels.
 
@@ -186,6 +245,26 @@ def _many_coloured(image: Image.Image) -> Image.Image:
         # 16 bits of grey; a conversion alone would cut off what is above 255.
         return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read how the file says that it is to be turned; 1, as it is, where it says nothing usable."""
+    try:
+        said = image.getexif().get(ExifTags.Base.Orientation)
+    except _UNREADABLE:
+        return 1
+    return said if isinstance(said, int) and said in _TURNS else 1
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _is_see_through(image: Image.Image) -> bool:
+    if image.mode not in {"RGBA", "LA"}:
+        return False
+    return image.getchannel("A").getextrema() != (_OPAQUE, _OPAQUE)
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:

@@ -110,7 +110,7 @@ class Asking:
                 width=width,
                 height=height,
             )
-            return ImageResult(**shared, images=found)
+            return ImageResult(**shared, images=found.images, refused=found.refused)
 
         call = await self._gateway.make(request, how.terms, read)
         if call.status == "done" and call.result:

@@ -9,22 +9,26 @@ import stat
 import struct
 import sys
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import anyio
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from og_mcp.client.images.images import Images
 from og_mcp.client.images.kind import kind_of
 from og_mcp.client.images.picture import MOST_PIXELS, PREVIEW_SIDE, cover_box, preview, read
 from og_mcp.errors import ImageNotFoundError, ImageRefusedError
+from og_mcp.types import Image as KeptImage
 from og_mcp.types import StoredImage
 
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
-RED, BLUE = (255, 0, 0), (0, 0, 255)
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
 
 def drawn(
@@ -45,8 +49,45 @@ def answering(*images: object) -> dict[str, Any]:
     return {"choices": [{"message": {"content": "", "images": list(images)}}]}
 
 
+async def keep(
+    images: Images, answer: Mapping[str, Any], principal: str, **sides: int
+) -> list[KeptImage]:
+    """Keep the images of an answer of which every one can be used."""
+    width, height = sides.get("width", 0), sides.get("height", 0)
+    found = await images.keep(answer, principal, width=width, height=height)
+    assert found.refused == []
+    return found.images
+
+
+def oriented(format_: str, orientation: int) -> bytes:
+    """Write an image 60 wide and 40 high whose upper left corner is white as it is stored."""
+    picture, file = Image.new("RGB", (60, 40)), BytesIO()
+    picture.paste(WHITE, (0, 0, 30, 20))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    picture.save(file, format_, exif=exif)
+    return file.getvalue()
+
+
+def white_corners(file: bytes) -> set[str]:
+    """Name the corners of an image that are white, as a program sees it that does not turn it."""
+    with Image.open(BytesIO(file)) as made:
+        grey, right, bottom = made.convert("L"), made.width - 3, made.height - 3
+    corners = {
+        "upper left": (2, 2),
+        "upper right": (right, 2),
+        "lower left": (2, bottom),
+        "lower right": (right, bottom),
+    }
+    return {name for name, at in corners.items() if int(str(grey.getpixel(at))) > 128}
+
+
 def on_disk(image: StoredImage) -> bytes:
     return Path(image.path).read_bytes()
+
+
+def overwrite(image: StoredImage, file: bytes) -> None:
+    Path(image.path).write_bytes(file)
 
 
 def files_beside(image: StoredImage) -> set[Path]:
@@ -90,7 +131,7 @@ async def test_the_bytes_decide_the_type_and_not_what_was_declared(
 ) -> None:
     file = drawn(format_)
 
-    (kept,) = await images.keep(answering(data_uri(file, "text/html")), "local")
+    (kept,) = await keep(images, answering(data_uri(file, "text/html")), "local")
 
     assert kept.mime_type == FORMATS[format_]
     assert (kept.width, kept.height, kept.size) == (40, 30, len(file))
@@ -104,7 +145,7 @@ async def test_the_bytes_decide_the_type_and_not_what_was_declared(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
 async def test_an_image_is_its_owners_alone_and_nothing_is_left_beside_it(images: Images) -> None:
-    (kept,) = await images.keep(answering(data_uri(drawn())), "local")
+    (kept,) = await keep(images, answering(data_uri(drawn())), "local")
 
     path = Path(kept.path)
     assert [mode_of(one) for one in (path, path.parent, path.parent.parent)] == [
@@ -119,7 +160,7 @@ async def test_every_place_and_form_of_an_image_is_found_once(images: Images) ->
     answer = answering(first, {"url": second}, {"image_url": {"url": third}})
     answer["images"] = [{"type": "image_url", "image_url": fourth}, first]
 
-    kept = await images.keep(answer, "local")
+    kept = await keep(images, answer, "local")
 
     assert [image.sha256 for image in kept] == [hashlib.sha256(one).hexdigest() for one in files]
 
@@ -130,8 +171,79 @@ async def test_a_data_uri_may_be_percent_encoded_or_broken_into_lines(images: Im
     percent = "".join(f"%{byte:02x}" for byte in file)
 
     for uri in (f"DATA:image/png;charset=x;base64,{lines}", f"data:,{percent}"):
-        (kept,) = await images.keep(answering(uri), "local")
+        (kept,) = await keep(images, answering(uri), "local")
         assert on_disk(kept) == file
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ["", ";", "image/png", "x" * 999, "IMAGE/PNG; charset=utf-8 ", 'a/b;c="d";e', "\u20ac"],
+)
+@pytest.mark.parametrize("flag", [";base64", "; BASE64 ", ";base64;charset=utf-8"])
+async def test_no_media_type_is_too_odd(images: Images, declared: str, flag: str) -> None:
+    file = drawn(size=(8, 8))
+    encoded = base64.b64encode(file).decode()
+
+    (kept,) = await keep(images, answering(f" data:{declared}{flag},{encoded}\n"), "local")
+
+    assert on_disk(kept) == file
+
+
+@pytest.mark.parametrize("length", [0, 1, 2])
+@pytest.mark.parametrize("how", ["urlsafe", "unpadded", "overpadded", "percent", "spaced"])
+async def test_every_way_to_write_base64_is_read(images: Images, how: str, length: int) -> None:
+    # What stands behind its end does not belong to a PNG, and fixes the padding.
+    file = drawn(size=(400, 300))
+    file += bytes((length - len(file)) % 3)
+    plain = base64.b64encode(file).decode()
+    written = {
+        "urlsafe": base64.urlsafe_b64encode(file).decode(),
+        "unpadded": plain.rstrip("="),
+        "overpadded": plain + "==",
+        "percent": quote(plain, safe=""),
+        "spaced": " ".join(plain[at : at + 61] for at in range(0, len(plain), 61)),
+    }
+    assert len(file) % 3 == length
+    assert {"+", "/"} <= set(plain)
+
+    (kept,) = await keep(images, answering(f"data:image/png;base64,{written[how]}"), "local")
+
+    assert on_disk(kept) == file
+
+
+async def test_what_a_model_said_that_did_not_draw_is_told_quoted_and_cut(images: Images) -> None:
+    refusal_ = "I will not\ndraw that. " + "x" * 500
+    answer = {"choices": [{"message": {"content": refusal_}}]}
+
+    with pytest.raises(ImageRefusedError) as caught:
+        await images.keep(answer, "local")
+
+    assert "holds none, only the text 'I will not\\ndraw that. xxx" in caught.value.what
+    assert len(caught.value.what) < 260
+
+
+async def test_one_bad_image_does_not_take_the_others_along(images: Images) -> None:
+    first, second = drawn(size=(8, 8)), drawn(size=(9, 9))
+    answer = answering(data_uri(first), 7, "file:///etc/passwd", data_uri(b"<svg/>"))
+    answer["images"] = [data_uri(second)]
+
+    found = await images.keep(answer, "local")
+
+    assert [on_disk(image) for image in found.images] == [first, second]
+    said = "; ".join(found.refused)
+    assert len(found.refused) == 3
+    assert "no address" in said
+    assert "scheme 'file'" in said
+    assert "first bytes" in said
+
+
+async def test_of_very_many_images_the_first_are_kept_and_the_rest_is_told(images: Images) -> None:
+    files = [drawn(size=(8 + n, 8)) for n in range(9)]
+
+    found = await images.keep(answering(*map(data_uri, files)), "local")
+
+    assert [on_disk(image) for image in found.images] == files[:8]
+    assert found.refused == ["the answer holds 9 images, and 8 are the most"]
 
 
 @pytest.mark.parametrize(
@@ -144,9 +256,13 @@ async def test_a_data_uri_may_be_percent_encoded_or_broken_into_lines(images: Im
         (answering(7), "holds no address"),
         (answering({"b64": "x"}), "holds no address"),
         (answering({"image_url": {"url": None}}), "holds no address"),
-        (answering(*(data_uri(bytes([n])) for n in range(9))), "holds 9, and 8 are the most"),
+        (answering(" "), "holds no address"),
         (answering("data:image/png;base64"), "has no comma"),
         (answering("data:image/png;base64,!!!!"), "is not base64"),
+        (answering("data:image/png;base64,iVBORw0KG"), "is not base64"),
+        (answering("data:image/png;base64,iVBO=Rw0K"), "is not base64"),
+        (answering("data:image/png;base64,iVBORw0\u212a"), "is not base64"),
+        (answering("data:image/png;base64,iVBORw0\ud800"), "half a character"),
         (answering("data:image/png;base64,"), "first bytes"),
         (answering("file:///etc/passwd"), "of scheme 'file'"),
         (answering("/etc/passwd"), "of scheme ''"),
@@ -156,7 +272,7 @@ async def test_an_answer_without_a_usable_image_is_refused(
     images: Images, answer: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ImageRefusedError, match=says) as caught:
-        await images.keep(answer, "local")
+        await keep(images, answer, "local")
 
     assert caught.value.stage == "charged"
     assert "pays again" in str(caught.value)
@@ -217,12 +333,27 @@ def test_a_bomb_is_refused_by_what_it_says_of_its_size(file: bytes) -> None:
     assert "pixels" in refusal(file)
 
 
+def test_a_jpeg_of_many_passes_is_refused_before_they_are_made() -> None:
+    file = BytesIO()
+    Image.new("L", (2000, 2000), 128).save(file, "JPEG", progressive=True)
+    whole = file.getvalue()
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+
+    for times, refused in ((100, False), (1000, True)):
+        more = whole[:-2] + times * last + whole[-2:]
+        assert len(more) < 100_000
+        if refused:
+            assert "1006 passes over its pixels, too many" in refusal(more)
+        else:
+            assert read(BytesIO(more))[0].size == (2000, 2000)
+
+
 def test_8000_by_8000_pixels_pass() -> None:
     file = BytesIO()
     Image.new("L", (8000, 8000), 7).save(file, "PNG", compress_level=1)
 
     image, _ = read(file)
-    small = preview(file, 100_000)
+    small, _ = preview(file, 100_000)
 
     assert image.size == (8000, 8000)
     assert Image.open(BytesIO(small)).size == (PREVIEW_SIDE, PREVIEW_SIDE)
@@ -260,7 +391,7 @@ async def test_another_size_is_made_and_the_original_kept(
 ) -> None:
     file = drawn("GIF" if height == 60 else "JPEG")
 
-    (kept,) = await images.keep(answering(data_uri(file)), "local", width=width, height=height)
+    (kept,) = await keep(images, answering(data_uri(file)), "local", width=width, height=height)
 
     assert (kept.width, kept.height) == size
     made = (await images.read(kept.sha256, "local")).data
@@ -272,8 +403,8 @@ async def test_another_size_is_made_and_the_original_kept(
 
 async def test_the_models_own_size_makes_no_second_file(images: Images) -> None:
     for width, height in ((40, 30), (40, 0), (0, 30)):
-        (kept,) = await images.keep(
-            answering(data_uri(drawn())), "local", width=width, height=height
+        (kept,) = await keep(
+            images, answering(data_uri(drawn())), "local", width=width, height=height
         )
         assert kept.original.uri == ""
 
@@ -283,7 +414,7 @@ async def test_the_centre_stays_where_the_sides_are_cut(images: Images) -> None:
     picture.paste(BLUE, (100, 0, 200, 100))
     picture.save(file, "PNG")
 
-    (kept,) = await images.keep(answering(data_uri(file.getvalue())), "local", width=50, height=50)
+    (kept,) = await keep(images, answering(data_uri(file.getvalue())), "local", width=50, height=50)
 
     with Image.open(kept.path) as made:
         assert made.getpixel((25, 25)) == made.getpixel((3, 3)) == BLUE
@@ -301,7 +432,7 @@ async def test_every_kind_of_pixel_can_be_scaled_and_shown(images: Images, mode:
         picture = grey.convert(mode)
     picture.save(file, "PNG")
 
-    (kept,) = await images.keep(answering(data_uri(file.getvalue())), "local", width=64, height=64)
+    (kept,) = await keep(images, answering(data_uri(file.getvalue())), "local", width=64, height=64)
     small = await images.preview(kept.original.sha256, "local", 100_000)
 
     with Image.open(kept.path) as made, Image.open(BytesIO(small.data)) as shown:
@@ -313,18 +444,127 @@ async def test_every_kind_of_pixel_can_be_scaled_and_shown(images: Images, mode:
             assert bottom > 215
 
 
-def test_what_is_transparent_becomes_white_in_a_preview() -> None:
-    for picture in (
-        Image.new("RGBA", (9, 9), (255, 0, 0, 0)),
-        Image.new("LA", (9, 9), (0, 0)),
-    ):
-        file = BytesIO()
-        picture.save(file, "PNG")
-        file.seek(0)
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_is_transparent_stays_so_in_a_preview_or_becomes_white(mode: str) -> None:
+    picture, file = Image.effect_noise((300, 300), 80).convert(mode), BytesIO()
+    picture.putalpha(0)
+    picture.save(file, "PNG")
 
-        shown = Image.open(BytesIO(preview(file, 10_000)))
+    large, kind = preview(file, 500_000)
+    small, other = preview(file, len(large) - 1)
 
-        assert (shown.format, shown.getpixel((4, 4))) == ("JPEG", (255, 255, 255))
+    assert (kind.mime_type, other.mime_type) == ("image/png", "image/jpeg")
+    with Image.open(BytesIO(large)) as shown:
+        assert (shown.format, shown.getchannel("A").getextrema()) == ("PNG", (0, 0))
+    with Image.open(BytesIO(small)) as shown:
+        assert (shown.format, shown.convert("RGB").getpixel((4, 4))) == ("JPEG", WHITE)
+
+
+def test_a_preview_of_what_could_be_transparent_and_is_not_is_a_jpeg() -> None:
+    assert preview(BytesIO(drawn(mode="RGBA")), 10_000)[1].mime_type == "image/jpeg"
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    ("orientation", "size", "corner"),
+    [
+        (1, (60, 40), "upper left"),
+        (2, (60, 40), "upper right"),
+        (3, (60, 40), "lower right"),
+        (4, (60, 40), "lower left"),
+        (5, (40, 60), "upper left"),
+        (6, (40, 60), "upper right"),
+        (7, (40, 60), "lower right"),
+        (8, (40, 60), "lower left"),
+        (9, (60, 40), "upper left"),
+    ],
+)
+async def test_an_image_is_shown_and_cut_the_way_its_file_says_it_is_turned(
+    images: Images, format_: str, orientation: int, size: tuple[int, int], corner: str
+) -> None:
+    file = oriented(format_, orientation)
+    (own,) = await keep(images, answering(data_uri(file)), "local")
+    (smaller,) = await keep(images, answering(data_uri(file)), "local", width=20)
+    small = await images.preview(own.sha256, "local", 100_000)
+
+    assert (own.width, own.height) == size
+    assert on_disk(own) == file
+    assert (smaller.width, smaller.height) == (20, 20 * size[1] // size[0])
+    for made, sides in ((on_disk(smaller), (smaller.width, smaller.height)), (small.data, size)):
+        assert white_corners(made) == {corner}
+        with Image.open(BytesIO(made)) as image:
+            assert image.size == sides
+            assert image.getexif().get(ExifTags.Base.Orientation) is None
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize(
+    "value", [b"Exif\0\0II*\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0?"]
+)
+async def test_damaged_exif_turns_nothing(images: Images, value: bytes) -> None:
+    file = BytesIO()
+    Image.new("RGB", (60, 40)).save(file, "JPEG", exif=value)
+
+    (kept,) = await keep(images, answering(data_uri(file.getvalue())), "local", width=30)
+
+    assert (kept.width, kept.height) == (30, 20)
+
+
+async def test_a_photo_in_printing_colours_is_cut_and_shown_in_those_of_screens(
+    images: Images,
+) -> None:
+    file = BytesIO()
+    Image.new("RGB", (64, 64), RED).convert("CMYK").save(file, "JPEG", quality=95)
+
+    (kept,) = await keep(images, answering(data_uri(file.getvalue())), "local", width=32)
+    small = await images.preview(kept.original.sha256, "local", 100_000)
+
+    for made in (on_disk(kept), small.data):
+        with Image.open(BytesIO(made)) as shown:
+            assert (shown.format, shown.mode) == ("JPEG", "RGB")
+            red, green, blue = map(int, str(shown.getpixel((9, 9))).strip("()").split(","))
+            assert red > 230
+            assert max(green, blue) < 30
+
+
+@pytest.mark.parametrize("format_", ["GIF", "WEBP", "PNG"])
+async def test_of_an_image_that_moves_the_first_frame_is_shown_and_all_of_it_kept(
+    images: Images, format_: str
+) -> None:
+    first, second = (Image.new("RGB", (64, 48), colour) for colour in (RED, BLUE))
+    file = BytesIO()
+    first.save(file, format_, save_all=True, append_images=[second], lossless=True)
+
+    (kept,) = await keep(images, answering(data_uri(file.getvalue())), "local", width=32)
+    small = await images.preview(kept.original.sha256, "local", 100_000)
+
+    assert on_disk(kept.original) == file.getvalue()
+    for made in (on_disk(kept), small.data):
+        with Image.open(BytesIO(made)) as shown:
+            red, _, blue = map(
+                int, str(shown.convert("RGB").getpixel((9, 9))).strip("()").split(",")
+            )
+            assert getattr(shown, "n_frames", 1) == 1
+            assert red > 230 > blue
+
+
+async def test_the_loop_turns_while_a_large_image_is_worked_on(images: Images) -> None:
+    uri, turns = data_uri(drawn(size=(1600, 1600))), 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await anyio.sleep(0.001)
+            turns += 1
+
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(turn)
+        (kept,) = await keep(images, answering(uri), "local", width=1000, height=2000)
+        await images.preview(kept.original.sha256, "local", 100_000)
+        beside.cancel_scope.cancel()
+
+    # Worked on in the loop itself, it would turn as often as there are steps.
+    assert turns > 20
 
 
 @pytest.mark.parametrize("most_bytes", [700_000, 40_000, 2_000])
@@ -334,7 +574,7 @@ def test_a_preview_fits_whatever_the_image_is(most_bytes: int) -> None:
     Image.frombytes("RGB", (1800, 900), noise).save(file, "PNG", compress_level=0)
     file.seek(0)
 
-    small = preview(file, most_bytes)
+    small, _ = preview(file, most_bytes)
 
     assert len(small) <= most_bytes
     with Image.open(BytesIO(small)) as shown:
@@ -344,12 +584,12 @@ def test_a_preview_fits_whatever_the_image_is(most_bytes: int) -> None:
 
 
 def test_no_preview_is_made_where_none_can_fit() -> None:
-    assert preview(BytesIO(drawn()), 10) == b""
+    assert preview(BytesIO(drawn()), 10)[0] == b""
 
 
 async def test_t21_an_image_is_known_to_its_principal_alone(images: Images) -> None:
-    (kept,) = await images.keep(answering(data_uri(drawn())), "local")
-    (theirs,) = await images.keep(answering(data_uri(drawn(size=(9, 9)))), "../Somebody else")
+    (kept,) = await keep(images, answering(data_uri(drawn())), "local")
+    (theirs,) = await keep(images, answering(data_uri(drawn(size=(9, 9)))), "../Somebody else")
 
     for principal, sha256 in (
         ("http", kept.sha256),
@@ -368,9 +608,19 @@ async def test_t21_an_image_is_known_to_its_principal_alone(images: Images) -> N
     assert (await images.read(theirs.sha256, "../Somebody else")).data
 
 
+async def test_a_file_that_was_changed_is_no_longer_what_its_name_says(images: Images) -> None:
+    (kept,) = await keep(images, answering(data_uri(drawn())), "local")
+    overwrite(kept, drawn(size=(9, 9)))
+
+    with pytest.raises(ImageNotFoundError):
+        await images.read(kept.sha256, "local")
+    with pytest.raises(ImageNotFoundError):
+        await images.preview(kept.sha256, "local", 100_000)
+
+
 async def test_pruning_leaves_what_is_named_or_new(images: Images) -> None:
     kept = [
-        (await images.keep(answering(data_uri(drawn(size=(n, 9)))), "local"))[0] for n in (5, 6, 7)
+        (await keep(images, answering(data_uri(drawn(size=(n, 9)))), "local"))[0] for n in (5, 6, 7)
     ]
     now = datetime.now(UTC)
     for image, days in zip(kept, (9, 9, 0), strict=True):
