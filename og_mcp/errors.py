@@ -9,6 +9,7 @@
         * FileRefusedError
         * UnfitFileError
         * IdempotencyKeyReusedError
+        * NameTakenError
     * NotFoundError
         * ModelNotFoundError
         * AmbiguousModelError
@@ -219,6 +220,18 @@ class IdempotencyKeyReusedError(InputError):
             f"call {call_id}."
         )
         self.idempotency_key, self.call_id = idempotency_key, call_id
+
+
+class NameTakenError(InputError):
+    """Another author has a repository of the name that was to be created."""
+
+    def __init__(self, model_name: str, author: str) -> None:
+        whose = quote(author) if author else "somebody else"
+        super().__init__(f"The Model Hub has a model {quote(model_name)} already, of {whose}.")
+        self.hint = (
+            "Choose another name. Where that is this account's own, create_version and upload go "
+            "on with it."
+        )
 
 
 class NotFoundError(OGError):
@@ -535,6 +548,7 @@ class ServiceUnreachableError(ServiceError):
 
     def __init__(self, service: str, url: str) -> None:
         super().__init__(f"The {service} at {url} cannot be reached.")
+        self.service = service
         self.hint = "Check the network connection and the configured URL, then repeat the call."
 
 
@@ -555,6 +569,7 @@ class ServiceTimeoutError(ServiceError):
 
     def __init__(self, service: str, url: str, waited_s: float) -> None:
         super().__init__(f"The {service} at {url} did not answer within {waited_s:.0f} s.")
+        self.service = service
         self.hint = "Repeat the call later."
 
 
@@ -572,6 +587,7 @@ class ServiceReplyError(ServiceError):
 
     def __init__(self, service: str, what: str) -> None:
         super().__init__(f"The {service} gave an answer that cannot be used: {what}.")
+        self.service = service
 
 
 class SignInError(ServiceError):

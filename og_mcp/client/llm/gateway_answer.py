@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final
 
+import anyio
 import httpx
 from anyio import to_thread
 from pydantic_core import from_json
@@ -23,6 +24,9 @@ MAX_IMAGE_BYTES: Final = 160 * 2**20
 """An image of 20 MB is 27 MB of base64, and one answer may hold several."""
 
 MAX_ERROR_BYTES: Final = 64 * 2**10
+LONGEST_S: Final = 1800.0
+"""Seconds from the first byte of an answer to its last: one that drips must end too."""
+
 THREAD_ABOVE: Final = 256 * 2**10
 EVENT_STREAM: Final = "text/event-stream"
 TEE_FIELDS: Final = (
@@ -38,7 +42,12 @@ Counted = Callable[[int], Awaitable[None]]
 
 
 async def read(
-    response: httpx.Response, *, cap_id: str, most_bytes: int, counted: Counted | None = None
+    response: httpx.Response,
+    *,
+    cap_id: str,
+    most_bytes: int,
+    counted: Counted | None = None,
+    longest_s: float = LONGEST_S,
 ) -> dict[str, Any]:
     """Read an answer of status 200 whole, as the JSON document it is or would have been.
 
@@ -47,6 +56,7 @@ async def read(
         cap_id: The payment it came under; empty for none.
         most_bytes: Of the body.
         counted: Told of progress, where the answer is a stream.
+        longest_s: Seconds that it may take to come.
 
     Raises:
         GatewayRejectedError: Another status, or an error in the stream or in place of the answer.
@@ -54,9 +64,9 @@ async def read(
     """
     where = shown(str(response.url))
     if not response.is_success:
-        raise await _rejection(response, cap_id)
+        raise await _rejection(response, cap_id, longest_s)
     try:
-        with mapped("gateway", where):
+        with mapped("gateway", where), anyio.fail_after(longest_s):
             if response.headers.get("content-type", "").startswith(EVENT_STREAM):
                 answer = await _Stream(where, cap_id).read(_bounded(response, most_bytes), counted)
             else:
@@ -66,6 +76,8 @@ async def read(
                     raise _failure(where, answer, cap_id)
     except ServiceError as exc:
         raise AnswerLostError(where, exc.args[0], cap_id) from exc
+    except TimeoutError as exc:
+        raise AnswerLostError(where, f"it was not whole after {longest_s:g} s", cap_id) from exc
     except ValueError as exc:
         raise AnswerLostError(where, f"it is not what the protocol allows ({exc})", cap_id) from exc
     return answer
@@ -85,14 +97,17 @@ async def parsed(body: bytes) -> dict[str, Any]:
     return answer
 
 
-async def _rejection(response: httpx.Response, cap_id: str) -> GatewayRejectedError:
+async def _rejection(
+    response: httpx.Response, cap_id: str, longest_s: float
+) -> GatewayRejectedError:
     stage = Stage.SENT_UNKNOWN if cap_id else Stage.NOT_SENT
     detail = ""
     try:
-        body = b"".join([part async for part in _bounded(response, MAX_ERROR_BYTES)])
+        with anyio.fail_after(longest_s):
+            body = b"".join([part async for part in _bounded(response, MAX_ERROR_BYTES)])
         said = from_json(body)
         detail = _words(said) if isinstance(said, dict) else ""
-    except (httpx.HTTPError, ValueError):
+    except (httpx.HTTPError, TimeoutError, ValueError):
         detail = ""
     return GatewayRejectedError(shown(str(response.url)), response.status_code, detail, stage=stage)
 
@@ -135,25 +150,31 @@ class _Stream:
         self._is_done = False
 
     async def read(self, parts: AsyncIterator[bytes], counted: Counted | None) -> dict[str, Any]:
-        buffer = b""
+        unfinished = bytearray()
         async for part in parts:
-            *lines, buffer = (buffer + part).split(b"\n")
+            unfinished += part
+            if b"\n" not in part:
+                # Looked at once it is whole: bytes that come one by one cost no more than others.
+                continue
+            *lines, rest = unfinished.split(b"\n")
+            unfinished = rest
             before = len(self._content)
             for line in lines:
                 self._take(line.strip())
             if counted is not None and len(self._content) > before:
                 await counted(len(self._content))
-        self._take(buffer.strip())
-        if not self._is_done:
+        self._take(unfinished.strip())
+        # Some gateways send no [DONE]; what is signed is whole, or it is a mismatch.
+        if not self._is_done and "tee_signature" not in self._rest:
             raise ValueError("the stream broke off before its end")
         self._message["content"] = "".join(self._content)
         choice = {"index": 0, "message": self._message, "finish_reason": self._finish_reason}
         return {**self._rest, "choices": [choice]}
 
-    def _take(self, line: bytes) -> None:
+    def _take(self, line: bytearray) -> None:
         if not line.startswith(b"data:"):
             return
-        data = line.removeprefix(b"data:").strip()
+        data = bytes(line.removeprefix(b"data:").strip())
         if data == b"[DONE]":
             self._is_done = True
             return
@@ -177,10 +198,15 @@ class _Stream:
             self._content.append(delta["content"])
         for name in ("images", "tool_calls"):
             if delta.get(name):
-                self._message.setdefault(name, []).extend(delta[name])
+                self._extend(name, delta[name])
         self._finish_reason = choice.get("finish_reason") or self._finish_reason
         self._rest |= {
             name: frame[name]
             for name in ("id", "model", "usage", "images", *TEE_FIELDS)
             if frame.get(name) is not None
         }
+
+    def _extend(self, name: str, more: object) -> None:
+        if not isinstance(more, list):
+            raise ValueError(f"its {name} are no list")  # noqa: TRY004 - as above
+        self._message.setdefault(name, []).extend(more)

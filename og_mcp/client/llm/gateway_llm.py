@@ -25,9 +25,13 @@ from og_mcp.client.tee.gateways import Gateway, Gateways
 from og_mcp.client.tee.registry import TEE, Registry
 from og_mcp.client.wire.offloading import off_loop
 from og_mcp.errors import (
+    AnswerLostError,
     GatewayRejectedError,
     NoGatewayError,
     OGError,
+    ServiceError,
+    ServiceReplyError,
+    ServiceTimeoutError,
     ServiceUnreachableError,
     VerificationError,
 )
@@ -55,6 +59,10 @@ SETTLEMENT_HEADERS: Final[Mapping[str, str]] = {
 }
 """Response header -> what receipts call it."""
 
+SERVICE: Final = "gateway"
+"""What errors call it."""
+
+_NO_ANSWER: Final = (ServiceUnreachableError, ServiceTimeoutError, ServiceReplyError)
 _TOKEN: Final = re.compile(r"[\w.:-]{1,128}")
 
 
@@ -167,8 +175,8 @@ class GatewayLLM:
                     counted=counted,
                 )
                 settlement = _settlement(response)
-            self._gateways.answered(gateway.tee.tee_id)
             evidence = await self._verified(question.path, raw, answer, gateway.tee)
+            self._gateways.answered(gateway.tee.tee_id)
             return Answered(
                 answer=answer,
                 evidence=evidence,
@@ -194,12 +202,18 @@ class GatewayLLM:
                 raise
             try:
                 return await ask(gateway)
-            except (ServiceUnreachableError, GatewayRejectedError) as exc:
-                if not _is_passing(exc) or len(tried) + 1 >= GATEWAYS:
+            except AnswerLostError:
+                # It may have been paid for nothing: the next call had better go elsewhere.
+                self._gateways.failed(gateway.tee.tee_id)
+                raise
+            except (ServiceError, GatewayRejectedError) as exc:
+                if not _is_passing(exc):
                     raise
                 logger.info("gateway %s: %s", gateway.tee.endpoint, exc)
                 self._gateways.failed(gateway.tee.tee_id)
                 tried[gateway.tee.tee_id] = exc
+                if len(tried) >= GATEWAYS:
+                    raise
 
     async def _verified(
         self, path: str, raw: bytes, answer: Mapping[str, Any], tee: TEE
@@ -209,7 +223,11 @@ class GatewayLLM:
         def check() -> Evidence:
             return verify(raw, answer, tee, now=time.time(), local=self._local)
 
-        evidence = await off_loop(check, raw, answer)
+        try:
+            evidence = await off_loop(check, raw, answer)
+        except VerificationError:
+            self._gateways.failed(tee.tee_id)
+            raise
         try:
             is_active = await self._registry.is_active(tee.tee_id)
         except VerificationError as exc:
@@ -230,7 +248,8 @@ def _is_passing(error: OGError) -> bool:
         return False
     if isinstance(error, GatewayRejectedError):
         return error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return True
+    # The payment chain is asked on the way, too.
+    return isinstance(error, _NO_ANSWER) and error.service == SERVICE
 
 
 def _settlement(response: httpx.Response) -> dict[str, str]:

@@ -18,6 +18,9 @@ FORMATS: Final = ("text", "json_object", "json_schema")
 PARTS: Final[Mapping[str, type]] = {"text": str, "image_url": Mapping, "file": Mapping}
 """Type of a content part, which is also the key of its value -> what that value is."""
 
+NAMED: Final = 10
+"""Tools that an error names."""
+
 NO_CONTENT: Final = frozenset({"assistant"})
 """Roles that may say nothing, where they call tools."""
 
@@ -64,13 +67,15 @@ def tool_choice(given: str, offered: Sequence[Mapping[str, Any]]) -> str | dict[
     Raises:
         InputError: It is neither a known word nor the name of an offered tool.
     """
+    if given == "required" and not offered:
+        raise InputError("tool_choice is 'required' and there are no tools.", "Give a tool.")
     if not given or given in CHOICES:
         return given or "auto"
     names = [tool["function"]["name"] for tool in offered]
     if given not in names:
         raise InputError(
             f"tool_choice is {quote(given)}, which is no tool of this call.",
-            f"Use one of {', '.join((*CHOICES, *names))}.",
+            f"Use one of {', '.join((*CHOICES, *names[:NAMED]))}.",
         )
     return {"type": "function", "function": {"name": given}}
 
@@ -116,7 +121,8 @@ def _message(given: object, where: str) -> dict[str, Any]:
     if not isinstance(role, str) or role not in _KEYS:
         raise InputError(f"{where} has role {quote(role)}.", f"Use {', '.join(_KEYS)}.")
     _only(given, _KEYS[role], where)
-    sent: dict[str, Any] = {"role": role}
+    # What a developer says is hashed as the system's, and some gateways know no other name for it.
+    sent: dict[str, Any] = {"role": "system" if role == "developer" else role}
     calls = given.get("tool_calls")
     sent["content"] = _content(given.get("content"), where, empty=role in NO_CONTENT)
     for name in ("name", "tool_call_id"):

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 from eth_utils.crypto import keccak
 
 from og_mcp.client.receipts.reading import MAX_DEPTH, MismatchError, NotKeptError, equal, read_hex
-from og_mcp.client.tee.canonical_request import chat_forms, completion_forms, read_body
+from og_mcp.client.tee.canonical_request import (
+    chat_forms,
+    completion_forms,
+    read_body,
+    stops_of,
+)
 from og_mcp.client.tee.section import section_digest
 from og_mcp.client.tee.signature import is_signed, signed_message, tee_id_of
-from og_mcp.client.tee.signed_content import reduced_call
+from og_mcp.client.tee.signed_content import reduced_call, until_stop
 from og_mcp.client.wire.json_text import is_deeper
 from og_mcp.errors import quote
 from og_mcp.networks import NETWORKS
@@ -87,10 +92,16 @@ def _response(evidence: Evidence) -> str:
         equal(texts, [], "the text beside tool calls, which no signature covers,")
         equal(_calls(content), [reduced_call(call) for call in calls], "the list of tool calls")
     else:
-        equal(texts, [content] if content else [], "the text that was signed")
+        cut = until_stop(content, _stops(evidence))
+        if texts != ([cut] if cut else []):
+            equal(texts, [content] if content else [], "the text that was signed")
     rest = sorted(name for name in response if name not in SHOWN)
     not_covered = f"; not covered: {', '.join(map(quote, rest))}" if rest else ""
     return f"{'tool calls' if calls else 'text'} of the answer are the signed content{not_covered}"
+
+
+def _stops(evidence: Evidence) -> tuple[str, ...]:
+    return stops_of(read_body(_text(evidence, "request", "body").encode()))
 
 
 def _signature(evidence: Evidence) -> str:

@@ -18,13 +18,11 @@ REASON: Final = re.compile(r"[a-z_]{1,40}")
 async def chat_result(answered: Answered, shared: Shared) -> ChatResult:
     """Put together what `chat` returns."""
     evidence = answered.evidence
-    choice = _choice(answered.answer)
-    reason = choice.get("finish_reason")
     return ChatResult(
         **shared,
         content=evidence.text,
         tool_calls=[ToolCall.model_validate(_call_fields(call)) for call in evidence.tool_calls],
-        finish_reason=reason if isinstance(reason, str) and REASON.fullmatch(reason) else "",
+        finish_reason="stop" if evidence.is_cut else _reason(answered.answer),
         usage=_usage(answered.answer),
     )
 
@@ -43,10 +41,12 @@ def _call_fields(call: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+def _reason(answer: Mapping[str, Any]) -> str:
+    """Read why the answer ended; nothing vouches for it."""
     choices = answer.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else {}
-    return first if isinstance(first, dict) else {}
+    reason = first.get("finish_reason") if isinstance(first, dict) else ""
+    return reason if isinstance(reason, str) and REASON.fullmatch(reason) else ""
 
 
 def _usage(answer: Mapping[str, Any]) -> Usage:

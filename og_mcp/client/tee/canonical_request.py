@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from og_mcp.client.wire.json_text import is_deeper
-from og_mcp.errors import InputError, quote
+from og_mcp.errors import QUOTE_LIMIT, InputError, quote
 
 MAX_DEPTH: Final = 64
 MAX_INTEGER: Final = 2**1024
@@ -39,6 +39,9 @@ class Covered:
     left_out: tuple[str, ...]
     """What was sent and is not in it, in words."""
 
+    stops: tuple[str, ...] = ()
+    """The stop sequences of the request."""
+
 
 def encode_body(request: Mapping[str, Any]) -> bytes:
     """Write a request as the bytes to be sent; UTF-8 JSON in the order of its fields.
@@ -56,12 +59,12 @@ def read_body(body: bytes) -> dict[str, Any]:
     """Read a request back from what was sent.
 
     Raises:
-        ValueError: It is no JSON object, or too deep.
+        ValueError: It is no JSON object, too deep, or has a key twice.
     """
     text = body.decode()
     if is_deeper(text, MAX_DEPTH + 1):
         raise ValueError("the request is nested too deeply")
-    request = json.loads(text, parse_constant=_no_constant)
+    request = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_object)
     if not isinstance(request, dict):
         raise ValueError("the request is no JSON object")  # noqa: TRY004 - of the content
     return request
@@ -113,7 +116,14 @@ def _form(request: dict[str, Any], covered: dict[str, Any], left_out: tuple[str,
     # `stream` says how the answer travels, and nothing of what is asked.
     others = [name for name in request if name not in covered and name != "stream"]
     fields = (f"the request's {', '.join(others)}",) if others else ()
-    return Covered(_dumps(covered), tuple(covered), (*fields, *left_out))
+    return Covered(_dumps(covered), tuple(covered), (*fields, *left_out), stops_of(request))
+
+
+def stops_of(request: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the stop sequences of a request, which may be one text or a list."""
+    stop = request.get("stop")
+    given = stop if isinstance(stop, list) else [stop]
+    return tuple(one for one in given if isinstance(one, str))
 
 
 def _sampling(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,6 +218,14 @@ def _dumps(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, allow_nan=False).encode()
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        # Readers would disagree which one counts.
+        raise ValueError("an object in it has a key twice")
+    return made
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
@@ -230,8 +248,9 @@ def _check(value: object, where: str, depth: int) -> None:
                 raise InputError(
                     f"The request's {quote(where or 'body')} has a key that is no text."
                 )
-            _check(key, f"{where}.{key}".lstrip("."), depth + 1)
-            _check(member, f"{where}.{key}".lstrip("."), depth + 1)
+            place = f"{where}.{key}".lstrip(".")[-QUOTE_LIMIT:]
+            _check(key, place, depth + 1)
+            _check(member, place, depth + 1)
     elif isinstance(value, (list, tuple)):
         for index, member in enumerate(value):
             _check(member, f"{where}[{index}]", depth + 1)

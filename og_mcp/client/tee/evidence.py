@@ -9,7 +9,6 @@ Source: protocol.md section 4, "Signature".
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,15 +25,19 @@ from og_mcp.client.tee.canonical_request import (
 from og_mcp.client.tee.registry import TEE
 from og_mcp.client.tee.section import section
 from og_mcp.client.tee.signature import is_signed, signed_message
-from og_mcp.client.tee.signed_content import Content, chat_content, completion_content
-from og_mcp.errors import OGError, VerificationError, quote
+from og_mcp.client.tee.signed_content import (
+    Content,
+    chat_content,
+    completion_content,
+    until_stop,
+)
+from og_mcp.client.tee.withheld import SIGNED_FIELDS, withheld
+from og_mcp.errors import OGError, quote
 from og_mcp.types import Proof, ProofStatus
 
 __all__ = [
     "CLOCK_DRIFT_S",
     "Evidence",
-    "canonical_chat",
-    "canonical_completion",
     "encode_body",
     "verify_chat",
     "verify_completion",
@@ -47,11 +50,6 @@ Enclaves have no network time of their own and drift by seconds a day. An answer
 is complete, so this is also the age up to which an identical request's answer could be replayed.
 """
 
-SIGNED_FIELDS: Final = (
-    *("tee_signature", "tee_request_hash", "tee_output_hash"),
-    *("tee_timestamp", "tee_id"),
-)
-
 _HASH: Final = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 _Forms = Callable[[bytes], Iterator[Covered]]
 _Reading = Callable[[Mapping[str, Any]], Content]
@@ -62,7 +60,11 @@ class Evidence:
     """An answer that was verified, and what shows it."""
 
     text: str
-    """What was signed, where that is text; for an unsigned answer, what came."""
+    """What was signed, where that is text, up to the request's first stop sequence; for an
+    unsigned answer, what came."""
+
+    is_cut: bool
+    """Whether what came went on behind a stop sequence."""
 
     tool_calls: tuple[Mapping[str, Any], ...]
     """What was signed, where these are tool calls; `text` is empty then."""
@@ -87,30 +89,6 @@ class _Claim:
 
 class _MismatchError(Exception):
     """Something does not fit; the message says what."""
-
-
-def canonical_chat(body: bytes) -> tuple[bytes, ...]:
-    """Return every canonical form of a chat request that gateways may hash.
-
-    Args:
-        body: The request as it is sent.
-
-    Raises:
-        InputError: Its hash cannot be known, e.g. for an unknown role: do not send it.
-    """
-    return tuple(form.text for form in chat_forms(body))
-
-
-def canonical_completion(body: bytes) -> tuple[bytes, ...]:
-    """Return every canonical form of a completion request that gateways may hash.
-
-    Args:
-        body: The request as it is sent.
-
-    Raises:
-        InputError: Its hash cannot be known: do not send it.
-    """
-    return tuple(form.text for form in completion_forms(body))
 
 
 def verify_chat(
@@ -161,10 +139,10 @@ def _verify(  # noqa: PLR0913 - what is verified, by what, and how it is read
         covered = _match_request(forms(body), claim)
         _match_content(content, claim, tee)
     except _MismatchError as exc:
-        raise _refusal(str(exc), _first(forms, body), answer, tee) from exc
+        raise withheld(str(exc), _first(forms, body).text, answer, tee) from exc
     except _UNREADABLE as exc:
         what = f"it cannot be read: {quote(exc)}"
-        raise _refusal(what, _first(forms, body), answer, tee) from exc
+        raise withheld(what, _first(forms, body).text, answer, tee) from exc
     return _evidence(covered, content, claim, tee, local=local)
 
 
@@ -237,19 +215,22 @@ def _evidence(
         "timestamp": claim.timestamp,
         "signature": "0x" + claim.signature.hex(),
     }
+    text = until_stop(content.text, covered.stops)
+    shown = ", shown up to the first stop sequence" if text != content.text else ""
     proof = _proof(
         "local" if local else "verified",
         tee,
         timestamp=claim.timestamp,
         covers=[
             f"of the request: {', '.join(covered.fields)}",
-            f"of the answer: {content.what}",
+            f"of the answer: {content.what}{shown}",
             "the time of the answer, by the TEE's clock",
         ],
         not_covered=[*covered.left_out, *content.beside, *_NEVER_COVERED],
     )
     return Evidence(
-        text=content.text,
+        text=text,
+        is_cut=text != content.text,
         tool_calls=content.tool_calls,
         proof=proof,
         tee=section(tee, _content(covered.text, content) | signed),
@@ -265,12 +246,14 @@ _NEVER_COVERED: Final = (
 )
 
 
-def _unsigned(content: Content, canonical: bytes, tee: TEE) -> Evidence:
+def _unsigned(content: Content, covered: Covered, tee: TEE) -> Evidence:
+    text = until_stop(content.text, covered.stops)
     return Evidence(
-        text=content.text,
+        text=text,
+        is_cut=text != content.text,
         tool_calls=content.tool_calls,
         proof=_proof("unsigned", tee, not_covered=["anything: the gateway signed nothing"]),
-        tee=section(tee, _content(canonical, content)),
+        tee=section(tee, _content(covered.text, content)),
     )
 
 
@@ -289,29 +272,9 @@ def _proof(status: ProofStatus, tee: TEE, **fields: Any) -> Proof:  # noqa: ANN4
     )
 
 
-def _refusal(what: str, canonical: bytes, answer: Mapping[str, Any], tee: TEE) -> VerificationError:
-    facts = {
-        "canonical_request": canonical.decode(),
-        "mismatch": what,
-        "answer": _as_text({name: answer[name] for name in _OF_ANSWER if name in answer}),
-    }
-    return VerificationError(what, tee.tee_id, evidence=section(tee, facts))
-
-
-_OF_ANSWER: Final = ("choices", "completion", *SIGNED_FIELDS)
-
-
-def _as_text(value: object) -> str:
-    """Write what came as JSON text, also where it holds what JSON does not know."""
+def _first(forms: _Forms, body: bytes) -> Covered:
+    """Return the newest gateways' form of a request; an empty one where it has none."""
     try:
-        return json.dumps(value)
-    except (RecursionError, TypeError, ValueError):
-        return ""
-
-
-def _first(forms: _Forms, body: bytes) -> bytes:
-    """Return the newest gateways' form of a request; nothing where it has none."""
-    try:
-        return next(forms(body)).text
+        return next(forms(body))
     except _UNREADABLE:
-        return b""
+        return Covered(b"", (), ())

@@ -6,7 +6,7 @@ Source: protocol.md section 4, "Content hashed".
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,15 @@ def completion_content(answer: Mapping[str, Any]) -> Content:
         raise LookupError("it holds no text")
     text = texts.pop()
     return Content(text, text)
+
+
+def until_stop(text: str, stops: Iterable[str]) -> str:
+    """Return a text up to the first of its stop sequences, without it.
+
+    The public gateway hashes stop sequences and does not apply them.
+    """
+    found = (text.find(stop) for stop in stops if stop)
+    return text[: min((place for place in found if place >= 0), default=len(text))]
 
 
 def signed_calls(calls: Sequence[Any]) -> str:

@@ -144,7 +144,6 @@ async def _ignore(_count: int) -> None:
     [
         ("cut", AnswerLostError, False),
         ("cut", AnswerLostError, True),
-        ("no_done", AnswerLostError, True),
         ("not_json", AnswerLostError, False),
         ("wrong_shape", (AnswerLostError, VerificationError), False),
         ("error_frame", GatewayRejectedError, False),

@@ -226,6 +226,21 @@ def test_another_request_or_answer_does_not_fit_the_evidence() -> None:
         assert failed(receipts.verify({**receipt, **hashed})) == {found_by}
 
 
+@pytest.mark.parametrize(
+    ("shown", "holds"), [("Ha", True), ("Hallo", True), ("H", False), ("", False)]
+)
+def test_an_answer_is_the_signed_text_up_to_the_request_s_stop_sequence(
+    shown: str, holds: bool
+) -> None:
+    request = REQUEST | {"stop": ["l", "o"]}
+    answer = chat_answer("Hallo") | ENCLAVE.signed(CANONICAL | {"stop": ["l", "o"]}, "Hallo")
+    body = encode_body(request)
+    evidence = verify_chat(body, answer, ENCLAVE.tee, now=NOW, local=False)
+
+    assert evidence.text == "Ha"
+    assert receipts.verify(built(evidence, body, content=shown)).valid is holds
+
+
 def test_t17_text_beside_tool_calls_does_not_pass_for_signed() -> None:
     verification = receipts.verify(built(called(), content="trust me"))
 

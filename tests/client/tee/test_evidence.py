@@ -14,11 +14,10 @@ from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
+from og_mcp.client.tee.canonical_request import chat_forms, completion_forms
 from og_mcp.client.tee.evidence import (
     CLOCK_DRIFT_S,
     Evidence,
-    canonical_chat,
-    canonical_completion,
     encode_body,
     verify_chat,
     verify_completion,
@@ -80,6 +79,10 @@ def mismatch(
 
 def dumped(document: object) -> bytes:
     return json.dumps(document, sort_keys=True).encode()
+
+
+def canonical_chat(body: bytes) -> tuple[bytes, ...]:
+    return tuple(form.text for form in chat_forms(body))
 
 
 def test_an_answer_that_the_tee_signed_is_verified_and_says_what_that_covers() -> None:
@@ -349,6 +352,44 @@ def test_every_role_is_written_as_the_protocol_says() -> None:
     assert not_covered[:2] == ["the request's tool_choice, tools", "the messages' name"]
 
 
+@pytest.mark.parametrize(
+    ("stop", "shown"),
+    [
+        (["\n\n", "b"], "a"),
+        ("c", "ab"),
+        (["x"], "abcabc"),
+        ([], "abcabc"),
+        ("", "abcabc"),
+        (["a"], ""),
+    ],
+)
+def test_what_stands_behind_a_stop_sequence_is_signed_and_left_out(
+    stop: object, shown: str
+) -> None:
+    request = REQUEST | {"stop": stop}
+    answer = answer_to(CANONICAL | ({"stop": stop} if stop else {}), "abcabc")
+
+    evidence = verified(request, answer)
+
+    assert evidence.text == shown
+    assert evidence.is_cut is (shown != "abcabc")
+    assert evidence.tee["content"] == "abcabc"
+    cut = "of the answer: text, shown up to the first stop sequence"
+    assert (cut in evidence.proof.covers) is evidence.is_cut
+    assert verified(request, chat_answer("abcabc")).text == shown
+
+
+def test_evidence_of_a_mismatch_keeps_no_images() -> None:
+    images = ["data:image/png;base64,AAAA"]
+    answer = answer_to(CANONICAL) | {"images": images, "tee_timestamp": NOW + 1}
+    answer["choices"][0]["message"]["images"] = images
+
+    kept = json.loads(mismatch(REQUEST, answer).evidence["answer"])
+
+    assert "images" not in kept
+    assert kept["choices"][0]["message"] == {"role": "assistant", "content": "Hallo ü"}
+
+
 def test_a_completion_is_verified_by_either_name_of_its_text() -> None:
     request = {"model": "gpt-5", "prompt": "1+1=", "max_tokens": 0, "stop": "\n"}
     canonical = request | {"temperature": 0.0}
@@ -368,7 +409,7 @@ def test_a_completion_is_verified_by_either_name_of_its_text() -> None:
     for wrong in ({"choices": [{"text": "2"}], "completion": "3"}, {}, {"completion": 2}):
         with pytest.raises(VerificationError):
             verify_completion(body, wrong | signed, TEE_, now=NOW, local=False)
-    assert canonical_completion(body) == (dumped(canonical),)
+    assert [form.text for form in completion_forms(body)] == [dumped(canonical)]
 
 
 def test_t19_the_canonical_request_is_made_of_the_bytes_that_are_sent() -> None:
@@ -433,7 +474,8 @@ def test_a_request_whose_hash_cannot_be_known_is_refused_before_it_is_sent(
 
 
 def test_bytes_that_are_no_request_are_refused() -> None:
-    for body in (b"[]", b"{", b"\xff", b'{"temperature": NaN}', b"[" * 1000):
+    twice = b'{"messages": [], "messages": []}'
+    for body in (b"[]", b"{", b"\xff", b'{"temperature": NaN}', b"[" * 1000, twice):
         with pytest.raises(InputError):
             canonical_chat(body)
 
@@ -475,7 +517,7 @@ def test_what_python_would_hash_of_any_request_is_among_the_forms(
     assert wire == request
     assert set(canonical_chat(encode_body(request))) == {dumped(canonical), dumped(newer)}
     evidence = verified(request, answer_to(newer, answer))
-    assert evidence.text == answer
+    assert evidence.tee["content"] == answer
 
 
 @given(parts=st.lists(st.fixed_dictionaries({"type": TEXT}, optional={"x": JSON}), max_size=3))

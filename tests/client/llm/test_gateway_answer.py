@@ -1,0 +1,157 @@
+"""Bodies of gateways, read as they come: put together, bounded, and never more than told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from anyio.lowlevel import checkpoint
+
+from og_mcp.client.llm.gateway_answer import MAX_TEXT_BYTES, read
+from og_mcp.errors import AnswerLostError, GatewayRejectedError
+from og_mcp.types import Stage
+
+SIGNED = {"tee_signature": "c2ln", "tee_timestamp": 1}
+
+
+class Parts(httpx.AsyncByteStream):
+    """A body in parts; never ends where it `hangs`."""
+
+    def __init__(self, parts: Iterable[bytes], *, hangs: bool = False) -> None:
+        self._parts, self._hangs = parts, hangs
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for number, part in enumerate(self._parts):
+            if number % 1000 == 0:
+                await checkpoint()
+            yield part
+        if self._hangs:
+            await anyio.sleep_forever()
+
+
+def answered(
+    parts: Iterable[bytes], *, kind: str = "text/event-stream", status: int = 200, **how: bool
+) -> httpx.Response:
+    request = httpx.Request("POST", "https://203.0.113.7/v1/chat/completions")
+    headers = {"content-type": kind}
+    return httpx.Response(status, headers=headers, stream=Parts(parts, **how), request=request)
+
+
+def frame(document: object) -> bytes:
+    return b"data: " + json.dumps(document).encode() + b"\n\n"
+
+
+def delta(**message: object) -> bytes:
+    return frame({"choices": [{"index": 0, "delta": message, "finish_reason": None}]})
+
+
+def last(**more: object) -> bytes:
+    return frame({"choices": [{"delta": {}, "finish_reason": "stop"}], **more})
+
+
+async def whole(*frames: bytes, most_bytes: int = MAX_TEXT_BYTES) -> dict[str, Any]:
+    return await read(answered(frames), cap_id="cap", most_bytes=most_bytes)
+
+
+async def test_frames_are_put_together_to_what_would_have_come_at_once() -> None:
+    answer = await whole(
+        delta(role="assistant", content=""),
+        delta(content="Hal"),
+        b": a comment\r\nevent: message\r\n",
+        delta(content="lo"),
+        last(**SIGNED),
+        frame({"choices": [], "usage": {"total_tokens": 3}}),
+        b"data: [DONE]\n\n",
+    )
+
+    assert answer == {
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "Hallo"},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"total_tokens": 3},
+        **SIGNED,
+    }
+
+
+async def test_a_signed_stream_may_end_without_done_and_an_unsigned_one_may_not() -> None:
+    signed = await whole(delta(content="Hi"), last(**SIGNED))
+
+    assert signed["choices"][0]["message"]["content"] == "Hi"
+    with pytest.raises(AnswerLostError, match="broke off"):
+        await whole(delta(content="Hi"), last())
+
+
+async def test_a_stream_that_comes_byte_by_byte_is_read_in_its_own_time() -> None:
+    text = "ü" * 2**16
+    stream = b"".join((delta(content=text), last(), b"data: [DONE]"))
+
+    with anyio.fail_after(5):
+        answer = await whole(*(stream[at : at + 1] for at in range(len(stream))))
+
+    assert answer["choices"][0]["message"]["content"] == text
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        delta(tool_calls=5),
+        delta(tool_calls={"id": "x"}),
+        delta(images="data:"),
+        frame({"choices": {"delta": {}}}),
+        frame({"choices": [5]}),
+        frame({"choices": [{"delta": [1]}]}),
+        frame([]),
+        b"data: {\n",
+        b"data: " + b"[" * 100_000 + b"\n",
+        b"data: " + b"9" * 5000 + b"\n",
+        b'data: {"x": "\\ud800"}\n',
+        b"data: \xff\n",
+    ],
+)
+async def test_frames_that_the_protocol_does_not_have_are_a_lost_answer(bad: bytes) -> None:
+    with pytest.raises(AnswerLostError) as caught:
+        await whole(delta(content="a secret"), bad, b"data: [DONE]\n\n")
+
+    assert caught.value.stage is Stage.SENT_UNKNOWN
+    assert "secret" not in str(caught.value)
+
+
+async def test_an_error_in_the_middle_is_quoted_and_shortened() -> None:
+    with pytest.raises(GatewayRejectedError) as caught:
+        await whole(delta(content="a secret"), frame({"error": {"message": "x" * 10_000}}))
+
+    assert "secret" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+async def test_no_answer_is_longer_than_its_bound() -> None:
+    with pytest.raises(AnswerLostError, match="longer than 1000 bytes"):
+        await whole(*[delta(content="x")] * 100, most_bytes=1000)
+    body = answered([b" " * 600] * 2, kind="application/json")
+    with pytest.raises(AnswerLostError, match="longer than 1000 bytes"):
+        await read(body, cap_id="cap", most_bytes=1000)
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
+async def test_an_answer_that_drips_for_ever_ends(kind: str) -> None:
+    response = answered([b" "], kind=kind, hangs=True)
+
+    with anyio.fail_after(5), pytest.raises(AnswerLostError, match=r"not whole after 0\.05 s"):
+        await read(response, cap_id="cap", most_bytes=1000, longest_s=0.05)
+
+
+async def test_a_refusal_that_drips_for_ever_is_told_by_its_status() -> None:
+    response = answered([b'{"error": '], kind="application/json", status=503, hangs=True)
+
+    with anyio.fail_after(5), pytest.raises(GatewayRejectedError, match="answered 503") as caught:
+        await read(response, cap_id="", most_bytes=1000, longest_s=0.05)
+
+    assert caught.value.stage is Stage.NOT_SENT
