@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path, PurePath
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from og_mcp.client.files.roots import FileRoots
 from og_mcp.client.files.screening import CONTEXT, Screen, SecretFoundError
@@ -56,6 +56,14 @@ _UNREADABLE: Final = "it could not be read to its end"
 _BROKEN: Final = "Export the model again, with its weights inside the one file."
 
 
+class Hashing(Protocol):
+    """Takes the content as it is read."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take the next bytes."""
+        ...
+
+
 @dataclass
 class Publishable:
     """An opened file of a format that is published; close it."""
@@ -73,6 +81,9 @@ class Publishable:
 
     sha256: str = ""
     """Of the content that was read last, hex; empty before all of it was."""
+
+    ipfs_cid: str = ""
+    """What IPFS calls the content; empty where nobody asked for it."""
 
     checked_by: str = ""
     """What checked the structure: `onnx`, `structure`, or nothing."""
@@ -130,10 +141,13 @@ class Publishable:
         if self.size <= CHECKED_WHOLE:
             self._check_whole()
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self, *also: Hashing) -> Iterator[bytes]:
         """Read the content from its beginning, every byte of it checked; blocks.
 
         Sets `sha256` at the end. What was given out before an error was checked, too.
+
+        Args:
+            also: What takes each piece beside it.
 
         Raises:
             UnfitFileError: It holds a secret, is no model, or changes while it is read.
@@ -141,7 +155,8 @@ class Publishable:
         hashed, before = hashlib.sha256(), self.sha256
         try:
             for piece in self._cleared():
-                hashed.update(piece)
+                for each in (hashed, *also):
+                    each.update(piece)
                 yield piece
         except SecretFoundError as exc:
             raise UnfitFileError(self.path, f"it holds {exc}", _TAKE_OUT) from exc
@@ -152,12 +167,6 @@ class Publishable:
         self.sha256 = hashed.hexdigest()
         if before not in {"", self.sha256}:
             raise UnfitFileError(self.path, "it has changed since it was checked", _CHANGED)
-
-    def read_through(self) -> str:
-        """Read all of it and give nothing out; returns its SHA-256. As `pieces`."""
-        for _ in self.pieces():
-            pass
-        return self.sha256
 
     def _cleared(self) -> Iterator[bytes]:
         """Give out what was looked at together with the `CONTEXT` bytes around it."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from anyio import CancelScope, to_thread
@@ -14,13 +15,19 @@ from og_mcp.client.session.parts import Parts, load
 from og_mcp.types import ModelFile
 
 if TYPE_CHECKING:
-    from og_mcp.client.files.model_file import Publishable
+    from og_mcp.client.files.model_file import Hashing, Publishable
 
 HASHES_KEPT: Final = 64
 """Files whose SHA-256 is remembered, so that asking a person does not mean reading them twice."""
 
 UPLOADS_SEARCHED: Final = 100
 """Earlier calls that are looked through for one that published the same file."""
+
+PIECES_AT_ONCE: Final = 64
+"""Pieces that are hashed before a cancelled call is noticed."""
+
+_IPFS: Final = "Qm"
+"""How the ids begin that IPFS gives; hubs name files by them, by Walrus or by SHA-256."""
 
 
 class PublishableFiles:
@@ -59,19 +66,31 @@ class PublishableFiles:
     async def recognised(
         self, model: Publishable, listed: Iterable[ModelFile], principal: str
     ) -> str:
-        """Return the content id of this very file where the version has it; hashed if it may."""
+        """Return the content id of this very file where the version has it; hashed if it may.
+
+        Ids that cannot be computed here (Walrus) are known from the calls that published them.
+        """
         alike = {f.model_cid for f in listed if (f.name, f.size) == (model.name, model.size)}
         if not alike:
             return ""
-        sha256 = await self._hash(model)
-        told = {cid async for cid in self._published(sha256, principal)} | {_cid_of(sha256)}
-        return next(iter(alike & told), "")
+        sha256 = await self._hash(model, ipfs=any(cid.startswith(_IPFS) for cid in alike))
+        told = {cid async for cid in self._published(sha256, principal)}
+        return next(iter(alike & {*told, _cid_of(sha256), model.ipfs_cid}), "")
 
-    async def _hash(self, model: Publishable) -> str:
-        """Return a file's SHA-256, reading and checking all of it where that was not done."""
+    async def _hash(self, model: Publishable, *, ipfs: bool = False) -> str:
+        """Return a file's SHA-256, reading and checking all of it where that was not done.
+
+        Args:
+            model: The file, open.
+            ipfs: Whether its id on IPFS is asked for, too.
+        """
         model.sha256 = model.sha256 or self._hashes.get(model.stamp, "")
-        if not model.sha256:
-            await to_thread.run_sync(model.read_through)
+        if ipfs and not model.ipfs_cid:
+            hashing = (await load("files.ipfs_cid")).IPFSHash()
+            await _read(model, hashing)
+            model.ipfs_cid = hashing.cid()
+        elif not model.sha256:
+            await _read(model)
         self._hashes[model.stamp] = model.sha256
         while len(self._hashes) > HASHES_KEPT:
             self._hashes.popitem(last=False)
@@ -93,6 +112,18 @@ async def close(model: Publishable | None) -> None:
     if model is not None:
         with CancelScope(shield=True):
             await to_thread.run_sync(model.close)
+
+
+async def _read(model: Publishable, *also: Hashing) -> None:
+    """Read all of a file, in steps: a cancelled call does not read on to its end."""
+    pieces = model.pieces(*also)
+    while await to_thread.run_sync(_pass_over, pieces):
+        pass
+
+
+def _pass_over(pieces: Iterator[bytes]) -> bool:
+    """Read some pieces; false once there are no more."""
+    return sum(1 for _ in islice(pieces, PIECES_AT_ONCE)) == PIECES_AT_ONCE
 
 
 def _cid_of(sha256: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -245,13 +244,3 @@ def test_a_graph_that_the_package_refuses_is_told_in_its_words(root: Path) -> No
     content = onnx_files.small().replace(b"Add", b"Adx")
 
     assert "the onnx package refuses it" in refusal(write(root / "m.onnx", content))
-
-
-def test_what_could_not_be_hashed_before_is_read_through_once(root: Path) -> None:
-    path = write(root / "m.pt", os.urandom(PIECE))
-    model = publishable(path)
-    sha256 = model.read_through()
-    shutil.copyfile(path, root / "copy.pt")
-    model.close()
-
-    assert sha256 == hashlib.sha256((root / "copy.pt").read_bytes()).hexdigest()
