@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -20,15 +21,19 @@ from og_mcp.client.wire.http import mapped, post_json, read_body, read_json
 from og_mcp.errors import (
     AmbiguousModelError,
     ModelNotFoundError,
+    NameTakenError,
     OGError,
     ServiceError,
     ServiceRejectedError,
     ServiceReplyError,
     ServiceTimeoutError,
     UploadFailedError,
+    quote,
 )
 from og_mcp.networks import Network, shown
 from og_mcp.types import Model, ModelFile, Progress, Stage
+
+logger = logging.getLogger(__name__)
 
 STALLED_S: Final = 120.0
 """Seconds without a byte taken after which a connection counts as broken."""
@@ -37,10 +42,10 @@ LOOK_FIRST: Final = (
     "It may have been carried out all the same: get_model shows it; look before it is repeated."
 )
 
-_MAY_EXIST: Final = frozenset(
+_MAY_BE_TAKEN: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
-"""What the hub may answer where the author has a repository of that name."""
+"""What the hub may answer where a name is taken; only the conflict has no other reason."""
 
 
 class Publishing:
@@ -69,20 +74,48 @@ class Publishing:
     async def create_model(self, name: str, description: str) -> Model | None:
         """Create a repository.
 
+        A repository that the account has under this name is gone on with, also where the answer
+        that it was created is lost.
+
         Returns:
             The one that was there already, or `None` where it was created.
 
         Raises:
+            NameTakenError: Another author has it.
             ServiceError: The hub refuses, or cannot be used.
         """
         url = f"{self._network.hub_url}{MODELS}/"
         try:
             await self._post(url, {"name": name, "description": description})
-        except ServiceRejectedError as exc:
-            found = await self.own_model(name) if exc.status in _MAY_EXIST else None
+        except ServiceError as exc:
+            found = await self._there_already(name, exc)
             if found is None:
                 raise
             return found
+        return None
+
+    async def _there_already(self, name: str, failure: ServiceError) -> Model | None:
+        """Return the repository of a name whose creation failed, where it is the account's.
+
+        Raises:
+            NameTakenError: Another author has it.
+        """
+        status = failure.status if isinstance(failure, ServiceRejectedError) else 0
+        if failure.stage is Stage.NOT_SENT and status not in _MAY_BE_TAKEN and status < 500:  # noqa: PLR2004 - a hub may fail over a name, too
+            return None
+        try:
+            found = await self._own(name)
+            other = await self._only(name) if not found and status in _MAY_BE_TAKEN else None
+        except OGError as exc:
+            logger.info("model %s was not looked up: %s", quote(name), exc)
+            return None
+        if found or other is None:
+            return found
+        if not self._account.author:
+            # Whose the account is was not told; the hub tells with the next write.
+            return other
+        if status == HTTPStatus.CONFLICT:
+            raise NameTakenError(name, other.author)
         return None
 
     async def create_version(self, model_name: str, notes: str, *, is_major: bool) -> str:
@@ -102,18 +135,25 @@ class Publishing:
         if isinstance(answer, Mapping) and (version := _records.version_of(answer)):
             return version
         # Some releases answer with nothing that tells the version.
-        model = await self.own_model(model_name)
-        return model.versions[-1].version if model is not None and model.versions else ""
+        model = await self._own(model_name) or await self._only(model_name)
+        newest = _records.newest(model.versions) if model is not None else None
+        return newest.version if newest is not None else ""
 
-    async def own_model(self, name: str) -> Model | None:
+    async def _own(self, name: str) -> Model | None:
         """Return the account's repository of a name, as far as the public side shows it."""
         await self._account.id_token()
-        for author in dict.fromkeys((self._account.author, "")):
-            try:
-                return await self._hub.get_model(name, author)
-            except (ModelNotFoundError, AmbiguousModelError):
-                continue
-        return None
+        author = self._account.author
+        try:
+            return await self._hub.get_model(name, author) if author else None
+        except ModelNotFoundError:
+            return None
+
+    async def _only(self, name: str) -> Model | None:
+        """Return the repository of a name that only one author has."""
+        try:
+            return await self._hub.get_model(name)
+        except (ModelNotFoundError, AmbiguousModelError):
+            return None
 
     async def files(self, model_name: str, version: str) -> list[ModelFile]:
         """List the files of a version.
@@ -162,8 +202,7 @@ class Publishing:
         try:
             answer = await self._account.signed(once)
         except ServiceError as exc:
-            if not _in_doubt(exc, ticket):
-                ticket.committed = False
+            if not ticket.committed:
                 if isinstance(exc, ServiceRejectedError) and exc.status == HTTPStatus.NOT_FOUND:
                     raise ModelNotFoundError(model_name, version) from exc
                 raise UploadFailedError(model.name, _why(exc)) from exc
@@ -197,6 +236,9 @@ class Publishing:
                     ) as response,
                 ):
                     status, body = response.status_code, await read_body(response, MODEL_HUB)
+                    if response.is_client_error:
+                        # A hub that refuses has not taken it, though it came whole.
+                        ticket.committed = False
         except TimeoutError as exc:
             raise ServiceTimeoutError(MODEL_HUB, shown(url), self._upload_s) from exc
         if not body and status < HTTPStatus.MULTIPLE_CHOICES:
@@ -244,12 +286,6 @@ class Publishing:
                 raise
 
         return await self._account.signed(once)
-
-
-def _in_doubt(error: ServiceError, ticket: Ticket) -> bool:
-    """Whether a file may be published although its upload failed."""
-    refused = isinstance(error, ServiceRejectedError) and error.status < 500  # noqa: PLR2004 - the hub's own failures begin there
-    return ticket.committed and not refused
 
 
 def _why(error: ServiceError) -> str:

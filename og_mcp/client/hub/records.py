@@ -103,12 +103,21 @@ def versions_of(model: Mapping[str, Any]) -> list[ModelVersion]:
     ]
 
 
+def newest(versions: Iterable[ModelVersion]) -> ModelVersion | None:
+    """Return the version of the highest number, whatever their order; `None` where there is none."""
+    return max(versions, key=lambda item: _numbers(item.version), default=None)
+
+
 def by_version(items: Iterable[Mapping[str, Any]]) -> dict[str, list[ModelFile]]:
     """Group file records by the version that each names, in the order of the records."""
     groups: dict[str, list[ModelFile]] = {}
     for item in items:
         groups.setdefault(version_of(item), []).extend(files_of([item]))
     return groups
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"[0-9]{1,18}", version))
 
 
 def _objects(value: object) -> list[Mapping[str, Any]]:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Shape)
 
 CANCELLED: Final = "The call was cancelled; nothing was published."
+UNANSWERED: Final = (
+    "The session ended after the file was sent and before the Model Hub answered. It may be "
+    "published: list_files shows it, and the same call again does not send twice what is there."
+)
 
 
 @dataclass
@@ -38,9 +42,14 @@ class Steps:
         """Add what was done to an error of a later step."""
         return PublishingStoppedError(self.done, error) if self.done else error
 
-    @property
-    def cancelled(self) -> str:
-        """Tell a cancellation."""
+    def cancelled(self, *, committed: bool) -> str:
+        """Tell a cancellation.
+
+        Args:
+            committed: Whether a file was sent whole and its answer is missing.
+        """
+        if committed:
+            return UNANSWERED
         if not self.done:
             return CANCELLED
         return (

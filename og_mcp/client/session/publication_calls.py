@@ -84,8 +84,10 @@ class PublicationCalls:
         except OGError as exc:
             raise steps.stopped(exc) from exc
         except anyio.get_cancelled_exc_class():
+            stage = Stage.SENT_UNKNOWN if ticket.committed else Stage.NOT_SENT
+            told = steps.cancelled(committed=ticket.committed)
             with CancelScope(shield=True):
-                await journal.fail(ticket.call_id, Stage.NOT_SENT, steps.cancelled)
+                await journal.fail(ticket.call_id, stage, told)
             raise
         with CancelScope(shield=True):
             await journal.settle(ticket.call_id, Stage.CONFIRMED, 0, result.model_dump_json())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
 
+from og_mcp.client.hub.records import newest
 from og_mcp.client.session.calling import Terms
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.publication import (
@@ -24,7 +25,6 @@ from og_mcp.types import CreatedModel, CreatedVersion, Model, Progress, UploadRe
 if TYPE_CHECKING:
     from og_mcp.client.chain.ticket import Ticket
     from og_mcp.client.files.model_file import Publishable
-    from og_mcp.client.hub.publishing import Publishing
 
 
 class PublishingCalls:
@@ -69,6 +69,8 @@ class PublishingCalls:
             publishing = await self._publishing.publishing.get()
             with CancelScope(shield=True):
                 version = await publishing.create_version(name, notes, is_major=is_major)
+            # From here on its failure would not mean that there is no version.
+            ticket.committed = True
             return CreatedVersion(
                 **self._head(ticket.call_id), status="done", model_name=name, version=version
             )
@@ -98,9 +100,11 @@ class PublishingCalls:
         name, model = asked.request["model_name"], asked.model
         with CancelScope(shield=True):
             found = await publishing.create_model(name, asked.request["model_desc"])
-            was = "was there already" if found else "was created"
-            steps.done = f"Model {quote(name)} {was}"
-            version = await _version_for(publishing, name, model, found)
+        steps.done = f"Model {quote(name)} {'was there already' if found else 'was created'}"
+        version = await self._version_to_fill(asked, found)
+        if not version:
+            with CancelScope(shield=True):
+                version = await publishing.create_version(name, "", is_major=False)
         steps.done = f"{steps.done}, with version {version or 'of unknown name'}"
         uploaded = {}
         if model is not None and version:
@@ -145,22 +149,21 @@ class PublishingCalls:
             outputs=model.graph.outputs if model.graph else [],
         )
 
+    async def _version_to_fill(self, asked: Publication, found: Model | None) -> str:
+        """Return the version that an earlier call of this kind left; empty where a new one is due.
+
+        A version with other files in it is left alone: a file of the same name there would be
+        replaced, and whoever runs it relies on it.
+        """
+        left = newest(found.versions) if found is not None else None
+        if left is None:
+            return ""
+        goes_on = (
+            asked.model is None
+            or not left.files
+            or await self._files.recognised(asked.model, left.files, asked.terms.principal)
+        )
+        return left.version if goes_on else ""
+
     def _head(self, call_id: str) -> dict[str, Any]:
         return {"call_id": call_id, "network": self._parts.settings.network_name}
-
-
-async def _version_for(
-    publishing: Publishing, name: str, model: Publishable | None, found: Model | None
-) -> str:
-    """Return the version to publish in: one that an interrupted call left, or a new one."""
-    versions = sorted(found.versions, key=lambda item: _number(item.version)) if found else []
-    if versions:
-        newest = versions[-1]
-        same = {(file.name, file.size) for file in newest.files}
-        if model is None or not same or (model.name, model.size) in same:
-            return newest.version
-    return await publishing.create_version(name, "", is_major=False)
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdecimal())

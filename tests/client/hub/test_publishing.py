@@ -15,12 +15,14 @@ import pytest
 
 from og_mcp.client import Session, Timeouts
 from og_mcp.client.session.interrupted import BROKEN_OFF
+from og_mcp.client.session.publication import UNANSWERED
 from og_mcp.client.session.runner import CANCELLED
 from og_mcp.errors import (
     ApprovalRequiredError,
     CallFailedError,
     InputError,
     ModelNotFoundError,
+    NameTakenError,
     PublishingStoppedError,
     ServiceRejectedError,
     ServiceReplyError,
@@ -197,6 +199,26 @@ async def test_the_same_file_to_the_same_version_is_sent_once(
     assert again.sha256 == first.sha256
     assert again.call_id != first.call_id
     assert uploads(localnet, name) == 2
+
+
+HELLO = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o"
+EMPTY = "QmbFMke1KXqnYyBBWxB74N4c5SBnJMVAiMNRcGu6x1AwQH"
+
+
+@pytest.mark.parametrize("cid", [HELLO, EMPTY], ids=["this very file", "another one"])
+async def test_a_file_that_somebody_else_published_is_known_by_its_id_on_ipfs(
+    og: Session, localnet: LocalNetwork, name: str, tmp_path: Path, cid: str
+) -> None:
+    await og.create_model(name, "")
+    path = tmp_path / "hello.txt"
+    path.write_bytes(b"hello world\n")
+    listed = [{"name": "hello.txt", "size": 12, "ipfsCid": cid}]
+    localnet.fault("hub GET */files", "result", service="hub", result=listed)
+    result = await og.upload(str(path), name, "0.01")
+
+    assert result.already_there is (cid == HELLO)
+    assert (result.model_cid == HELLO) is (cid == HELLO)
+    assert uploads(localnet, name) == (0 if cid == HELLO else 1)
 
 
 async def test_another_content_of_the_same_name_is_sent(
@@ -387,6 +409,38 @@ async def test_a_cancelled_upload_publishes_nothing(
     assert (await og.upload(large, name, "0.01")).status == "done"
 
 
+async def test_a_session_that_ends_before_the_answer_leaves_the_upload_in_doubt(
+    environ: dict[str, str], og: Session, localnet: LocalNetwork, name: str, weights: str
+) -> None:
+    localnet.fault(FILES, "delay", service="hub", when="after", delay_s=30)
+
+    async def stored() -> bool:
+        return await files(og, name) == {"weights.safetensors": SIZE}
+
+    await og.create_model(name, "")
+    async with Session.from_env(environ) as ending:
+        running = await ending.upload(weights, name, "0.01", wait_s=0.0)
+        await until(stored)
+    localnet.reset()
+    call = await og.get_call(running.call_id)
+    again = await og.upload(weights, name, "0.01")
+
+    assert (call.status, call.stage, call.error) == ("failed", "sent_unknown", UNANSWERED)
+    assert again.already_there is True
+
+
+async def test_a_refusal_of_what_came_whole_is_no_doubt(
+    og: Session, localnet: LocalNetwork, name: str, weights: str
+) -> None:
+    await og.create_model(name, "")
+    localnet.fault(FILES, "error", service="hub", when="after", status=401, message="expired")
+    localnet.fault("auth POST /v1/token", "error", service="auth", status=503)
+    with pytest.raises(UploadFailedError, match="sign-in answered 503") as told:
+        await og.upload(weights, name, "0.01")
+
+    assert told.value.stage is Stage.NOT_SENT
+
+
 async def test_a_slow_upload_is_handed_back_running_and_its_end_is_kept(
     og: Session, localnet: LocalNetwork, name: str, weights: str
 ) -> None:
@@ -416,6 +470,78 @@ async def test_a_name_that_is_taken_is_continued_with(
     assert again.upload["already_there"] is False
     assert once_more.upload["already_there"] is True
     assert [version.version for version in (await og.get_model(name)).versions] == ["0.01"]
+
+
+async def test_creating_at_once_is_one_call(og: Session, localnet: LocalNetwork, name: str) -> None:
+    made = []
+
+    async def one() -> None:
+        made.append(await og.create_model(name, "Doubles."))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(one)
+
+    assert {(each.call_id, each.version, each.already_there) for each in made} == {
+        (made[0].call_id, "0.01", False)
+    }
+    assert localnet.counters("hub")["calls"][f"hub POST /api/v0/models/{name}/versions"] == 1
+
+
+async def test_a_model_whose_answer_is_lost_is_looked_up_and_gone_on_with(
+    og: Session, localnet: LocalNetwork, name: str, model: str
+) -> None:
+    localnet.fault("hub POST */models/", "drop", service="hub", when="after")
+    created = await og.create_model(name, "Doubles.", model)
+
+    assert (created.version, created.upload["file_name"]) == ("0.01", "doubling.onnx")
+    assert (await og.get_model(name)).description == "Doubles."
+
+
+@pytest.mark.parametrize("status", [400, 409, 422, 500])
+async def test_whatever_the_hub_answers_to_one_s_own_name_it_is_gone_on_with(
+    og: Session, localnet: LocalNetwork, name: str, status: int
+) -> None:
+    await og.create_model(name, "Doubles.")
+    localnet.fault("hub POST */models/", "error", service="hub", status=status, message="exists")
+    again = await og.create_model(name, "Halves.")
+
+    assert (again.version, again.already_there) == ("0.01", True)
+
+
+async def of_another_author(localnet: LocalNetwork, name: str) -> str:
+    """Give another author a model with a version."""
+    author = f"author-{uuid4().hex[:8]}"
+    email = f"{author}@example.com"
+    localnet.add_account(author, email=email, password="correct horse")
+    key = localnet.ready["hub_login"]["firebase_api_key"]
+    answer = localnet.http.post(
+        localnet.ready["auth_url"],
+        params={"key": key},
+        json={"email": email, "password": "correct horse"},
+    )
+    models = f"{localnet.ready['hub_url']}/api/v0/models/"
+    headers = {"Authorization": f"Bearer {answer.json()['idToken']}"}
+    localnet.http.post(models, json={"name": name}, headers=headers).raise_for_status()
+    localnet.http.post(f"{models}{name}/versions", json={}, headers=headers).raise_for_status()
+    return author
+
+
+async def test_a_name_of_another_author_is_not_taken_for_one_s_own(
+    og: Session, localnet: LocalNetwork, name: str, model: str
+) -> None:
+    author = await of_another_author(localnet, name)
+    localnet.fault("hub POST */models/", "error", service="hub", status=409, message="exists")
+    with pytest.raises(NameTakenError) as taken:
+        await og.create_model(name, "", model)
+    localnet.fault("hub POST */models/", "error", service="hub", status=422, message="too short")
+    with pytest.raises(ServiceRejectedError, match="422: 'too short'"):
+        await og.create_model(name, "", model)
+
+    assert str(taken.value).startswith(
+        f"The Model Hub has a model '{name}' already, of '{author}'. Choose another name."
+    )
+    assert uploads(localnet, name) == 0
 
 
 async def test_a_step_that_fails_says_what_was_done_before(
@@ -453,6 +579,30 @@ async def test_another_file_for_a_published_model_gets_a_version_of_its_own(
     assert more.version == "0.02"
     assert set(await files(og, name)) == {"doubling.onnx"}
     assert set(await files(og, name, "0.02")) == {"weights.safetensors"}
+
+
+async def test_another_content_of_the_same_name_and_size_replaces_nothing(
+    og: Session, name: str, weights: str
+) -> None:
+    first = await og.create_model(name, "", weights)
+    rewrite(weights)
+    second = await og.create_model(name, "", weights)
+
+    assert (first.version, second.version) == ("0.01", "0.02")
+    (kept,) = (await og.list_files(name, "0.01")).files
+    assert kept.model_cid == first.upload["model_cid"] != second.upload["model_cid"]
+
+
+async def test_a_version_that_is_not_told_is_the_one_of_the_highest_number(
+    og: Session, localnet: LocalNetwork, name: str
+) -> None:
+    await og.create_model(name, "")
+    shown = [{"versionString": version} for version in ("10.00", "9.02", "0.01")]
+    document = {"name": name, "versions": shown}
+    localnet.fault("hub POST */versions", "result", service="hub", when="after", result=[])
+    localnet.fault(f"hub_read GET */{name}", "result", service="hub_read", result=document)
+
+    assert (await og.create_version(name)).version == "10.00"
 
 
 async def test_a_model_that_cannot_be_created_is_refused_in_the_hub_s_words(og: Session) -> None:
