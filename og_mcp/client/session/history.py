@@ -17,7 +17,7 @@ from og_mcp.client.chain.wallet import Signed, read_transaction
 from og_mcp.client.payments.told import payment_of
 from og_mcp.client.receipts import receipts
 from og_mcp.client.receipts.gateway_receipt import payment_section
-from og_mcp.client.session.interrupted import told
+from og_mcp.client.session.interrupted import end_of
 from og_mcp.errors import CallStateError, JournalError, OGError, ServiceError
 from og_mcp.networks import Network
 from og_mcp.types import Call, CallInfo, Shape, Stage
@@ -253,7 +253,7 @@ class History:
         if call.status != "running":
             return False
         if call.stage is Stage.NOT_SENT:
-            await self._journal.fail(call.id, Stage.NOT_SENT, told(call))
+            await self._journal.fail(call.id, *end_of(call))
         else:
             await self._journal.fail(call.id, Stage.SENT_UNKNOWN, ANSWER_GONE)
         return True

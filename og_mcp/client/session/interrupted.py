@@ -19,9 +19,11 @@ BROKEN_OFF: Final = (
 )
 
 
-def told(call: Call) -> str:
-    """Say what became of such a call."""
-    return BROKEN_OFF if call.tool in PUBLISHING else NEVER_SENT
+def end_of(call: Call) -> tuple[Stage, str]:
+    """Say where such a call ended and what became of it."""
+    # What it had sent went to the hub, and was not recorded here.
+    publishing = call.tool in PUBLISHING
+    return (Stage.SENT_UNKNOWN, BROKEN_OFF) if publishing else (Stage.NOT_SENT, NEVER_SENT)
 
 
 async def end_publication(journal: Journal, call: Call) -> bool:
@@ -31,5 +33,5 @@ async def end_publication(journal: Journal, call: Call) -> bool:
     with suppress(CallStateError):
         # Another process may have been faster.
         if await journal.adopt(call.id):
-            await journal.fail(call.id, Stage.NOT_SENT, told(call))
+            await journal.fail(call.id, *end_of(call))
     return True

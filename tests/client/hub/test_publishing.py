@@ -754,7 +754,7 @@ async def test_an_upload_whose_process_is_killed_is_told_and_can_be_repeated(
         await og.upload(*arguments)
     again = await og.upload(*arguments)
 
-    assert told.value.stage is Stage.NOT_SENT
+    assert told.value.stage is Stage.SENT_UNKNOWN
     assert str(told.value) == BROKEN_OFF
     assert (again.status, again.already_there) == ("done", False)
 
