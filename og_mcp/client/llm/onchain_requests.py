@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from og_mcp import catalogue
+from og_mcp.client.codec.llm_abi import encode_request
 from og_mcp.client.codec.llm_shapes import (
     HUNDREDTHS,
     UINT32_LIMIT,
@@ -55,7 +56,7 @@ def chat_request(  # noqa: PLR0913 - the arguments of the tool
     if not messages:
         raise InputError("The chat has no messages.", "Give one message at least.")
     specs = tuple(_spec(tool, index) for index, tool in enumerate(tools))
-    return ChatRequest(
+    request = ChatRequest(
         mode=mode,
         model=find_model(model, mode),
         messages=tuple(_message(message, index) for index, message in enumerate(messages)),
@@ -63,6 +64,9 @@ def chat_request(  # noqa: PLR0913 - the arguments of the tool
         tool_choice=_choice(tool_choice, specs),
         **_limits(max_tokens, stop_sequence, temperature),
     )
+    # Refused here rather than when it is sent: nothing is journalled for it.
+    encode_request(request)
+    return request
 
 
 def completion_request(  # noqa: PLR0913 - the arguments of the tool
@@ -79,12 +83,14 @@ def completion_request(  # noqa: PLR0913 - the arguments of the tool
     Raises:
         InputError: The contract cannot be asked this.
     """
-    return CompletionRequest(
+    request = CompletionRequest(
         mode=mode,
         model=find_model(model, mode),
         prompt=prompt,
         **_limits(max_tokens, stop_sequence, temperature),
     )
+    encode_request(request)
+    return request
 
 
 def find_model(model: str, mode: LLMMode) -> str:

@@ -60,7 +60,9 @@ def completion_content(answer: Mapping[str, Any]) -> Content:
     """
     choices, named = answer.get("choices"), answer.get("completion")
     texts = {
-        _text(one) for one in (choices[0]["text"] if choices else None, named) if one is not None
+        _text(one)
+        for one in (choices[0].get("text") if choices else None, named)
+        if one is not None
     }
     if len(texts) > 1:
         raise ValueError("its choices and its completion are different texts")
