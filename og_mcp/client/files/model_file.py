@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 from typing import Any, Final, Protocol, Self
 
 from og_mcp.client.files.roots import FileRoots
-from og_mcp.client.files.screening import CONTEXT, Screen, SecretFoundError
+from og_mcp.client.files.screening import CONTEXT, Screen, SecretFoundError, is_text
 from og_mcp.errors import UnfitFileError, quote
 from og_mcp.onnxfile import OnnxError, OnnxFile, OnnxReader, read_onnx
 from og_mcp.types import ModelGraph
@@ -44,6 +44,8 @@ FORMATS: Final[Mapping[str, str]] = {
 }
 """File name ending -> what such a file is; a pickle runs code in whoever loads it."""
 
+_TEXTS: Final = frozenset({"json", "text"})
+
 CHECKED_WHOLE: Final = 2**27
 """Bytes of an ONNX file up to which the `onnx` package, which reads it into memory, checks it."""
 
@@ -52,6 +54,9 @@ CHECK_LIMIT_S: Final = 120.0
 _ONLY: Final = f"Files that are published end with {', '.join(FORMATS)}."
 _CHANGED: Final = "Nothing was published; wait until the file is complete, then repeat the call."
 _TAKE_OUT: Final = "Take it out of the file; if it was ever published, replace it."
+_NO_TEXT: Final = "Publish it under the ending of what it is; a text is UTF-8."
+_NOT_IN_NAMES: Final = frozenset('"\\')
+_RENAME: Final = "Rename it, without quotes, backslashes and characters that do not print."
 _UNREADABLE: Final = "it could not be read to its end"
 _BROKEN: Final = "Export the model again, with its weights inside the one file."
 
@@ -104,9 +109,13 @@ class Publishable:
             FileRefusedError: It may not be read.
             UnfitFileError: Its name ends otherwise than a model's, or it is empty.
         """
-        suffix = PurePath(path).suffix.lower()
+        name = PurePath(path).name
+        suffix = PurePath(name).suffix.lower()
         if suffix not in FORMATS:
             raise UnfitFileError(path, f"{quote(suffix)} is no ending of a model file", _ONLY)
+        if not name.isprintable() or not _NOT_IN_NAMES.isdisjoint(name):
+            # It would arrive under another name, or be shown as another one.
+            raise UnfitFileError(path, "its name holds characters that cannot be sent", _RENAME)
         file = roots.open(path, max_bytes=MAX_BYTES)
         status = os.fstat(file.fileno())
         if not status.st_size:
@@ -180,6 +189,8 @@ class Publishable:
             if reader is not None:
                 reader.feed(buffer[CONTEXT:end])
             screen.look(buffer, first, end)
+            if self.format in _TEXTS and not is_text(buffer[first:end]):
+                raise UnfitFileError(self.path, "it is no plain text", _NO_TEXT)
             held = min(CONTEXT, end - first)
             if end - held > first:
                 yield bytes(view[first : end - held])

@@ -116,7 +116,7 @@ class FileRoots:
         """Split a path into its root and what is below, by name alone."""
         if not self._roots:
             raise self._refusal(path, "no folder is open to tools")
-        if not path or "\0" in path:
+        if not path or "\0" in path or not _has_bytes(path):
             raise self._refusal(path, "it is not a path")
         asked = PurePath(path)
         if ".." in asked.parts:
@@ -251,6 +251,15 @@ def _walk_checked(root: Path, parts: tuple[str, ...], forbidden: Collection[_Ide
         os.close(descriptor)
         raise _StoppedError(_LINK)
     return descriptor
+
+
+def _has_bytes(path: str) -> bool:
+    """Whether a path can be written for the system; half of a surrogate pair cannot."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _resolved(root: Path) -> Path:

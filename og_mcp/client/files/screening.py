@@ -25,9 +25,8 @@ _HIGH_BITS: Final = np.uint64(0x8080808080808080)
 _ONES: Final = np.uint64(0x0101010101010101)
 _WORD: Final = 8
 
-_TEXT: Final = bytes({7, 8, 9, 10, 12, 13, 27} | set(range(0x20, 0x7F)) | set(range(0x80, 0x100)))
+_TEXT: Final = bytes({*range(7, 14), 27, *range(0x20, 0x100)})
 """Bytes that a text may hold."""
-
 
 _HEAD: Final = 2**16
 """Bytes of a file that tell whether it is a text."""
@@ -114,6 +113,18 @@ _TEXT_SIGNS: Final = (
 )
 """What is looked for in texts alone: elsewhere such bytes stand by chance, or as a checksum."""
 
+_BEGINNINGS: Final = (
+    # A sequence whose first number is the version: PKCS #1, #8, #12 and SEC 1.
+    (
+        "a private key (DER)",
+        re.compile(rb"(?s)\x30(?:[\x00-\x7f]|\x81.|\x82..|\x83...)\x02\x01[\x00\x01\x03]"),
+    ),
+    ("a Java keystore", re.compile(rb"\xfe\xed\xfe\xed|\xce\xce\xce\xce")),
+    ("a password database", re.compile(rb"\x03\xd9\xa2\x9a")),
+    ("a database of another program", re.compile(rb"SQLite format 3\x00")),
+)
+"""What no model begins with, and files of keys do that are no text."""
+
 _WHOLE: Final = (
     ("a private key in hexadecimal digits", re.compile(rb"(?i)\s*(?:0x)?[0-9a-f]{64}\s*")),
     ("a seed phrase", re.compile(rb"\s*[a-z]{3,8}(?:\s+[a-z]{3,8}){11,23}\s*")),
@@ -145,7 +156,8 @@ class Screen:
         """
         if self._is_text is None:
             head = bytes(buffer[first : min(end, first + _HEAD)])
-            self._is_text = not head.translate(None, _TEXT)
+            self._is_text = is_text(head)
+            _check_beginning(head)
             if end - first == self._size <= CONTEXT:
                 _check_whole(head)
         if self._is_text:
@@ -190,6 +202,17 @@ def _check(buffer: bytearray, signs: tuple[_Sign, ...], start: int, end: int) ->
     for sign in signs:
         if sign.is_in(buffer, start, end):
             raise SecretFoundError(sign.what)
+
+
+def is_text(window: bytes | bytearray) -> bool:
+    """Whether there are only bytes that a text may hold; of UTF-16, every second one is none."""
+    return not window.translate(None, _TEXT)
+
+
+def _check_beginning(head: bytes) -> None:
+    for what, pattern in _BEGINNINGS:
+        if pattern.match(head):
+            raise SecretFoundError(what)
 
 
 def _check_whole(text: bytes) -> None:

@@ -19,9 +19,6 @@ from og_mcp.types import Progress
 PIECES_AHEAD: Final = 4
 """Pieces that are read at once, while as many before them are sent."""
 
-_UNSAFE_IN_NAME: Final = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
-"""How a file name is written between quotes, as browsers do it."""
-
 
 class Outgoing:
     """The body of one request; a context manager, as a thread reads from the file in the meantime.
@@ -37,10 +34,10 @@ class Outgoing:
         self._pieces: Iterator[bytes] = model.pieces()
         self._ahead: asyncio.Task[list[bytes]] | None = None
         boundary = token_hex(24)
-        name = model.name.translate(_UNSAFE_IN_NAME)
+        # Publishable takes no name that would end between the quotes.
         self._head = (
             f"--{boundary}\r\n"
-            f'Content-Disposition: form-data; name="file"; filename="{name}"\r\n'
+            f'Content-Disposition: form-data; name="file"; filename="{model.name}"\r\n'
             "Content-Type: application/octet-stream\r\n\r\n"
         ).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()

@@ -9,6 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
 
 from og_mcp.client.files.model_file import PIECE, Publishable
 from og_mcp.client.files.roots import FileRoots
@@ -154,6 +162,69 @@ def test_t26_a_key_file_under_a_model_s_name_is_refused(root: Path, kind: str, n
 
     assert "is not published" in told
     assert SECRETS[kind][:10] not in told
+
+
+def key_files() -> dict[str, bytes]:
+    """Keys as programs store them that write no text."""
+    edwards, curve = Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256K1())
+    rsa_key = rsa.generate_private_key(65537, 2048)
+    bare, der = NoEncryption(), Encoding.DER
+    return {
+        "pkcs8": edwards.private_bytes(der, PrivateFormat.PKCS8, bare),
+        "sec1": curve.private_bytes(der, PrivateFormat.TraditionalOpenSSL, bare),
+        "pkcs1": rsa_key.private_bytes(der, PrivateFormat.TraditionalOpenSSL, bare),
+        "pkcs12": pkcs12.serialize_key_and_certificates(b"key", curve, None, None, bare),
+        "java": b"\xfe\xed\xfe\xed\0\0\0\2" + os.urandom(500),
+        "keepass": b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5" + os.urandom(500),
+        "sqlite": b"SQLite format 3\0" + os.urandom(500),
+    }
+
+
+@pytest.mark.parametrize("name", ["m.pt", "m.onnx", "m.safetensors", "m.h5", "m.md"])
+def test_t26_a_key_file_that_is_no_text_is_refused_under_a_model_s_name(
+    root: Path, name: str
+) -> None:
+    for kind, content in key_files().items():
+        assert "is not published" in refusal(write(root / name, content)), kind
+
+
+@pytest.mark.parametrize("name", ["m.txt", "m.md", "m.json"])
+@pytest.mark.parametrize("place", [0, 2**16 + 9, 2 * PIECE + 1])
+def test_t26_a_text_is_a_text_to_its_end(root: Path, name: str, place: int) -> None:
+    content = bytearray(b"word " * (PIECE // 2))
+    content[place] = 0
+
+    assert "it is no plain text" in refusal(write(root / name, bytes(content)))
+
+
+def test_t26_a_key_in_a_text_of_two_bytes_a_character_is_refused(root: Path) -> None:
+    content = SECRETS["pem"].encode("utf-16")
+
+    assert "it is no plain text" in refusal(write(root / "m.txt", content))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\nb.onnx",
+        'a".onnx',
+        "a\\b.onnx",
+        "xnno\u202e.onnx",
+        "a\u200b.onnx",
+        "a\x7f.pt",
+        "a\udcff.pt",
+    ],
+)
+def test_t26_a_name_that_would_arrive_as_another_is_refused(root: Path, name: str) -> None:
+    told = refusal(write(root / name, onnx_files.small()))
+
+    assert "its name holds characters that cannot be sent" in told
+    assert told.isprintable()
+
+
+@pytest.mark.parametrize("name", ["modèle 2.onnx", "模型.onnx", "it's (1)+x=y;z.onnx"])
+def test_other_names_are_taken(root: Path, name: str) -> None:
+    assert content_of(write(root / name, onnx_files.small())) == onnx_files.small()
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,10 @@ def test_t26_no_way_up(path: str, root: Path, guarded: Guarded) -> None:
     assert "'..'" in refusal(guarded([root]), root / path)
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "//etc/passwd", "/", "~/x.npy", "", "a\0b", "."])
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "//etc/passwd", "/", "~/x.npy", "", "a\0b", ".", "\ud800.npy"],
+)
 def test_t26_nothing_outside_a_root(path: str, root: Path) -> None:
     refusal(FileRoots([root]), path)
 
@@ -205,6 +208,9 @@ def test_t26_a_device_is_no_file() -> None:
             "keystore",
             "a.p12",
             "x.pem.",
+            "x.pem . .",
+            "SERVER.\u212aEY",
+            "\u017fecrets.txt",
         ),
     ],
 )
@@ -277,6 +283,15 @@ def test_a_file_may_be_as_large_as_the_bound(root: Path) -> None:
 )
 def test_what_is_not_there_is_told(path: str, reason: str, root: Path, guarded: Guarded) -> None:
     assert reason in refusal(guarded([root]), path)
+
+
+@pytest.mark.parametrize("path", ["a/" * 20_000 + "x.npy", "./" * 20_000 + "x.npy"])
+def test_t26_a_path_of_any_length_is_only_a_path(path: str, root: Path, guarded: Guarded) -> None:
+    roots = guarded([root])
+    if path.startswith("./"):
+        assert read(roots, path) == b"top"
+    else:
+        assert "there is no such file" in refusal(roots, path)
 
 
 def test_a_root_that_is_gone_is_told(tmp_path: Path) -> None:
