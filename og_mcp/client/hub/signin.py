@@ -6,6 +6,7 @@ calls need them at the same time.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,9 +18,17 @@ from anyio import Lock
 from pydantic import SecretStr
 
 from og_mcp.client.wire.http import post_json
-from og_mcp.errors import LocalnetError, ServiceRejectedError, ServiceReplyError, SignInError
+from og_mcp.errors import (
+    LocalnetError,
+    ServiceError,
+    ServiceRejectedError,
+    ServiceReplyError,
+    SignInError,
+)
 from og_mcp.networks import Network
 from og_mcp.redaction import hide
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -53,6 +62,8 @@ class _Tokens:
     refresh_token: str = field(repr=False)
     renew_at: float
     """By the sign-in's clock."""
+
+    ends_at: float
 
 
 def login_of(entry: object) -> Login:
@@ -131,12 +142,23 @@ class SignIn:
         async with self._lock:
             kept = self._tokens
             if kept is None:
-                self._tokens = await self._sign_in()
+                kept = await self._sign_in()
             elif self._clock() >= kept.renew_at or kept.id_token == instead_of:
-                self._tokens = await self._renew(kept)
-            else:
-                return kept.id_token
-            return self._tokens.id_token
+                kept = await self._renewed(kept, instead_of)
+            self._tokens = kept
+            return kept.id_token
+
+    async def _renewed(self, kept: _Tokens, refused: str) -> _Tokens:
+        """Renew tokens in time; a sign-in that is away a moment is no failure while they are good."""
+        try:
+            return await self._renew(kept)
+        except SignInError:
+            raise
+        except ServiceError as exc:
+            if kept.id_token == refused or self._clock() >= kept.ends_at:
+                raise
+            logger.info("the Model Hub's token was not renewed: %s", exc)
+            return kept
 
     async def _sign_in(self) -> _Tokens:
         until, code = self._refused
@@ -188,5 +210,5 @@ class SignIn:
             life_s = float(answer.get(life, 0))
         except (TypeError, ValueError) as exc:
             raise ServiceReplyError(SIGN_IN, "it does not tell how long its token is good") from exc
-        margin = min(MARGIN_S, life_s / 10)
-        return _Tokens(id_token, refresh_token, self._clock() + life_s - margin)
+        ends_at = self._clock() + life_s
+        return _Tokens(id_token, refresh_token, ends_at - min(MARGIN_S, life_s / 10), ends_at)

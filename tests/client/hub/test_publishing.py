@@ -409,6 +409,20 @@ async def test_a_cancelled_upload_publishes_nothing(
     assert (await og.upload(large, name, "0.01")).status == "done"
 
 
+async def test_a_call_that_is_cancelled_does_not_read_its_file_to_the_end(
+    og: Session, name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "zeros.pt"
+    path.touch()
+    os.truncate(path, 2**37)
+
+    with anyio.fail_after(20), anyio.move_on_after(0.2) as cancelled:
+        # A person is asked about a hash, and this one would take minutes.
+        await og.upload(str(path), name, "0.01", ask=True)
+
+    assert cancelled.cancelled_caught
+
+
 async def test_a_session_that_ends_before_the_answer_leaves_the_upload_in_doubt(
     environ: dict[str, str], og: Session, localnet: LocalNetwork, name: str, weights: str
 ) -> None:

@@ -114,6 +114,43 @@ async def test_a_token_is_renewed_before_it_ends(
     assert asked(localnet) == {SIGN_IN: 1, RENEW: 1}
 
 
+async def test_calls_at_once_renew_once(
+    signin: SignIn, localnet: LocalNetwork, clock: Clock
+) -> None:
+    first = await signin.id_token()
+    clock.now += LIFE_S
+    tokens: list[str] = []
+
+    async def one(instead_of: str) -> None:
+        tokens.append(await signin.id_token(instead_of=instead_of))
+
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(one, first if number % 2 else "")
+
+    assert len(set(tokens)) == 1
+    assert first not in tokens
+    assert asked(localnet) == {SIGN_IN: 1, RENEW: 1}
+
+
+async def test_a_sign_in_that_is_away_a_moment_costs_no_token_that_is_good(
+    signin: SignIn, localnet: LocalNetwork, clock: Clock
+) -> None:
+    first = await signin.id_token()
+    localnet.close_service("auth")
+    clock.now += LIFE_S - 1
+    still = await signin.id_token()
+    with pytest.raises(ServiceUnreachableError):
+        await signin.id_token(instead_of=first)
+    clock.now += 1
+    with pytest.raises(ServiceUnreachableError):
+        await signin.id_token()
+    localnet.open_service("auth")
+    renewed = await signin.id_token()
+
+    assert still == first != renewed
+
+
 async def test_a_refresh_token_that_is_no_good_any_more_means_signing_in_anew(
     signin: SignIn, localnet: LocalNetwork, clock: Clock
 ) -> None:
