@@ -17,7 +17,8 @@ from typing import Any, Final
 from og_mcp.client.codec.abi_words import WORD, Part, Reader, array, string, tuple_, word
 from og_mcp.client.codec.fixed_point import PAIR_BYTES, from_words, to_words
 from og_mcp.client.codec.inputs import Inputs
-from og_mcp.client.codec.outputs import MAX_OUTPUT_RANK, ModelOutput, malformed, read_json, shaped
+from og_mcp.client.codec.malformed import malformed
+from og_mcp.client.codec.outputs import MAX_OUTPUT_RANK, ModelOutput, read_json, shaped
 from og_mcp.errors import InputError, ServiceReplyError, quote
 from og_mcp.types import MODE_NAMES
 

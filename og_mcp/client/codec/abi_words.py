@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from og_mcp.client.codec.outputs import malformed
+from og_mcp.client.codec.malformed import malformed
 from og_mcp.errors import ServiceReplyError, quote
 
 WORD: Final = 32

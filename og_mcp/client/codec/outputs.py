@@ -7,14 +7,13 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from og_mcp.client.codec.fixed_point import Numbers, from_pairs, shortest_float64
+from og_mcp.client.codec.malformed import NODE, malformed
 from og_mcp.client.wire.json_text import is_deeper
 from og_mcp.errors import ServiceReplyError, quote
 from og_mcp.types import TensorSpec
-
-NODE: Final = "node"
 
 MAX_OUTPUT_RANK: Final = 32
 MAX_EMPTY: Final = 1024
@@ -60,15 +59,6 @@ class ModelOutput:
         if name in self.numbers or name in self.strings or name in self.jsons:
             malformed(f"two tensors are named {quote(name)}")
         getattr(self, kind)[name] = value
-
-
-def malformed(what: str) -> NoReturn:
-    """Raise for an output that is not what protocol.md section 3.1 says.
-
-    Raises:
-        ServiceReplyError: Always.
-    """
-    raise ServiceReplyError(NODE, f"in the model's output {what}")
 
 
 def node_output(value: object) -> ModelOutput:
@@ -220,9 +210,9 @@ def _integers(items: Iterable[object]) -> list[int]:
 def _integer(item: object) -> int:
     if type(item) is int:
         return item
-    if isinstance(item, str) and _INTEGER.fullmatch(item):
-        return int(item)
-    malformed(f"{_shown(item)} stands for an integer")
+    if not (isinstance(item, str) and _INTEGER.fullmatch(item)):
+        malformed(f"{_shown(item)} stands for an integer")
+    return int(item)
 
 
 def _text(value: object) -> str:

@@ -5,32 +5,26 @@ Source: protocol.md section 3.5; `TEEInfo` and `OhttpConfig` are the structs the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
-
-from eth_abi import abi as eth_abi
-from eth_abi.exceptions import DecodingError
-from eth_utils.address import to_checksum_address
 
 from og_mcp.client.chain.chain import quantity
 from og_mcp.client.chain.rpc import RPC, Call, Reply, RPCError
 from og_mcp.client.tee.signature import read_key, tee_id_of
+from og_mcp.client.tee.tee_info import Info, read_info, read_infos
 from og_mcp.client.wire.pinned import pinned_context
 from og_mcp.errors import ServiceRejectedError, ServiceReplyError, WrongChainError
 from og_mcp.types import Voucher
+
+T = TypeVar("T")
 
 GET_ACTIVE_TEES: Final = "0x4b6014da"
 GET_TEE: Final = "0x418b207d"
 IS_TEE_ACTIVE: Final = "0xa3bf31f1"
 LLM_PROXY: Final = 0
 """The `teeType` of gateways."""
-
-_OHTTP: Final = "(uint8,uint16,uint16,uint16,bytes,bytes,uint256)"
-TEE_INFO: Final = (
-    f"(address,address,string,bytes,bytes,bytes32,uint8,bool,uint256,uint256,{_OHTTP})"
-)
 
 
 @dataclass(frozen=True)
@@ -74,10 +68,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Entries:
-    """What a registry said at one block; the ABI's tuples."""
+    """What a registry said at one block."""
 
     block: Block
-    tees: tuple[tuple[Any, ...], ...]
+    tees: tuple[Info, ...]
 
 
 @dataclass(frozen=True)
@@ -116,12 +110,12 @@ async def read_entries(
     if block is None and _read_block(rpc, before) != newest:
         # The call may have been answered on either of the two.
         return await read_entries(rpc, chain_id, registry, newest)
-    return Entries(newest, _decode(rpc, _value(rpc, called)))
+    return Entries(newest, _decode(rpc, _value(rpc, called), read_infos))
 
 
 def same_entries(one: Entries, other: Entries) -> bool:
     """Tell whether two readings agree on which TEEs there are, whatever their heartbeats are."""
-    return {_identity(info) for info in one.tees} == {_identity(info) for info in other.tees}
+    return set(one.tees) == set(other.tees)
 
 
 def usable(
@@ -173,19 +167,19 @@ async def read_entry(
     )
     is_active = bool(quantity(_value(rpc, active), rpc.service))
     # The registry reverts for an id that it does not know.
-    info = None if told.error is not None else _abi(rpc, [TEE_INFO], told.value())[0]
+    info = None if told.error is not None else _decode(rpc, told.value(), read_info)
     tee = None if info is None else _tee(info, Voucher(rpc=rpc.shown))
     return Entry(_read_block(rpc, block), is_active, tee)
 
 
-def _tee(info: tuple[Any, ...], voucher: Voucher) -> TEE:
+def _tee(info: Info, voucher: Voucher) -> TEE:
     return TEE(
-        tee_id=tee_id_of(info[3]),
-        endpoint=str(info[2]).rstrip("/"),
-        payment_address=str(to_checksum_address(info[1])),
-        public_key=info[3],
-        tls_certificate=info[4],
-        pcr_hash="0x" + info[5].hex(),
+        tee_id=tee_id_of(info.public_key),
+        endpoint=info.endpoint.rstrip("/"),
+        payment_address=info.payment_address,
+        public_key=info.public_key,
+        tls_certificate=info.tls_certificate,
+        pcr_hash="0x" + info.pcr_hash.hex(),
         vouched=voucher,
     )
 
@@ -223,12 +217,6 @@ def _is_https(endpoint: str) -> bool:
         return False
 
 
-def _identity(info: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Take of an entry what a client goes by."""
-    _, payment_address, endpoint, public_key, certificate, pcr_hash, *_ = info
-    return payment_address, endpoint, public_key, certificate, pcr_hash
-
-
 def _active(registry: str, tag: str) -> Call:
     return _eth_call(registry, GET_ACTIVE_TEES + f"{LLM_PROXY:064x}", tag)
 
@@ -256,16 +244,14 @@ def _read_block(rpc: RPC, reply: Reply) -> Block:
     return Block(quantity(number, rpc.service), block_hash.lower())
 
 
-def _decode(rpc: RPC, result: object) -> tuple[tuple[Any, ...], ...]:
+def _decode(rpc: RPC, result: object, read: Callable[[bytes], T]) -> T:
+    if not isinstance(result, str):
+        raise ServiceReplyError(rpc.service, "the TEE registry's answer is no text")
     if result in {"0x", "0x0"}:
         raise ServiceReplyError(rpc.service, "there is no TEE registry at that address")
-    return tuple(_abi(rpc, [f"{TEE_INFO}[]"], result)[0])
-
-
-def _abi(rpc: RPC, types: Sequence[str], result: object) -> tuple[Any, ...]:
     try:
-        return eth_abi.decode(types, bytes.fromhex(str(result).removeprefix("0x")))
-    except (ValueError, DecodingError, OverflowError) as exc:
+        return read(bytes.fromhex(result.removeprefix("0x")))
+    except (ValueError, ServiceReplyError) as exc:
         raise ServiceReplyError(rpc.service, "the TEE registry's answer is malformed") from exc
 
 

@@ -50,6 +50,10 @@ USABLE_S: Final = 600.0
 """Age up to which a reading is used while the registry cannot be read."""
 
 
+REASONS: Final = 5
+"""Entries whose fault an error tells."""
+
+
 @dataclass(frozen=True)
 class _Reading:
     tees: tuple[TEE, ...]
@@ -202,5 +206,7 @@ class Registry:
             raise RegistryConflictError(odd, agreed, norm.block.number)
 
     def _why_none(self, reading: _Reading) -> str:
-        left_out = "; ".join(reading.why_not) or "it holds no active one"
+        first, more = reading.why_not[:REASONS], len(reading.why_not) - REASONS
+        told = (*first, f"and so on for {more} more") if more > 0 else first
+        left_out = "; ".join(told) or "it holds no active one"
         return f"by {', '.join(rpc.shown for rpc in self._rpcs)}, the TEE registry says: {left_out}"

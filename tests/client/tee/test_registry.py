@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from eth_abi import abi as eth_abi
 from eth_hash.auto import keccak
 
 from og_mcp.client.chain.rpc import RPC
@@ -32,6 +33,9 @@ from og_mcp.settings import Settings
 from tests.localnet_client import LocalNetwork
 
 JSON = dict[str, Any]
+
+OHTTP = "(uint8,uint16,uint16,uint16,bytes,bytes,uint256)"
+TEE_INFO = f"(address,address,string,bytes,bytes,bytes32,uint8,bool,uint256,uint256,{OHTTP})"
 
 
 class Clock:
@@ -275,6 +279,35 @@ async def test_t20_an_entry_that_cannot_be_used_is_left_out_and_it_is_told_why(
     assert "https://rpc1.example.com" in str(caught.value)
 
 
+async def test_as_many_entries_as_are_allowed_are_read(localnet: LocalNetwork) -> None:
+    def many(_: int, answer: JSON) -> None:
+        if answer["id"] == 2:
+            answer["result"] = honest(256)
+
+    async with reading(localnet, Wire(localnet, answered=many)) as registry:
+        with pytest.raises(NoGatewayError, match="no TLS certificate") as caught:
+            await registry.active()
+
+    assert str(caught.value).count("no TLS certificate") == 5
+    assert "and so on for 251 more" in str(caught.value)
+
+
+async def test_an_endpoint_that_is_no_text_spoils_no_other_entry(localnet: LocalNetwork) -> None:
+    localnet.add_tee()
+    kept, spoiled = localnet.tees()
+
+    def garbled(_: int, answer: JSON) -> None:
+        if answer["id"] == 2:
+            endpoint = spoiled["url"].encode()
+            other = b"\xff" + endpoint[1:]
+            answer["result"] = answer["result"].replace(endpoint.hex(), other.hex())
+
+    async with reading(localnet, Wire(localnet, answered=garbled)) as registry:
+        (tee,) = await registry.active()
+
+    assert tee.tee_id == kept["tee_id"]
+
+
 async def test_only_accepted_code_measurements_are_used(localnet: LocalNetwork) -> None:
     accepted = "0x" + "ab" * 32
     second = localnet.add_tee()
@@ -299,7 +332,41 @@ async def test_where_there_is_no_registry_it_is_said(localnet: LocalNetwork) -> 
             await registry.active()
 
 
-@pytest.mark.parametrize("result", ["0x1234", "no hex", None, 5, "0x" + "ff" * 64])
+def words(*numbers: int) -> bytes:
+    return b"".join(number.to_bytes(32, "big") for number in numbers)
+
+
+def honest(count: int) -> str:
+    """Entries without any mistake, more than a registry has."""
+    zero = "0x" + "00" * 20
+    ohttp = (0, 0, 0, 0, b"", b"", 0)
+    infos = [
+        (zero, zero, "https://203.0.113.7", b"%d" % number, b"", bytes(32), 0, True, 0, 0, ohttp)
+        for number in range(count)
+    ]
+    return "0x" + eth_abi.encode([f"{TEE_INFO}[]"], [infos]).hex()
+
+
+def pointing_at_one(count: int, size: int) -> str:
+    """Entries that are all the same one: kilobytes that would be read as gigabytes."""
+    at, behind = 11 * 32, 11 * 32 + 32 + size
+    members = words(0, 0, at, at, at, 0, 0, 1, 0, 0, behind)
+    no_ohttp = words(0, 0, 0, 0, 7 * 32, 7 * 32, 0, 0)
+    entry = members + words(size) + b"a" * size + no_ohttp
+    return "0x" + (words(32, count) + words(count * 32) * count + entry).hex()
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        *("0x1234", "no hex", None, 5, ["0x"], {}, "0x" + "ff" * 64),
+        "0x" + words(32, 2**64).hex(),
+        pointing_at_one(2000, 320_000),
+        honest(257),
+        "0x" + "00" * (4 * 2**20 + 1),
+    ],
+    ids=lambda result: str(result)[:12],
+)
 async def test_a_malformed_answer_is_an_error_of_ours(
     localnet: LocalNetwork, result: object
 ) -> None:
