@@ -294,11 +294,16 @@ def _segment(text: str) -> str:
     """Encode one part of a path so that it stays one part.
 
     Raises:
-        InputError: It is empty or consists of dots, which URLs give a meaning of their own.
+        InputError: It is empty or consists of dots, which URLs give a meaning of their own, or
+            holds half a surrogate pair, which cannot be sent.
     """
-    if not text.strip("."):
+    try:
+        encoded = _encoded(text)
+    except UnicodeEncodeError:
+        encoded = ""
+    if not encoded.strip("."):
         raise InputError(f"{quote(text)} is not a name on the Model Hub.")
-    return _encoded(text)
+    return encoded
 
 
 def _encoded(text: str) -> str:

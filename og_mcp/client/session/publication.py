@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from og_mcp.client.session.calling import Terms
-from og_mcp.errors import OGError, PublishingStoppedError, quote
+from og_mcp.errors import InputError, OGError, PublishingStoppedError, quote
 from og_mcp.types import Call, Progress, Shape
 
 if TYPE_CHECKING:
@@ -69,6 +69,19 @@ class Publication:
     ask: bool
     model: Publishable | None = None
     progress: Progress = field(default_factory=Untold)
+
+
+def check_text(**texts: str) -> None:
+    """Check that texts can be written down and sent.
+
+    Raises:
+        InputError: One holds half a surrogate pair, which is no Unicode.
+    """
+    for name, text in texts.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError as exc:
+            raise InputError(f"The {name} holds half a surrogate pair: {quote(text)}.") from exc
 
 
 def described(model: Publishable) -> str:

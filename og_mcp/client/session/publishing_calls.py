@@ -12,6 +12,7 @@ from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.publication import (
     Publication,
     Steps,
+    check_text,
     described,
     file_in,
     result_of,
@@ -43,6 +44,7 @@ class PublishingCalls:
         self, name: str, description: str, path: str, terms: Terms, *, ask: bool, progress: Progress
     ) -> CreatedModel:
         """Create a repository with its first version, and upload a file where one is given."""
+        check_text(model_name=name, model_desc=description)
         model = await self._open(path, "create_model", ask=ask) if path else None
         what = f"publish the model repository {quote(name)}"
         if model is not None:
@@ -60,6 +62,7 @@ class PublishingCalls:
         self, name: str, notes: str, terms: Terms, *, is_major: bool, ask: bool
     ) -> CreatedVersion:
         """Add a version to a repository."""
+        check_text(model_name=name, notes=notes)
         kind = "major" if is_major else "minor"
         what = f"add a {kind} version to the published model {quote(name)}"
         request = {"model_name": name, "notes": notes, "is_major": is_major}
@@ -81,6 +84,7 @@ class PublishingCalls:
         self, path: str, name: str, version: str, terms: Terms, *, ask: bool, progress: Progress
     ) -> UploadResult:
         """Upload a file to a version."""
+        check_text(model_name=name, version=version)
         model = await self._open(path, "upload", ask=ask)
         what = f"publish {described(model)} as version {quote(version)} of model {quote(name)}"
         request = {"model_name": name, "version": version, **file_in(model)}

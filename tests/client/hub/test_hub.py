@@ -160,7 +160,7 @@ async def test_a_name_of_several_authors_is_refused_with_their_names(
     assert (await hub.get_model(name, authors[1])).author == authors[1]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "..."])
+@pytest.mark.parametrize("name", ["", ".", "..", "...", "a\ud800"])
 async def test_a_name_that_urls_would_read_as_a_way_is_refused(name: str, hub: Hub) -> None:
     with pytest.raises(InputError, match="not a name"):
         await hub.get_model(name)

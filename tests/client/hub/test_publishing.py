@@ -624,6 +624,22 @@ async def test_a_model_that_cannot_be_created_is_refused_in_the_hub_s_words(og: 
         await og.create_model("/", "")
 
 
+async def test_what_is_no_unicode_is_refused_before_anything_is_recorded(
+    og: Session, localnet: LocalNetwork, name: str, model: str
+) -> None:
+    half = "a\ud800"
+    with pytest.raises(InputError, match="model_name holds half a surrogate pair"):
+        await og.create_model(half, "")
+    with pytest.raises(InputError, match="model_desc holds half a surrogate pair"):
+        await og.create_model(name, half)
+    with pytest.raises(InputError, match="notes holds half a surrogate pair"):
+        await og.create_version(name, half)
+    with pytest.raises(InputError, match="version holds half a surrogate pair"):
+        await og.upload(model, name, half)
+
+    assert localnet.counters("hub")["http_requests"] == 0
+
+
 async def test_a_file_that_is_refused_creates_nothing(
     og: Session, localnet: LocalNetwork, name: str, tmp_path: Path
 ) -> None:
