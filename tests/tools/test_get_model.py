@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
+from uuid import uuid4
+
 from mcp import Client
+from onnx import TensorProto, ValueInfoProto, helper
 
 from tests.localnet_client import LocalNetwork
 from tests.tools.calls import answer, refusal
@@ -54,3 +58,38 @@ async def test_a_hub_that_is_gone_is_told_by_its_address(
     text = await refusal(mcp, "get_model", model_name="anything")
 
     assert "cannot be reached" in text
+
+
+NUMBERS = ("FLOAT", "DOUBLE", "FLOAT16", "INT8", "INT16", "INT32", "INT64")
+OTHERS = ("UINT8", "UINT16", "UINT32", "UINT64", "BOOL", "STRING")
+SHAPES: tuple[list[int | str | None], ...] = ([], [1], [None], ["rows", 2], [2, 3, 1])
+
+
+def of_every_kind() -> bytes:
+    """Build a graph that returns each of its inputs, one for each element type and shape."""
+    kinds = list(enumerate(product((*NUMBERS, *OTHERS), SHAPES)))
+
+    def described(prefix: str) -> list[ValueInfoProto]:
+        return [
+            helper.make_tensor_value_info(f"{prefix}{place}", getattr(TensorProto, kind), shape)
+            for place, (kind, shape) in kinds
+        ]
+
+    nodes = [helper.make_node("Identity", [f"x{place}"], [f"y{place}"]) for place, _ in kinds]
+    graph = helper.make_graph(nodes, str(uuid4()), described("x"), described("y"))
+    opset = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, ir_version=8, opset_imports=opset).SerializeToString())
+
+
+async def test_infer_takes_the_example_as_it_is_whatever_the_tensors(
+    mcp: Client, localnet: LocalNetwork
+) -> None:
+    name = f"every-kind-{uuid4().hex}"
+    cid = localnet.publish(name, of_every_kind())
+
+    model = await answer(mcp, "get_model", model_name=name)
+    result = await answer(mcp, "infer", model_cid=cid, model_input=model["example_input"])
+
+    count = len(NUMBERS + OTHERS) * len(SHAPES)
+    assert len(model["example_input"]) == count
+    assert result["model_output"].keys() == {f"y{place}" for place in range(count)}
