@@ -90,6 +90,9 @@ Spoil = Literal[
     "large_image",
     "wide_image",
     "wrong_magic",
+    "many_images",
+    "no_images",
+    "no_price",
 ]
 
 LONGEST_HANG_S: Final = 600.0

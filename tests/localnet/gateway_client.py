@@ -88,6 +88,10 @@ class GatewayClient:
             paid = self.http.post(path, json={}, headers={"PAYMENT-SIGNATURE": signed})
             self._sessions[path] = paid.headers["x-upto-session"]
 
+    def session(self, path: str) -> str:
+        """Return the session that pays for a path."""
+        return self._sessions[path]
+
     def post(self, path: str, body: object, **headers: str) -> httpx.Response:
         """Send a paid request."""
         session = {"X-Upto-Session": self._sessions[path]}

@@ -173,3 +173,23 @@ def test_a_page_in_a_browser_may_not_ask(localnet: LocalNetwork) -> None:
     )
 
     assert answer.status_code == 403
+
+
+def test_no_service_ends_by_what_is_nested_too_deep(localnet: LocalNetwork) -> None:
+    ready, endless = localnet.ready, b"[" * 100_000
+    bearer = {"Authorization": f"Bearer {localnet.sign_in()}"}
+    asked = [
+        ("POST", ready["rpc_url"], {}),
+        ("POST", ready["hub_url"] + "/api/v0/models/", bearer),
+        ("POST", f"{ready['auth_url']}?key={ready['hub_login']['firebase_api_key']}", {}),
+        ("PUT", ready["admin_url"] + "/payments/mode", {}),
+    ]
+    answers = [
+        localnet.http.request(
+            method, url, content=endless, headers={"Content-Type": "application/json", **headers}
+        )
+        for method, url, headers in asked
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 422, 400, 400]
+    assert localnet.rpc("eth_chainId")

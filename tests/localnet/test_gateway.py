@@ -88,6 +88,11 @@ def _size(png: bytes) -> tuple[int, ...]:
     return struct.unpack(">II", png[16:24])
 
 
+def _spent(net: LocalNetwork) -> int:
+    """Sum up what chats have cost so far."""
+    return sum(int(each["spent"]) for each in net.sessions() if each["path"] == CHAT)
+
+
 def test_a_chat_is_answered_and_signed(gateway: GatewayClient) -> None:
     answer = gateway.chat()
 
@@ -281,6 +286,136 @@ def test_a_structured_answer_follows_its_schema(gateway: GatewayClient) -> None:
     )
 
 
+NODE: Final = {
+    "type": "object",
+    "properties": {
+        "value": {"type": "integer"},
+        "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
+        "left": {"oneOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
+    },
+    "required": ["value", "next", "left"],
+    "additionalProperties": False,
+}
+ADDRESS: Final = {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}
+SCHEMAS: Final[dict[str, dict[str, Any]]] = {
+    "pattern": {"type": "string", "pattern": r"^\d{3}-[A-Z]{2,}(?:\.(com|org))?$"},
+    "pattern with bounds": {"pattern": "^[a-c]+$", "minLength": 12, "maxLength": 12},
+    "pattern within": {"type": "string", "pattern": "b", "minLength": 4},
+    "pattern that excludes": {"type": "string", "pattern": "^[^a-zA-Z0-9]$"},
+    "address": ADDRESS,
+    "unique choices": {
+        "type": "array",
+        "items": {"enum": ["x", "y", "z"]},
+        "minItems": 3,
+        "uniqueItems": True,
+    },
+    "unique texts": {
+        "type": "array",
+        "items": {"type": "string", "maxLength": 2},
+        "minItems": 9,
+        "uniqueItems": True,
+    },
+    "unique numbers": {
+        "type": "array",
+        "items": {"type": "integer", "minimum": -3, "exclusiveMaximum": 3},
+        "minItems": 3,
+        "uniqueItems": True,
+    },
+    "unique objects": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {"to": {"type": "string"}},
+            "required": ["to"],
+        },
+        "minItems": 2,
+        "uniqueItems": True,
+    },
+    "tree that must not end in itself": {"$ref": "#/$defs/node"},
+    "reference beside a bound": {"$ref": "#/$defs/count", "minimum": 7},
+    "reference to a reference": {"$ref": "#/$defs/again"},
+    "any of what is impossible first": {"anyOf": [False, {"type": "boolean"}]},
+    "any of keys": {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "integer"}},
+        "anyOf": [{"required": ["b"]}, {"required": ["a"]}],
+    },
+    "any of twice": {
+        "anyOf": [{"anyOf": [{"type": "integer"}, {"type": "null"}]}, {"type": "string"}],
+        "minimum": 5,
+    },
+    "all of": {
+        "allOf": [
+            {"properties": {"n": {"type": "integer", "minimum": 2}}, "required": ["n"]},
+            {"properties": {"n": {"minimum": 5, "maximum": 9}}, "type": "object"},
+        ]
+    },
+    "all of choices": {"allOf": [{"enum": ["a", "b"]}, {"enum": ["b", "c"]}]},
+    "at least two keys": {
+        "type": "object",
+        "minProperties": 2,
+        "additionalProperties": {"type": "number"},
+    },
+    "tuple": {"type": "array", "prefixItems": [{"type": "string"}, {"const": 7}], "minItems": 2},
+    "nullable": {"type": ["null", "string"], "minLength": 9},
+    "steps": {"type": "number", "minimum": 0.3, "multipleOf": 0.25},
+    "below": {"type": "integer", "exclusiveMaximum": -4},
+    "between": {"type": "number", "exclusiveMinimum": 0.1, "exclusiveMaximum": 0.2},
+}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_arguments_follow_whatever_schema_they_have(gateway: GatewayClient, name: str) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"it": SCHEMAS[name]},
+        "required": ["it"],
+        "$defs": {
+            "node": NODE,
+            "count": {"type": "integer", "minimum": 3},
+            "again": {"$ref": "#/$defs/count"},
+        },
+    }
+    tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    answer = gateway.chat(tools=tools, tool_choice="required")
+    (call,) = _choice(answer)["message"]["tool_calls"]
+
+    jsonschema.validate(json.loads(call["function"]["arguments"]), parameters)
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"$ref": "#"}, "nested more than 32 deep"),
+        ({"type": "string", "pattern": "^(?=b)a$"}, "no text was found"),
+        ({"type": "string", "pattern": "("}, "a group without an end"),
+        ({"type": "string", "pattern": "(a{999}){999}"}, "too long a text"),
+        ({"type": "string", "pattern": "a", "minLength": 10**9}, "more than 10000"),
+        ({"$ref": "https://example.invalid/"}, "leads out of the schema"),
+        ({"anyOf": [False]}, "no JSON schema"),
+        ({"enum": 7}, "cannot be filled in"),
+        (
+            {"items": {"items": {"minItems": 9999}, "minItems": 9999}, "minItems": 9999},
+            "more than 20000 parts",
+        ),
+    ],
+)
+def test_a_schema_that_nothing_follows_is_a_bad_request(
+    gateway: GatewayClient, schema: dict[str, Any], says: str
+) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    body = {"model": "gpt-5", "messages": QUESTION, "response_format": wanted}
+    if schema.get("$ref") == "#":
+        wanted["json_schema"] = {
+            "name": "x",
+            "schema": {"properties": {"a": {"$ref": "#"}}, "required": ["a"]},
+        }
+    answer = gateway.post(CHAT, body)
+
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]
+
+
 def test_an_image_model_draws_the_prompt_in_the_size_asked_for(gateway: GatewayClient) -> None:
     ask = {"model": "gpt-image-2", "max_tokens": 9, "size": "320x200"}
     answer, again = gateway.chat("a cat", **ask), gateway.chat("a cat", **ask)
@@ -308,18 +443,13 @@ def test_an_image_stands_in_the_last_frame_of_a_stream(gateway: GatewayClient) -
 
 
 def test_answers_cost_by_token_and_by_image(gateway: GatewayClient, net: LocalNetwork) -> None:
-    def spent() -> int:
-        url = net.ready["admin_url"] + "/payments/sessions"
-        sessions = net.http.get(url).json()
-        return sum(int(each["spent"]) for each in sessions if each["path"] == CHAT)
-
-    before = spent()
+    before = _spent(net)
     usage = gateway.chat()["usage"]
-    after = spent()
+    after = _spent(net)
     image = gateway.chat(model="grok-2-image", size="8x8")["usage"]
 
     assert after - before == usage["total_tokens"] * 10**12
-    assert spent() - after == image["total_tokens"] * 10**12 + 5 * 10**15
+    assert _spent(net) - after == image["total_tokens"] * 10**12 + 5 * 10**15
 
 
 def test_without_authorization_nothing_is_asked_or_answered(gateway: GatewayClient) -> None:
@@ -368,6 +498,13 @@ def test_a_request_that_cannot_be_answered_is_told_so(
     answer = gateway.post(CHAT, body)
 
     assert (answer.status_code, answer.json()) == (400, {"error": said})
+
+
+def test_what_is_nested_too_deep_is_no_json(gateway: GatewayClient) -> None:
+    session = {"X-Upto-Session": gateway.session(CHAT)}
+    answer = gateway.http.post(CHAT, content=b"[" * 100_000, headers=session)
+
+    assert (answer.status_code, answer.json()) == (400, {"error": "the body is not JSON"})
 
 
 def test_the_settlement_type_is_one_of_three(gateway: GatewayClient) -> None:
@@ -536,10 +673,13 @@ def test_an_error_stands_in_the_middle_of_a_stream(
     frames, done = gateway.frames(CHAT, {"model": "gpt-5", "messages": QUESTION})
     net.spoil("error_frame")
 
+    spent = _spent(net)
+
     assert not done
     assert len(frames) > 2
     assert "error" in frames[-1]
     assert list(gateway.chat()) == ["error"]
+    assert _spent(net) == spent
 
 
 def test_garbage_comes_with_status_200(gateway: GatewayClient, net: LocalNetwork) -> None:
@@ -610,6 +750,30 @@ def test_faults_of_plain_services_work_here_too(gateway: GatewayClient, net: Loc
     with pytest.raises(httpx.RemoteProtocolError):
         gateway.post(CHAT, ask)
     assert gateway.post(CHAT, ask).status_code == 200
+
+
+def test_while_there_is_no_price_a_paid_request_is_refused_and_not_charged(
+    gateway: GatewayClient, net: LocalNetwork
+) -> None:
+    before = _spent(net)
+    net.spoil("no_price")
+    answer = gateway.post(CHAT, {"model": "gpt-5", "messages": QUESTION})
+
+    assert (answer.status_code, answer.json()) == (503, {"error": "Token price unavailable"})
+    assert _spent(net) == before
+
+
+def test_images_are_many_or_none_and_a_text(gateway: GatewayClient, net: LocalNetwork) -> None:
+    net.spoil("many_images", size=3)
+    many = _choice(gateway.chat(model="gpt-image-2"))["message"]["images"]
+    net.spoil("no_images")
+    none = gateway.chat(model="gpt-image-2")
+    covered = {**COVERED, "model": "gpt-image-2"}
+
+    assert len(set(many)) == 3
+    assert {_size(_image(each)) for each in many} == {(600, 600)}
+    assert "images" not in _choice(none)["message"]
+    assert problems(gateway.tee, none, covered, "Nothing was drawn: the model would not.") == []
 
 
 def test_requests_are_counted_by_path(gateway: GatewayClient, net: LocalNetwork) -> None:

@@ -107,6 +107,7 @@ class Gateway:
     def _reply(
         self, request: Request, fault: Fault | None, asked: Asked, answer: Answer, covered: bytes
     ) -> Reply:
+        answer = spoiling.undrawn(fault, answer)
         signed = canonical.output_hash(answer.signed_content)
         files = spoiling.image_files(fault, asked.text, answer.images)
         return Reply(
@@ -133,7 +134,8 @@ class Gateway:
         if spoiling.how(fault) == "replay" and self._last:
             raw = self._last
         self._last = raw
-        _charge(request, reply)
+        if spoiling.how(fault) != "error_frame":
+            _charge(request, reply)
         return spoiling.whole_response(fault, raw, _headers(request, reply))
 
     async def _signing_key(self, _request: Request) -> Response:

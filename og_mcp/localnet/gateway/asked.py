@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
+
+from pydantic_core import from_json
 
 from og_mcp import catalogue
 
@@ -24,7 +25,7 @@ SETTLEMENT_TYPES: Final = ("private", "batch", "individual")
 _SIDE: Final = re.compile("[0-9]{1,5}")
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _FORMATS: Final = ("text", "json_object", "json_schema")
-_CHOICES: Final = ("auto", "none", "required")
+CHOICES: Final = ("auto", "none", "required")
 
 
 class AskedError(ValueError):
@@ -77,8 +78,9 @@ def read_json(raw: bytes) -> JSON:
         AskedError: It is not a JSON object, or holds NaN or infinity.
     """
     try:
-        body = json.loads(raw, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as exc:
+        # Bounded in depth, which json is not any more: py-evm takes Python's own guard away.
+        body = from_json(raw, allow_inf_nan=False)
+    except ValueError as exc:
         raise AskedError("the body is not JSON") from exc
     if not isinstance(body, dict):
         raise AskedError("the body is not a JSON object")
@@ -181,7 +183,7 @@ def _tool(body: JSON, messages: Sequence[JSON]) -> JSON | None:
         choice = chosen.get("name") if isinstance(chosen, Mapping) else None
     if isinstance(choice, str) and choice in functions:
         return functions[choice]
-    _require(choice in _CHOICES, f"there is no tool {str(choice)[:100]!r} to choose")
+    _require(choice in CHOICES, f"there is no tool {str(choice)[:100]!r} to choose")
     if not functions or choice == "none":
         return None
     last = messages[-1]
@@ -228,10 +230,6 @@ def _is_warmth(value: object) -> bool:
 
 def _are(values: object, kind: type) -> bool:
     return isinstance(values, list) and all(isinstance(each, kind) for each in values)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 def _require(holds: bool, what: str) -> None:

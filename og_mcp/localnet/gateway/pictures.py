@@ -22,6 +22,7 @@ _SHOWN: Final = 80
 """Letters of the prompt that are written into the picture."""
 
 _LARGE_SIDE: Final = 2_700
+_NOISE_SIDE: Final = 600
 _WIDE_SIDE: Final = 8_000
 
 
@@ -42,13 +43,22 @@ def draw(prompt: str, size: tuple[int, int]) -> bytes:
 
 def large(prompt: str) -> bytes:
     """Make a PNG of more than 20 MB: noise, which nothing compresses."""
-    noise = _chance(prompt).randbytes(3 * _LARGE_SIDE**2)
-    return _png(Image.frombytes("RGB", (_LARGE_SIDE, _LARGE_SIDE), noise), level=0)
+    return _noise(prompt, _LARGE_SIDE)
+
+
+def noise(prompt: str) -> bytes:
+    """Make a PNG of noise, 1 MB long."""
+    return _noise(prompt, _NOISE_SIDE)
 
 
 def wide() -> bytes:
     """Make a PNG of 8000 x 8000 pixels in few bytes."""
     return _png(Image.new("L", (_WIDE_SIDE, _WIDE_SIDE), _COLOURS // 2), level=1)
+
+
+def _noise(prompt: str, side: int) -> bytes:
+    pixels = _chance(prompt).randbytes(3 * side**2)
+    return _png(Image.frombytes("RGB", (side, side), pixels), level=0)
 
 
 def _chance(prompt: str) -> random.Random:

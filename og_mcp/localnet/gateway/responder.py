@@ -135,7 +135,7 @@ def _counted(asked: Asked, text: str, **rest: Any) -> Answer:  # noqa: ANN401 - 
 def _value(schema: JSON) -> Any:  # noqa: ANN401 - whatever the schema describes
     try:
         return schema_values.value_for(schema)
-    except (schema_values.SchemaError, AttributeError, TypeError, ValueError) as exc:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as exc:
         # A schema may be malformed in any part.
         raise AskedError(f"the schema cannot be filled in: {exc}") from exc
 

@@ -23,43 +23,56 @@ Variants that a client has to take:
 * `tools_left_out`: streams leave out tool calls. `no_done`: they end without `[DONE]`.
 * `slow_frames`: `delay_s` before each frame of a stream but the first.
 
-No usable answer; nothing is charged for the first six:
+No usable answer; nothing is charged for all but the last:
 
 * `cut`: the connection closes in the middle of the body.
+* `no_price`: 503, as while the gateway has no price of OPG; once it was paid, unlike a fault
+  `status`, which comes before any challenge.
 * `not_json`: a page of HTML with status 200. `wrong_shape`: JSON that is no answer.
 * `redirect`: 307 to `body`, by default a path of this gateway.
 * `huge`: `size` bytes of JSON, 64 MiB by default.
-* `surrogate`: a lone surrogate in the text. `error_frame`: an error in the middle of a stream,
-  or as the body.
+* `error_frame`: an error in the middle of a stream, or as the body.
+* `surrogate`: a lone surrogate in the text.
 
 Images:
 
 * `http_images`: URLs; of this gateway, or `body` where it is given.
 * `large_image`: more than 20 MB. `wide_image`: 8000 x 8000 pixels.
 * `wrong_magic`: bytes that are no image, called `image/png`.
+* `many_images`: `size` of them, 8 by default, each too large for a preview of its own size.
+* `no_images`: a text that says that nothing was drawn.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.types import Receive, Scope, Send
 
 from og_mcp.localnet.faults import Fault
 from og_mcp.localnet.gateway import pictures
 from og_mcp.localnet.gateway.asked import JSON
-from og_mcp.localnet.gateway.replies import DONE, encoded, framed
+from og_mcp.localnet.gateway.replies import DONE, framed
 from og_mcp.localnet.gateway.responder import Answer
 from og_mcp.localnet.gateway.tee import SigningKey
 from og_mcp.localnet.serving import drop
 
 HUGE: Final = 64 * 2**20
 """Bytes."""
+
+MANY: Final = 8
+"""Images."""
 
 _CHUNK: Final = 2**16
 _YEAR_S: Final = 365 * 24 * 3600
@@ -76,17 +89,19 @@ def how(fault: Fault | None) -> str:
 
 def instead(fault: Fault | None) -> Response | None:
     """Return what is sent in place of any answer."""
-    if fault is None:
-        return None
-    if fault.how == "not_json":
-        return HTMLResponse("<html><body>It works!</body></html>")
-    if fault.how == "wrong_shape":
-        return Response(encoded({"choices": {"message": 7}}), media_type="application/json")
-    if fault.how == "redirect":
-        return RedirectResponse(fault.body or ELSEWHERE, 307)
-    if fault.how == "huge":
-        return StreamingResponse(_huge(fault.size or HUGE), media_type="application/json")
-    return None
+    answer = _INSTEAD.get(how(fault))
+    return None if answer is None or fault is None else answer(fault)
+
+
+_INSTEAD: Final[Mapping[str, Callable[[Fault], Response]]] = {
+    "not_json": lambda _: HTMLResponse("<html><body>It works!</body></html>"),
+    "no_price": lambda _: JSONResponse({"error": "Token price unavailable"}, 503),
+    "wrong_shape": lambda _: JSONResponse({"choices": {"message": 7}}),
+    "redirect": lambda fault: RedirectResponse(fault.body or ELSEWHERE, 307),
+    "huge": lambda fault: StreamingResponse(
+        _huge(fault.size or HUGE), media_type="application/json"
+    ),
+}
 
 
 async def _huge(size: int) -> AsyncIterator[bytes]:
@@ -126,6 +141,13 @@ def evidence(
     return {**signed, "tee_id": "0x" + _OTHER.hex()} if way == "wrong_tee_id" else signed
 
 
+def undrawn(fault: Fault | None, answer: Answer) -> Answer:
+    """Let a model say that it does not draw; before that is signed."""
+    if how(fault) != "no_images":
+        return answer
+    return replace(answer, content="Nothing was drawn: the model would not.", images=[])
+
+
 def relabelled(fault: Fault | None, answer: Answer) -> Answer:
     """Change what is shown after it was signed."""
     way = how(fault)
@@ -146,6 +168,8 @@ def image_files(fault: Fault | None, prompt: str, files: list[bytes]) -> list[by
         return [pictures.large(prompt)]
     if way == "wide_image":
         return [pictures.wide()]
+    if way == "many_images" and fault is not None:
+        return [pictures.noise(f"{prompt} {n}") for n in range(fault.size or MANY)]
     return [b"no image at all" for _ in files] if way == "wrong_magic" else files
 
 

@@ -5,20 +5,25 @@ It is asked without streaming, since a whole answer is signed; pictures stay the
 
 from __future__ import annotations
 
+import json
+import secrets
 from typing import Any, Final
 
 import httpx
+from pydantic_core import from_json
 
-from og_mcp.localnet.gateway.asked import JSON, Asked
+from og_mcp.localnet.gateway.asked import CHOICES, JSON, Asked
 from og_mcp.localnet.gateway.responder import Answer, BuiltIn, count_tokens
 
 TIMEOUT_S: Final = 600.0
 """A small machine may take minutes for an answer."""
 
-_PASSED_ON: Final = (
-    *("messages", "prompt", "max_tokens", "temperature", "stop"),
-    *("tools", "tool_choice", "response_format"),
-)
+MOST_BYTES: Final = 16 * 2**20
+"""Of an answer."""
+
+_PASSED_ON: Final = ("prompt", "stop", "tools", "response_format")
+_SAID: Final = 200
+"""Characters of an error that are passed on."""
 
 
 class UpstreamError(Exception):
@@ -52,7 +57,12 @@ class Upstream:
         if not isinstance(message, dict):
             raise UpstreamError("its answer has no message")
         calls = message.get("tool_calls") or []
-        finish = "tool_calls" if calls else choice.get("finish_reason")
+        if not isinstance(calls, list):
+            raise UpstreamError("its tool calls are no list")
+        finish = choice.get("finish_reason")
+        if calls or finish == "tool_calls":
+            # Some servers say the one and not the other.
+            finish = "tool_calls" if calls else "stop"
         return _answer(asked, message.get("content"), finish, usage, calls)
 
     async def complete(self, asked: Asked) -> Answer:
@@ -65,7 +75,7 @@ class Upstream:
         return _answer(asked, choice.get("text"), choice.get("finish_reason"), usage, [])
 
     async def _ask(self, path: str, asked: Asked) -> tuple[JSON, JSON]:
-        body = {name: asked.body[name] for name in _PASSED_ON if asked.body.get(name)}
+        body = _passed_on(asked)
         body["model"] = await self._name(asked.model.name)
         answer = await self._send("POST", path, body)
         choices, usage = answer.get("choices"), answer.get("usage")
@@ -76,21 +86,66 @@ class Upstream:
     async def _name(self, wanted: str) -> str:
         """Return the wanted name if the server has it, else the first that it has."""
         if not self._names:
-            listed = (await self._send("GET", "models")).get("data")
+            try:
+                listed = (await self._send("GET", "models")).get("data")
+            except UpstreamError:
+                # Not every server lists its models; one that is not there says so when it is asked.
+                listed = None
             models = listed if isinstance(listed, list) else []
-            self._names = [str(each["id"]) for each in models if isinstance(each, dict)]
+            named = (each.get("id") for each in models if isinstance(each, dict))
+            self._names = [name for name in named if isinstance(name, str)]
         return wanted if wanted in self._names or not self._names else self._names[0]
 
     async def _send(self, method: str, path: str, body: JSON | None = None) -> JSON:
         try:
-            reply = await self._http.request(method, path, json=body)
-            reply.raise_for_status()
-            answer = reply.json()
-        except (httpx.HTTPError, ValueError) as exc:
-            raise UpstreamError(f"{type(exc).__name__}: {str(exc)[:200]}") from exc
+            async with self._http.stream(method, path, json=body) as reply:
+                raw = b""
+                async for part in reply.aiter_bytes():
+                    raw += part
+                    if len(raw) > MOST_BYTES:
+                        raise UpstreamError(f"its answer is longer than {MOST_BYTES} bytes")
+        except httpx.HTTPError as exc:
+            # Not the error's own words: the URL in them may hold a password.
+            raise UpstreamError(f"it cannot be reached ({type(exc).__name__})") from exc
+        try:
+            answer = from_json(raw)
+        except ValueError:
+            answer = None
+        if not reply.is_success:
+            raise UpstreamError(f"it answered {reply.status_code}{_words(answer)}")
         if not isinstance(answer, dict):
             raise UpstreamError("its answer is not a JSON object")
         return answer
+
+
+def _passed_on(asked: Asked) -> JSON:
+    """Write a request that means to OpenAI's servers what it means to a gateway."""
+    body = {name: asked.body[name] for name in _PASSED_ON if asked.body.get(name)}
+    body |= {"stream": False, "max_tokens": asked.max_tokens}
+    # Where nothing is said, a gateway takes 0 and these servers something warmer.
+    body["temperature"] = asked.body.get("temperature") or 0.0
+    if "messages" in asked.body:
+        body["messages"] = [_message(message) for message in asked.body["messages"]]
+    choice = asked.body.get("tool_choice")
+    if choice and "tools" in body:
+        named = isinstance(choice, str) and choice not in CHOICES
+        body["tool_choice"] = (
+            {"type": "function", "function": {"name": choice}} if named else choice
+        )
+    return body
+
+
+def _message(message: JSON) -> JSON:
+    """Rename the role that these servers do not know."""
+    return {**message, "role": "system"} if message["role"] == "developer" else message
+
+
+def _words(answer: Any) -> str:  # noqa: ANN401 - JSON
+    """Find the sentence in an error: Ollama and llama.cpp have OpenAI's shape, others a plain one."""
+    said = answer.get("error") if isinstance(answer, dict) else None
+    if isinstance(said, dict):
+        said = said.get("message")
+    return f": {said[:_SAID]!r}" if isinstance(said, str) else ""
 
 
 def _answer(asked: Asked, text: Any, finish: Any, usage: JSON, calls: list[JSON]) -> Answer:  # noqa: ANN401 - JSON
@@ -114,11 +169,13 @@ def _call(call: Any) -> JSON:  # noqa: ANN401 - JSON
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict):
         raise UpstreamError("its tool call has no function")
+    arguments = function.get("arguments", "")
     return {
-        "id": str(call.get("id", "")),
+        "id": str(call.get("id") or f"call_{secrets.token_hex(12)}"),
         "type": "function",
         "function": {
             "name": str(function.get("name", "")),
-            "arguments": str(function.get("arguments", "")),
+            # Ollama's own API gives them as an object.
+            "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments),
         },
     }
