@@ -666,6 +666,7 @@ class PaymentRefusedError(PaymentError):
 
     def __init__(self, gateway: str, what: str) -> None:
         super().__init__(f"The gateway {gateway} asks for a payment that is not signed: {what}.")
+        self.what = what
 
 
 class PaymentRejectedError(PaymentError):

@@ -25,6 +25,9 @@ MASK: Final = "[secret]"
 WHOLE_WORD: Final = 8
 """Characters below which a secret is masked only where it stands as a word of its own."""
 
+BRIEF: Final = 1024
+"""Secrets of minutes that are kept, the newest."""
+
 LONG_SEGMENT: Final = 12
 """Characters from which a part of a URL's path may be an API key."""
 
@@ -62,6 +65,7 @@ class Redaction(logging.Filter):
         super().__init__()
         self._secrets: set[str] = set()
         self._known = re.compile("(?!)")
+        self._brief: tuple[str, ...] = ()
         self.add(secrets)
 
     def __repr__(self) -> str:
@@ -77,8 +81,17 @@ class Redaction(logging.Filter):
             # The longest first: one secret may be a part of another.
             self._known = re.compile("|".join(map(_pattern, sorted(forms, key=len)[::-1])))
 
+    def add_briefly(self, secrets: Iterable[str]) -> None:
+        """Mask these, too, for as long as no more than `BRIEF` come after them."""
+        # One compiled pattern of them all took seconds after fifty payments.
+        self._brief = (*self._brief, *(secret for secret in secrets if len(secret) >= WHOLE_WORD))
+        self._brief = self._brief[-BRIEF:]
+
     def mask(self, text: str) -> str:
         """Return a text without secrets."""
+        for secret in self._brief:
+            if secret in text:
+                text = text.replace(secret, MASK)
         return _TELLTALE.sub(_mask_value, self._known.sub(MASK, text))
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -135,6 +148,14 @@ def hide(*secrets: str) -> None:
         for one in handler.filters:
             if isinstance(one, Redaction):
                 one.add(secrets)
+
+
+def hide_briefly(*secrets: str) -> None:
+    """Tell the installed filters of long secrets that are worthless within minutes: payments."""
+    for handler in _handlers():
+        for one in handler.filters:
+            if isinstance(one, Redaction):
+                one.add_briefly(secrets)
 
 
 def secrets_in(value: object) -> Iterator[str]:

@@ -44,9 +44,14 @@ class GatewaySession:
     """Whether its signature has left this process."""
 
     under_way: int = 0
-    """Requests under it that are being sent: its signature may be leaving."""
+    """Requests that are about to be sent under it, or are: its signature may be leaving."""
 
     ended: bool = False
+    """Whether nothing may go out under it any more."""
+
+    dropped: bool = False
+    """Whether it ended because the gateway could not be reached, and its signature never left."""
+
     first: anyio.Lock = field(default_factory=anyio.Lock)
     """Held by the request that opens the session at the gateway."""
 
@@ -57,9 +62,12 @@ class GatewaySession:
 
     def is_fit(self, requirement: Requirement, now: float) -> bool:
         """Whether one more request may go out under it."""
-        oldest = min(RETIRE_S, RETIRE_SHARE * requirement.timeout_s)
-        fresh = now - self.born < oldest and now - self.used < IDLE_S
+        fresh = now - self.used < IDLE_S and not self.is_old(now)
         return not self.ended and self.requirement == requirement and fresh
+
+    def is_old(self, now: float) -> bool:
+        """Whether it has to be left, so that it settles well before its deadline."""
+        return now - self.born >= min(RETIRE_S, RETIRE_SHARE * self.requirement.timeout_s)
 
 
 @dataclass

@@ -21,4 +21,7 @@ class Order:
     cap: Cap | None = None
     """What pays for it; the newest."""
 
+    left: Cap | None = None
+    """Under what a byte of it may have left, at the latest; no other TEE is asked then (T9)."""
+
     signatures: int = 0

@@ -31,7 +31,7 @@ from x402.schemas.errors import PaymentError as X402Error
 from og_mcp.client.payments.requirement import LONGEST_DEADLINE_S, Requirement
 from og_mcp.errors import PaymentRefusedError
 from og_mcp.networks import PERMIT2, UPTO_PROXY, Network
-from og_mcp.redaction import hide
+from og_mcp.redaction import hide_briefly
 
 TYPES: Final = {
     "PermitWitnessTransferFrom": (
@@ -94,7 +94,7 @@ class Payer:
         """
         # secp256k1 and the package's own work take over 10 ms.
         header = await to_thread.run_sync(self._sign, gateway, requirement, record)
-        hide(header)
+        hide_briefly(header)
         return header
 
     def _sign(self, gateway: str, requirement: Requirement, record: Record) -> str:

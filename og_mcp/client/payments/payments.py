@@ -6,7 +6,6 @@ a payment. What may have arrived is never sent again.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -16,29 +15,22 @@ import httpx
 
 from og_mcp.calls import Journal
 from og_mcp.client.payments.caps import Caps
-from og_mcp.client.payments.gateway_session import SESSION_HEADER, GatewaySession, Line
+from og_mcp.client.payments.gateway_session import GatewaySession, Line
 from og_mcp.client.payments.opg import OPG
 from og_mcp.client.payments.order import Order
+from og_mcp.client.payments.paid_sending import PaidSending
 from og_mcp.client.payments.payer import Payer
 from og_mcp.client.payments.prices import CHALLENGE_HEADER, Prices
 from og_mcp.client.payments.purse import Purse
 from og_mcp.client.payments.requirements import Known
-from og_mcp.client.payments.sending import Sending
+from og_mcp.client.payments.sending import Outgoing, Sending
 from og_mcp.client.payments.signing import Signing
 from og_mcp.client.tee.gateways import Gateway
-from og_mcp.errors import (
-    AnswerLostError,
-    CallStateError,
-    PaymentRejectedError,
-    ServiceUnreachableError,
-)
-from og_mcp.networks import Network, shown
-from og_mcp.redaction import hide
+from og_mcp.errors import PaymentRefusedError, PaymentRejectedError
+from og_mcp.networks import Network
 from og_mcp.types import Account, OPGCaps, Stage
 
 __all__ = ["Order", "Payments"]
-
-logger = logging.getLogger(__name__)
 
 PAYMENT_REQUIRED: Final = 402
 
@@ -46,6 +38,7 @@ SIGNATURES: Final = 2
 """Signatures that one call may make: the second only where the gateway has changed its price."""
 
 ATTEMPTS: Final = 4
+ASKED_AGAIN: Final = "it asks for a payment again"
 
 
 class Payments:
@@ -93,6 +86,7 @@ class Payments:
             allow_insecure=allow_insecure,
         )
         self._sending = Sending(answer_s)
+        self._paid_sending = PaidSending(journal, self._sending, self._prices)
         self._lines: dict[tuple[str, str, str], Line] = {}
 
     def look_ahead(self) -> None:
@@ -117,7 +111,7 @@ class Payments:
             PaymentRefusedError: It asks for something that is never signed.
             ServiceError: No usable answer.
         """
-        response = await self._sending.send(gateway, path, body, headers)
+        response = await self._sending.send(Outgoing(gateway, path, body, headers))
         try:
             if response.status_code != PAYMENT_REQUIRED:
                 return 0
@@ -155,36 +149,28 @@ class Payments:
             OPGCapError: A cap is in the way; nothing was signed. Also BudgetExceededError.
             AnswerLostError: Sent under a payment, and no answer came.
         """
+        outgoing = Outgoing(gateway, path, body, headers)
         known = await self._prices.known(gateway, path)
         response = None
         if known is None:
-            response = await self._sending.send(gateway, path, body, headers)
+            response = await self._sending.send(outgoing)
             if response.status_code == PAYMENT_REQUIRED:
                 known = await self._prices.challenged(gateway, path, response)
         if known is not None:
-            response = await self._paid(gateway, path, body, headers, order, known)
+            response = await self._paid(outgoing, order, known)
         assert response is not None  # noqa: S101 - one of the two was sent
         try:
             yield response
         finally:
             await response.aclose()
 
-    async def _paid(  # noqa: PLR0913, PLR0917 - a request and who pays for it
-        self,
-        gateway: Gateway,
-        path: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        order: Order,
-        known: Known,
-    ) -> httpx.Response:
+    async def _paid(self, outgoing: Outgoing, order: Order, known: Known) -> httpx.Response:
         """Send under a session's payment; an ended session or a changed price is handled once."""
+        gateway, path = outgoing.gateway, outgoing.path
         line = self._lines.setdefault((order.principal, gateway.tee.tee_id, path), Line())
         for _ in range(ATTEMPTS):
-            session = await self._session(line, gateway, path, order, known)
-            response = await self._send_under(
-                session, known, gateway, order, path=path, body=body, headers=headers
-            )
+            session = await self._session(line, outgoing, order, known)
+            response = await self._paid_sending.send(session, known, outgoing, order)
             if response is None:
                 # Whoever opened it may have learned that sessions are not kept here.
                 known = await self._prices.known(gateway, path) or known
@@ -192,20 +178,11 @@ class Payments:
             if response.status_code != PAYMENT_REQUIRED:
                 return response
             session.ended = True
-            asked = response.headers.get(CHALLENGE_HEADER)
-            if asked is not None:
-                changed = await self._prices.challenged(gateway, path, response)
-                same, known = changed.requirement == session.requirement, changed
-            else:
-                same = True
-                await response.aclose()
-            own = session.opened_by == order.ticket.call_id
-            if own and (same or order.signatures >= SIGNATURES):
-                raise _rejected(gateway, session, order)
-        raise _rejected(gateway, session, order)
+            known = await self._asked_again(session, known, outgoing, order, response)
+        raise _rejected(outgoing, session, order, ASKED_AGAIN)
 
     async def _session(
-        self, line: Line, gateway: Gateway, path: str, order: Order, known: Known
+        self, line: Line, outgoing: Outgoing, order: Order, known: Known
     ) -> GatewaySession:
         """Return the session that is open, or sign for a new one: one at a time (T8)."""
         async with line.turn:
@@ -214,99 +191,44 @@ class Payments:
             if current is not None and current.is_fit(known.requirement, now):
                 current.used = now
                 return current
-            session = await self._signing.sign(gateway, path, order, known.requirement)
+            session = await self._signing.sign(outgoing, order, known.requirement)
             # Without sessions every payment is for one request alone.
             line.session = None if known.sessions is False else session
             return session
 
-    async def _send_under(  # noqa: PLR0913 - a request, its payment, and who asks
+    async def _asked_again(
         self,
         session: GatewaySession,
         known: Known,
-        gateway: Gateway,
+        outgoing: Outgoing,
         order: Order,
-        *,
-        path: str,
-        body: bytes,
-        headers: Mapping[str, str],
-    ) -> httpx.Response | None:
-        """Send a request under a session; `None` where the session ended while it waited."""
-
-        async def send() -> httpx.Response:
-            await self._pay_by(session, order)
-            paid = {**headers, **session.headers}
-            # From the first byte on, its fate is found out, cancelled or not.
-            with anyio.CancelScope(shield=True):
-                session.under_way += 1
-                try:
-                    response = await self._sending.send(gateway, path, body, paid, order.cap)
-                except ServiceUnreachableError:
-                    await self._take_back(session, order)
-                    raise
-                except AnswerLostError:
-                    session.left = True
-                    raise
-                finally:
-                    session.under_way -= 1
-                session.left = True
-            await self._learn(session, known, gateway, path, response)
-            return response
-
-        if session.id or known.sessions:
-            # The very same payment joins the session that it has opened.
-            return await send()
-        async with session.first:
-            if session.ended:
-                return None
-            if not session.id:
-                return await send()
-        return await send()
-
-    async def _pay_by(self, session: GatewaySession, order: Order) -> None:
-        """Record what pays for a call, before a byte of it leaves."""
-        order.ticket.committed = True
-        if order.cap is not session.cap:
-            await self._journal.pay_by(order.ticket.call_id, session.cap.id)
-            order.cap = session.cap
-
-    async def _take_back(self, session: GatewaySession, order: Order) -> None:
-        """Undo what was recorded for a request of which nothing left."""
-        try:
-            if session.left or session.under_way > 1:
-                await self._journal.unpay(order.ticket.call_id)
-            else:
-                session.ended = True
-                await self._journal.drop_cap(session.cap.id)
-                order.signatures -= session.opened_by == order.ticket.call_id
-        except CallStateError as exc:
-            logger.info("payment %s stays as it is: %s", session.cap.id, exc)
-        order.cap, order.ticket.committed = None, False
-
-    async def _learn(
-        self,
-        session: GatewaySession,
-        known: Known,
-        gateway: Gateway,
-        path: str,
         response: httpx.Response,
-    ) -> None:
-        """Note what an answer says about sessions."""
-        if not response.is_success:
-            return
-        given = response.headers.get(SESSION_HEADER, "")
-        if given and given != session.id:
-            hide(given)
-            session.id = given
-        elif not session.id:
-            session.ended = True
-        await self._prices.learned(gateway, path, known, sessions=bool(session.id))
+    ) -> Known:
+        """Return what to sign for where a payment was answered by 402.
+
+        Raises:
+            PaymentRejectedError: Nothing: it was this call's own, and for what is asked again.
+        """
+        is_own = session.opened_by == order.ticket.call_id
+        if CHALLENGE_HEADER in response.headers:
+            try:
+                changed = await self._prices.challenged(outgoing.gateway, outgoing.path, response)
+            except PaymentRefusedError as exc:
+                raise _rejected(outgoing, session, order, exc.what) from exc
+            is_changed, known = changed.requirement != session.requirement, changed
+        else:
+            is_changed = False
+            await response.aclose()
+        if is_own and not (is_changed and order.signatures < SIGNATURES):
+            raise _rejected(outgoing, session, order, ASKED_AGAIN)
+        return known
 
 
-def _rejected(gateway: Gateway, session: GatewaySession, order: Order) -> PaymentRejectedError:
-    why = "it asks for a payment again"
-    where = shown(gateway.tee.endpoint)
-    error = PaymentRejectedError(where, session.cap.id, session.cap.max_opg, why)
-    if order.cap is None:
+def _rejected(
+    outgoing: Outgoing, session: GatewaySession, order: Order, why: str
+) -> PaymentRejectedError:
+    error = PaymentRejectedError(outgoing.where, session.cap.id, session.cap.max_opg, why)
+    if order.left is None:
         # It waited for others' payments, and sent nothing under any.
         error.stage = Stage.NOT_SENT
     return error

@@ -10,6 +10,7 @@ from og_mcp.calls import Journal
 from og_mcp.client.payments.requirement import ZERO, Requirement, read_challenge
 from og_mcp.client.payments.requirements import Known, Requirements
 from og_mcp.client.tee.gateways import Gateway
+from og_mcp.errors import PaymentRefusedError
 from og_mcp.networks import Network, shown
 
 CHALLENGE_HEADER: Final = "PAYMENT-REQUIRED"
@@ -48,10 +49,19 @@ class Prices:
         header = response.headers.get(CHALLENGE_HEADER, "")
         await response.aclose()
         where, recipients = shown(gateway.tee.endpoint), self.recipients(gateway)
-        requirement = read_challenge(header, where, self._network, recipients)
-        before = await self._requirements.find(gateway.tee.tee_id, path)
+        tee_id = gateway.tee.tee_id
+        try:
+            requirement = read_challenge(header, where, self._network, recipients)
+        except PaymentRefusedError:
+            # What it asked for before, it does not ask for any more: that is not signed up front.
+            await self._requirements.forget(tee_id, path)
+            raise
+        before = await self._requirements.find(tee_id, path)
+        if before is not None and before.requirement == requirement:
+            # A hundred that ask at once are told the same; it is written down once.
+            return before
         known = Known(requirement, before.sessions if before else None)
-        await self._requirements.keep(gateway.tee.tee_id, path, known)
+        await self._requirements.keep(tee_id, path, known)
         return known
 
     async def learned(self, gateway: Gateway, path: str, known: Known, *, sessions: bool) -> None:

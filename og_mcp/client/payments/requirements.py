@@ -5,6 +5,7 @@ Kept in the journal under its seal (threats.md T25), and checked again at every 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,9 @@ from pydantic_core import from_json, to_json
 
 from og_mcp.calls import Journal
 from og_mcp.client.payments.requirement import Requirement
+from og_mcp.errors import JournalError
+
+logger = logging.getLogger(__name__)
 
 KEPT: Final = 16
 """Gateways remembered for one path."""
@@ -53,7 +57,20 @@ class Requirements:
         found[tee_id] = known
         while len(found) > KEPT:
             found.pop(next(iter(found)))
-        await self._journal.remember(self._name(path), _written(found))
+        await self._write(path, found)
+
+    async def forget(self, tee_id: str, path: str) -> None:
+        """Let a gateway be asked anew."""
+        found = await self._of(path)
+        if found.pop(tee_id, None) is not None:
+            await self._write(path, found)
+
+    async def _write(self, path: str, found: dict[str, Known]) -> None:
+        try:
+            await self._journal.remember(self._name(path), _written(found))
+        except JournalError as exc:
+            # It saves a request; the answer that is being waited for is worth more.
+            logger.warning("a price is remembered by this process alone: %s", exc)
 
     async def _of(self, path: str) -> dict[str, Known]:
         if path not in self._read:

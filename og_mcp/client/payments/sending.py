@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import httpx
@@ -14,6 +15,23 @@ from og_mcp.networks import shown
 from og_mcp.types import Cap
 
 CONNECT_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A request as it goes out, but for what pays for it."""
+
+    gateway: Gateway
+    path: str
+    """Below the gateway's endpoint, e.g. `/v1/chat/completions`."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def where(self) -> str:
+        """The gateway as errors name it."""
+        return shown(self.gateway.tee.endpoint)
 
 
 class Sending:
@@ -28,30 +46,34 @@ class Sending:
 
     async def send(
         self,
-        gateway: Gateway,
-        path: str,
-        body: bytes,
-        headers: Mapping[str, str],
+        outgoing: Outgoing,
+        payment: Mapping[str, str] | None = None,
         paid_by: Cap | None = None,
     ) -> httpx.Response:
         """Send a request; its answer's body is not read yet.
+
+        Args:
+            outgoing: What.
+            payment: The header that pays for it.
+            paid_by: What that header stands for.
 
         Raises:
             ServiceUnreachableError: Nothing was sent.
             AnswerLostError: Sent under a payment, and no answer came.
             ServiceError: Sent without one, and no answer came.
         """
-        url = gateway.tee.endpoint.rstrip("/") + path
-        request = gateway.http.build_request(
+        http = outgoing.gateway.http
+        url = outgoing.gateway.tee.endpoint.rstrip("/") + outgoing.path
+        request = http.build_request(
             "POST",
             url,
-            content=body,
-            headers={"Content-Type": "application/json", **headers},
+            content=outgoing.body,
+            headers={"Content-Type": "application/json", **outgoing.headers, **(payment or {})},
             timeout=self._timeout,
         )
         try:
             with mapped("gateway", url):
-                return await gateway.http.send(request, stream=True)
+                return await http.send(request, stream=True)
         except ServiceUnreachableError:
             raise
         except ServiceError as exc:

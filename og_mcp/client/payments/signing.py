@@ -16,6 +16,7 @@ from og_mcp.client.payments.payer import Draft, Payer
 from og_mcp.client.payments.prices import Prices
 from og_mcp.client.payments.purse import Purse
 from og_mcp.client.payments.requirement import Requirement
+from og_mcp.client.payments.sending import Outgoing
 from og_mcp.client.tee.gateways import Gateway
 from og_mcp.errors import (
     AllowanceError,
@@ -70,7 +71,7 @@ class Signing:
         self._chain_spent: int | None = None
 
     async def sign(
-        self, gateway: Gateway, path: str, order: Order, requirement: Requirement
+        self, outgoing: Outgoing, order: Order, requirement: Requirement
     ) -> GatewaySession:
         """Sign for what a gateway asks; the session that begins with it has not left yet.
 
@@ -79,7 +80,7 @@ class Signing:
             PaymentError: It must not or cannot be paid; nothing was signed.
             OPGCapError: A cap is in the way; nothing was signed. Also BudgetExceededError.
         """
-        where = shown(gateway.tee.endpoint)
+        gateway, where = outgoing.gateway, outgoing.where
         self._check(gateway, requirement)
         await order.agree(requirement.amount)
         await self._check_holdings(requirement.amount)
@@ -89,7 +90,7 @@ class Signing:
         async def record(draft: Draft) -> None:
             nonlocal cap
             order.ticket.committed = True
-            request = self._request(where + path, order, requirement, draft)
+            request = self._request(where + outgoing.path, order, requirement, draft)
             cap = await self._journal.open_cap(order.ticket.call_id, request, limits)
 
         # From the record on, its fate is found out, cancelled or not.

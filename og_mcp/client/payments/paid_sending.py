@@ -1,0 +1,160 @@
+"""Sending under a session: recorded before a byte leaves, and taken back only where none did."""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+import httpx
+
+from og_mcp.calls import Journal
+from og_mcp.client.payments.gateway_session import SESSION_HEADER, GatewaySession
+from og_mcp.client.payments.order import Order
+from og_mcp.client.payments.prices import Prices
+from og_mcp.client.payments.requirements import Known
+from og_mcp.client.payments.sending import Outgoing, Sending
+from og_mcp.errors import (
+    CallStateError,
+    OGError,
+    PaymentRejectedError,
+    ServiceUnreachableError,
+)
+from og_mcp.redaction import hide_briefly
+
+logger = logging.getLogger(__name__)
+
+CAP_OPEN = "open"
+GONE = "it asked for another payment, and then could not be reached"
+
+
+class PaidSending:
+    """Sends requests that a session pays for.
+
+    Args:
+        journal: Where it is recorded what pays for a call.
+        sending: Sends.
+        prices: Where it is remembered whether a gateway keeps sessions.
+    """
+
+    def __init__(self, journal: Journal, sending: Sending, prices: Prices) -> None:
+        self._journal, self._sending, self._prices = journal, sending, prices
+
+    async def send(
+        self, session: GatewaySession, known: Known, outgoing: Outgoing, order: Order
+    ) -> httpx.Response | None:
+        """Send a request under a session; `None` where the session ended before that.
+
+        Raises:
+            ServiceUnreachableError: Nothing of the call has left; another gateway may be tried (T9).
+            PaymentRejectedError: Nothing left now, but something has before.
+            AnswerLostError: Sent, and no answer came.
+        """
+        if session.id or known.sessions:
+            # The very same payment joins the session that it has opened.
+            return await self._send(session, known, outgoing, order)
+        async with session.first:
+            # An answer may be waited for longer than a session lives.
+            if session.is_old(anyio.current_time()):
+                session.ended = True
+            if session.ended or not session.id:
+                return await self._send(session, known, outgoing, order)
+        return await self._send(session, known, outgoing, order)
+
+    async def _send(
+        self, session: GatewaySession, known: Known, outgoing: Outgoing, order: Order
+    ) -> httpx.Response | None:
+        if session.dropped:
+            raise _unreachable(outgoing, order)
+        if session.ended:
+            return None
+        # Before it is on record: what is under way under a payment keeps others from dropping it.
+        session.under_way += 1
+        try:
+            if not await self._pay_by(session, order):
+                return None
+            # From the first byte on, its fate is found out, cancelled or not.
+            with anyio.CancelScope(shield=True):
+                response = await self._leave(session, outgoing, order)
+        finally:
+            session.under_way -= 1
+        await self._learn(session, known, outgoing, response)
+        return response
+
+    async def _pay_by(self, session: GatewaySession, order: Order) -> bool:
+        """Record what pays for a call, before a byte of it leaves; false where that has ended."""
+        ticket, before, is_paid = order.ticket, order.ticket.committed, False
+        ticket.committed = True
+        if order.cap is session.cap:
+            return True
+        try:
+            await self._journal.pay_by(ticket.call_id, session.cap.id)
+            is_paid = True
+        except CallStateError:
+            if (await self._journal.cap(session.cap.id)).status == CAP_OPEN:
+                raise
+            # The chain was faster than the gateway: it is settled, or can never be taken.
+            session.ended = True
+        finally:
+            if not is_paid:
+                ticket.committed = before
+        if is_paid:
+            order.cap = session.cap
+        return is_paid
+
+    async def _leave(
+        self, session: GatewaySession, outgoing: Outgoing, order: Order
+    ) -> httpx.Response:
+        try:
+            response = await self._sending.send(outgoing, session.headers, session.cap)
+        except ServiceUnreachableError as exc:
+            await self._take_back(session, order)
+            if order.left is None:
+                raise
+            raise _unreachable(outgoing, order) from exc
+        except BaseException:
+            session.left, order.left = True, session.cap
+            raise
+        session.left, order.left = True, session.cap
+        return response
+
+    async def _take_back(self, session: GatewaySession, order: Order) -> None:
+        """Undo what was recorded for a request of which nothing left."""
+        is_mine_alone = not session.left and session.under_way == 1
+        if is_mine_alone:
+            # At once: from here on nobody may send under it.
+            session.ended = session.dropped = True
+        try:
+            if is_mine_alone:
+                await self._journal.drop_cap(session.cap.id)
+                order.signatures -= session.opened_by == order.ticket.call_id
+            elif order.left is None:
+                await self._journal.unpay(order.ticket.call_id)
+        except CallStateError as exc:
+            logger.info("payment %s stays as it is: %s", session.cap.id, exc)
+        if order.left is None:
+            order.cap, order.ticket.committed = None, False
+        elif is_mine_alone:
+            order.cap = order.left
+
+    async def _learn(
+        self, session: GatewaySession, known: Known, outgoing: Outgoing, response: httpx.Response
+    ) -> None:
+        """Note what an answer says about sessions."""
+        if not response.is_success:
+            return
+        given = response.headers.get(SESSION_HEADER, "")
+        if given and given != session.id:
+            hide_briefly(given)
+            session.id = given
+        elif not session.id:
+            session.ended = True
+        await self._prices.learned(
+            outgoing.gateway, outgoing.path, known, sessions=bool(session.id)
+        )
+
+
+def _unreachable(outgoing: Outgoing, order: Order) -> OGError:
+    """Say that a gateway cannot be reached, and whether something has left before (T9)."""
+    if order.left is None:
+        return ServiceUnreachableError("gateway", outgoing.where)
+    return PaymentRejectedError(outgoing.where, order.left.id, order.left.max_opg, GONE)
