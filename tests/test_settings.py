@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from og_mcp.errors import ConfigurationError, Problem
 from og_mcp.networks import ALPHA_2025, OPENGRADIENT
 from og_mcp.settings import TOOLSETS, VARIABLES, Settings
-from og_mcp.types import InputDoc, PublishedModel
+from og_mcp.types import TOOL_NAMES, InputDoc, PublishedModel
 
 KEY = "0x" + "11" * 32
 TOKEN = "t0ken-" * 4
@@ -663,27 +663,74 @@ def test_published_models_can_be_described_in_a_file(tmp_path: Path) -> None:
     )
 
 
+INPUT = "[[models]]\ncid = 'Qm1'\nname = 'a'\n[models.inputs.x]\n"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[[models]\n", "names a file that is no TOML"),
+        ("[[models]\n", "which is no TOML (at line 1, column 9)"),
+        ("\n\nname = secret", "which is no TOML (at line 3, column 8)"),
+        ("\ud800", "which is no TOML"),
+        ("a = " + "[" * 5000, "which is no TOML"),
         ("[[models]]\ncid = 5\nname = 'a'", "is wrong at models.1.cid: Input should be a valid"),
         ("[[models]]\ncid = 'Qm1'", "is wrong at models.1.name: Field required"),
-        ("[[models]]\ncid = 'Qm1'\nname = 'infer'", "names model 1 like a tool that is there"),
         ("[[models]]\ncid = 'Qm1'\nname = 'a b'", "is wrong at models.1.name: String should match"),
         ("[[models]]\ncid = 'Qm1'\nname = 'a'\nmode = 'x'", "is wrong at models.1.mode: Extra"),
         ("[[models]]\ncid = 'Qm1'\nname = 'a'\ninference_mode = 'FAST'", "models.1.inference_mode"),
         ("models = 3", "is wrong at models: Input should be a valid list"),
-        ("#" * (2**20 + 1), "names a file of more than"),
+        ("models = []\nmodel = 3", "is wrong at model: Extra"),
+        (
+            f"{INPUT}fields = ['a', 'a']",
+            "models.1.inputs.x: Value error, fields holds a name twice",
+        ),
+        (f"{INPUT}fields = ['a']\nshape = [1, 2]", "the last of shape is the number of fields, 1"),
+        (f"{INPUT}fields = ['a']\nshape = []", "the last of shape is the number of fields, 1"),
+        (f"{INPUT}fields = ['a b']", "is wrong at models.1.inputs.x.fields"),
+        (f"{INPUT}shape = [-2]", "is wrong at models.1.inputs.x.shape.1: Input should be greater"),
+        ("#" * (2**20 + 1), "of more than 1048576 bytes"),
     ],
 )
 def test_a_file_of_models_that_is_wrong_is_told_by_place(
     content: str, said: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "models.toml"
-    file.write_text(content, encoding="utf-8")
+    file.write_text(content, encoding="utf-8", errors="surrogatepass")
 
     (problem,) = problems({**LOCAL, "OG_MODELS": str(file)})
 
     assert problem.variable == "OG_MODELS"
+    assert f"names the file '{file}'" in problem.what
     assert said in problem.what
+    assert "secret" not in problem.what
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("infer",), "names model 1 like a tool that is there"),
+        (("a", "calls", "get_call"), "names model 3 like a tool that is there"),
+        (("a", "b", "a"), "names model 3 like one before it"),
+        (("Infer",), "names model 1 like a tool that is there"),
+        (("a", "A"), "names model 2 like one before it"),
+        (tuple(f"m{number}" for number in range(51)), "may publish at most 50 models"),
+    ],
+)
+def test_names_of_published_models_are_told_apart_in_both_forms(
+    names: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "models.toml"
+    tables = (f"[[models]]\ncid = 'Qm1'\nname = '{name}'\n" for name in names)
+    file.write_text("".join(tables), encoding="utf-8")
+    listed = ",".join(f"Qm1:{name}" for name in names)
+
+    for value in (str(file), listed):
+        (problem,) = problems({**LOCAL, "OG_MODELS": value})
+        assert said in problem.what
+
+
+@pytest.mark.parametrize("name", sorted(TOOL_NAMES))
+def test_no_published_model_takes_the_name_of_a_tool(name: str) -> None:
+    (problem,) = problems({**LOCAL, "OG_MODELS": f"Qm1:{name}"})
+
+    assert "like a tool that is there already" in problem.what

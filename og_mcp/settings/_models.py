@@ -22,13 +22,15 @@ be read, that counts.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from og_mcp.errors import quote
 from og_mcp.settings import _values as v
 from og_mcp.types import TOOL_NAMES, InferenceModeName, InputDoc, PublishedModel
 
@@ -54,6 +56,14 @@ class _Input(_Strict):
     fields: dict[_FieldName, _Doc] | list[_FieldName] = []
     dtype: Annotated[str, Field(max_length=32)] = ""
     shape: list[Annotated[int, Field(ge=-1)]] | None = None
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> Self:
+        if len(set(self.fields)) < len(self.fields):
+            raise ValueError("fields holds a name twice")
+        if self.fields and self.shape is not None and self.shape[-1:] != [len(self.fields)]:
+            raise ValueError(f"the last of shape is the number of fields, {len(self.fields)}")
+        return self
 
     def described(self, name: str) -> InputDoc:
         fields = self.fields if isinstance(self.fields, dict) else dict.fromkeys(self.fields, "")
@@ -100,11 +110,13 @@ def models(text: str) -> tuple[PublishedModel, ...]:
 def _check_names(read: Sequence[PublishedModel]) -> None:
     names: set[str] = set()
     for number, model in enumerate(read, 1):
-        if model.name in TOOL_NAMES:
+        # Names that differ in case alone are one name to whoever reads them.
+        name = model.name.lower()
+        if name in TOOL_NAMES:
             raise v.BadValueError(f"names model {number} like a tool that is there already")
-        if model.name in names:
+        if name in names:
             raise v.BadValueError(f"names model {number} like one before it")
-        names.add(model.name)
+        names.add(name)
 
 
 def _of_list(text: str) -> list[PublishedModel]:
@@ -125,10 +137,11 @@ def _of_file(text: str) -> list[PublishedModel]:
     path = v.path(text)
     if not path.is_absolute():
         raise v.BadValueError("must be an absolute path where it names a file")
+    table = _table(path)
     try:
-        return [model.published() for model in _File.model_validate(_table(path)).models]
+        return [model.published() for model in _File.model_validate(table).models]
     except ValidationError as exc:
-        raise v.BadValueError(f"names a file that {_first(exc)}") from None
+        raise v.BadValueError(f"names the file {quote(path)}, which {_first(exc)}") from None
 
 
 def _table(path: Path) -> Mapping[str, object]:
@@ -138,11 +151,14 @@ def _table(path: Path) -> Mapping[str, object]:
     except (OSError, ValueError):
         raise v.BadValueError("names no file that can be read") from None
     if len(content) > MAX_FILE_BYTES:
-        raise v.BadValueError(f"names a file of more than {MAX_FILE_BYTES} bytes")
+        raise v.BadValueError(f"names the file {quote(path)} of more than {MAX_FILE_BYTES} bytes")
     try:
         return tomllib.loads(content.decode())
-    except (ValueError, RecursionError):
-        raise v.BadValueError("names a file that is no TOML") from None
+    except (ValueError, RecursionError) as exc:
+        # Of the parser's words only the place: the rest may repeat what stands there.
+        place = re.search(r"\(at line [0-9]+, column [0-9]+\)", str(exc))
+        where = f" {place[0]}" if place else ""
+        raise v.BadValueError(f"names the file {quote(path)}, which is no TOML{where}") from None
 
 
 def _first(error: ValidationError) -> str:
