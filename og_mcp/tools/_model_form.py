@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, create_model
 
+from og_mcp.errors import quote
 from og_mcp.tools._arguments import DryRun, IdempotencyKey
 from og_mcp.types import InputDoc, ModelGraph, TensorSpec
 
@@ -110,6 +111,20 @@ def form_of(graph: ModelGraph, docs: Sequence[InputDoc]) -> Form:
         tensors[argument] = (spec.name, left_out)
     made = create_model("ModelArguments", __base__=Arguments, **fields)
     return Form(made, _schema(made, names), tensors)
+
+
+def unfit_docs(graph: ModelGraph, docs: Sequence[InputDoc]) -> list[str]:
+    """Tell what of the operator's words is about nothing that the model takes."""
+    specs = {spec.name: spec for spec in graph.inputs}
+    problems = []
+    for doc in docs:
+        spec = specs.get(doc.name)
+        if spec is None:
+            problems.append(f"the model has no input {quote(doc.name)}")
+        elif doc.fields and not _named(spec, doc, ()):
+            count = len(doc.fields)
+            problems.append(f"input {quote(doc.name)} does not end in an axis of {count} fields")
+    return problems
 
 
 def graph_of_docs(docs: Sequence[InputDoc]) -> ModelGraph | None:

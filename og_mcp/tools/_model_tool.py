@@ -8,6 +8,7 @@ no network, and the order of the listing never changes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,11 +16,13 @@ from og_mcp.client import Session
 from og_mcp.tools._arguments import DryRun, IdempotencyKey, ModelInput
 from og_mcp.tools._consent import PayingOG
 from og_mcp.tools._injected import Call, Principal
-from og_mcp.tools._model_form import MAX_INPUTS, form_of, graph_of_docs
+from og_mcp.tools._model_form import MAX_INPUTS, form_of, graph_of_docs, unfit_docs
 from og_mcp.tools._progress import with_progress
 from og_mcp.tools._schema import without
 from og_mcp.tools._tool import Tool, tool
 from og_mcp.types import InferenceMode, InferenceResult, ModelGraph, PublishedModel
+
+logger = logging.getLogger(__name__)
 
 COST = (
     "Runs the model on chain in one transaction and pays its gas in the network's coin (fee_wei, in "
@@ -46,6 +49,8 @@ class ModelTool:
         """Take the arguments from the model's file; true where that changes the tool."""
         before = self.tool.parameters
         self.from_file = True
+        for problem in unfit_docs(graph, self.model.inputs):
+            logger.warning("OG_MODELS, tool %s: %s", self.model.name, problem)
         self._take(graph)
         return self.tool.parameters != before
 

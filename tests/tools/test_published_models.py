@@ -304,6 +304,34 @@ async def test_the_flags_leave_published_models_out(flags: dict[str, str]) -> No
     assert "mine" not in [tool.name for tool in listed.tools]
 
 
+async def test_words_about_what_the_model_does_not_take_are_told(
+    localnet: LocalNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sample = sample_of(localnet, "portfolio-value")
+    models = toml(
+        tmp_path / "m.toml",
+        f"""
+        [[models]]
+        cid = "{sample["cid"]}"
+        name = "values"
+        inputs.price.description = "Misspelt."
+        inputs.prices.fields = ["one", "two"]
+        inputs.counts.fields = ["one", "two", "three"]
+        """,
+    )
+    async with server_with(localnet, models) as mcp:
+        tool = await learned(mcp, "values")
+
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == [
+        "OG_MODELS, tool values: the model has no input 'price'",
+        "OG_MODELS, tool values: input 'prices' does not end in an axis of 2 fields",
+    ]
+    properties = tool["inputSchema"]["properties"]
+    assert properties["prices"]["items"]["type"] == "number"
+    assert list(properties["counts"]["items"]["properties"]) == ["one", "two", "three"]
+
+
 def named_by_file() -> bytes:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])
