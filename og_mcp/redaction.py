@@ -84,8 +84,8 @@ class Redaction(logging.Filter):
     def add_briefly(self, secrets: Iterable[str]) -> None:
         """Mask these, too, for as long as no more than `BRIEF` come after them."""
         # One compiled pattern of them all took seconds after fifty payments.
-        self._brief = (*self._brief, *(secret for secret in secrets if len(secret) >= WHOLE_WORD))
-        self._brief = self._brief[-BRIEF:]
+        fresh = [one for one in secrets if len(one) >= WHOLE_WORD and one not in self._brief]
+        self._brief = (*self._brief, *fresh)[-BRIEF:]
 
     def mask(self, text: str) -> str:
         """Return a text without secrets."""
