@@ -136,6 +136,8 @@ class Journal(Protocol):
     ) -> None:
         """End a call well: `charged`, or `confirmed` at a safe depth.
 
+        The death of this process changes nothing of it; the disk has it about a millisecond later.
+
         Args:
             call_id: The call.
             stage: How far it came. A call that signed nothing may end at any stage, with fee 0.
@@ -186,10 +188,16 @@ class Journal(Protocol):
         """
         ...
 
-    async def pay_by(self, call_id: str, cap_id: str) -> None:
-        """Record that a call is paid by an open cap, before a byte of it leaves; forced to disk.
+    async def pay_by(self, call_id: str, cap_id: str, *, durable: bool = True) -> None:
+        """Record that a call is paid by an open cap, before a byte of it leaves.
 
-        The call is at `sent_unknown` from here on.
+        The call is at `sent_unknown` from here on, and the death of this process changes nothing
+        of that. The cap itself is on disk.
+
+        Args:
+            call_id: The call.
+            cap_id: What pays for it.
+            durable: Whether the disk has it on return; else it has it about a millisecond later.
 
         Raises:
             CallStateError: The call does not run here, or the cap is not open, or it is another

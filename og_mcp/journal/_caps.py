@@ -41,9 +41,14 @@ class Caps:
         """Record that one can never be taken any more."""
         await self._pay(partial(_cap_ends.void, cap_id))
 
-    async def pay_by(self, call_id: str, cap_id: str) -> None:
+    async def pay_by(self, call_id: str, cap_id: str, *, durable: bool = True) -> None:
         """Record that a call is paid by an open one."""
-        await self._pay(partial(_paying.pay_by, call_id, cap_id, self._owner))
+        work = partial(_paying.pay_by, call_id, cap_id, self._owner)
+        if durable:
+            await self._pay(work)
+        else:
+            self._store.database.check()
+            await self._store.run_ahead(work, atomic=True, alone=True)
 
     async def unpay(self, call_id: str) -> None:
         """Undo every payment of a call of which nothing left."""

@@ -120,7 +120,7 @@ class SQLJournal(Reading, Caps, Consents):
             receipt=await keep(receipt),
             keep_raw=self._keep,
         )
-        await self._store.run(settling)
+        await self._store.run_ahead(settling)
         if not self._keep:
             self._unkept[call_id] = result
             while len(self._unkept) > UNKEPT_RESULTS:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import asyncio
+from typing import Final, TypeVar
 
 from anyio import CancelScope, to_thread
 
@@ -12,6 +13,9 @@ from og_mcp.journal._steps import Work, do_all
 from og_mcp.journal._worker import Worker
 
 T = TypeVar("T")
+
+FLUSH_AFTER_S: Final = 0.005
+"""After which the disk is told to take what stands in its log; one flush is for all till then."""
 
 
 class Store:
@@ -30,6 +34,7 @@ class Store:
         self.mutexes = database.mutexes()
         """The locks of this process."""
 
+        self._flush: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def run(
@@ -65,6 +70,28 @@ class Store:
             await done
         return done.result()
 
+    async def run_ahead(self, work: Work[T], *, atomic: bool = False, alone: bool = False) -> T:
+        """Do a piece of work that the death of this process cannot undo; the disk has it soon.
+
+        A power cut within `FLUSH_AFTER_S` could still take it back.
+
+        Args:
+            work: Its statements; repeating it must give the same.
+            atomic: Whether the statements must hold together.
+            alone: See `Job.alone`; for where the database is not near.
+        """
+        if self._nearby is None:
+            return await self.run(work, atomic=atomic, alone=alone)
+        result = await self.run(work, durable=False, atomic=atomic, alone=alone)
+        if self._flush is None:
+            # Later than the next steps of the same call, which would have to wait for its lock.
+            self._flush = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self._flush_now)
+        return result
+
+    def _flush_now(self) -> None:
+        self._flush = None
+        self._worker.flush()
+
     def _do_here(self, nearby: Connection, work: Work[T], *, atomic: bool) -> T:
         if not atomic:
             [result] = do_all([work], nearby.exchange)
@@ -87,6 +114,9 @@ class Store:
         if self._closed:
             return
         self._closed = True
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush_now()
         with CancelScope(shield=True):
             await self.mutexes.aclose()
             await to_thread.run_sync(self._worker.close)

@@ -76,6 +76,11 @@ class Worker:
         self._jobs.put(Job(work, atomic, order, alone, future))
         return future
 
+    def flush(self) -> None:
+        """Have the disk take what others have written; from the event loop, which does not wait."""
+        # A commit takes with it what stands in the log before it, whoever wrote that.
+        self._jobs.put(Job(self._renew, atomic=False, order="", alone=False, future=None))
+
     def close(self) -> None:
         """Do what is queued, and end; blocks."""
         self._closing.set()

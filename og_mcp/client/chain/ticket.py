@@ -25,5 +25,8 @@ class Ticket:
     created_at: str = ""
     """When the call was opened, ISO 8601."""
 
+    result: str = ""
+    """Its good end, JSON, once the journal has it."""
+
     most_wei: int | None = None
     """What a person agreed that it may cost; `None`: the operator's caps alone."""

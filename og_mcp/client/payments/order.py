@@ -18,6 +18,9 @@ class Order:
     agree: Callable[[int], Awaitable[None]]
     """Makes sure that a person agreed to a signature over so much OPG (base units), or raises."""
 
+    is_keyed: bool = False
+    """Whether it came with an idempotency key: that it left is then on disk before it does."""
+
     cap: Cap | None = None
     """What pays for it; the newest."""
 

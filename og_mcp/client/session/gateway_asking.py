@@ -146,7 +146,10 @@ class GatewayAsking:
     ) -> None:
         llm = await self._paying.llm.get()
         order = (await load("payments.payments")).Order(
-            ticket, opened.principal, lambda amount: self._agreed(opened, amount)
+            ticket,
+            opened.principal,
+            lambda amount: self._agreed(opened, amount),
+            is_keyed=bool(opened.idempotency_key),
         )
         try:
             answered = await llm.ask(request.question, order, counted)
@@ -179,7 +182,7 @@ class GatewayAsking:
         # What nobody charges for is as final as it gets.
         stage = Stage.CHARGED if cap else Stage.CONFIRMED
         history = await self._parts.history.get()
-        await history.record(ticket.call_id, stage, result.model_dump_json(), receipt)
+        await history.record(ticket, stage, result.model_dump_json(), receipt)
 
     async def _receipt(
         self,

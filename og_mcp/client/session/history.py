@@ -108,18 +108,23 @@ class History:
         result = outcome.result(ticket.call_id, self._network, request)
         receipt = self._receipt(ticket, request, outcome.receipt, outcome.response)
         fee_wei = outcome.receipt.fee_wei
-        await self.record(
-            ticket.call_id, Stage.CHARGED, result.model_dump_json(), receipt, fee_wei=fee_wei
-        )
+        await self.record(ticket, Stage.CHARGED, result.model_dump_json(), receipt, fee_wei=fee_wei)
 
     async def record(
-        self, call_id: str, stage: Stage, result: str, receipt: str, *, fee_wei: int = 0
+        self, ticket: Ticket, stage: Stage, result: str, receipt: str, *, fee_wei: int = 0
     ) -> None:
         """Record the good end of a call; tries again while the journal's database restarts."""
-        # What was paid for must not be forgotten.
-        async for attempt in stamina.retry_context(_is_lost_journal, attempts=4, timeout=60.0):
-            with attempt:
-                await self._journal.settle(call_id, stage, fee_wei, result, receipt)
+        end = (ticket.call_id, stage, fee_wei, result, receipt)
+        try:
+            await self._journal.settle(*end)
+        except JournalError as exc:
+            if not _is_lost_journal(exc):
+                raise
+            # What was paid for must not be forgotten.
+            async for attempt in stamina.retry_context(_is_lost_journal, attempts=4, timeout=60.0):
+                with attempt:
+                    await self._journal.settle(*end)
+        ticket.result = result
 
     async def receipt_of_failure(self, ticket: Ticket, request: Mapping[str, Any]) -> str:
         """Make the receipt of a call that was paid for and gave nothing; empty without the chain."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import anyio
@@ -99,7 +99,9 @@ class Runner:
         if mine is not None:
             mine.waiters += 1
         try:
-            call = await self._wait(call_id, principal, LONG_S if wait_s is None else wait_s, mine)
+            call = await self._wait(
+                opened.call, principal, LONG_S if wait_s is None else wait_s, mine
+            )
         except anyio.get_cancelled_exc_class():
             # The last one who leaves stops a call that is still free.
             if mine is not None and mine.waiters == 1 and not mine.ticket.committed:
@@ -115,9 +117,8 @@ class Runner:
             raise CallFailedError(call_id, call.stage, call.error)
         return call
 
-    async def _wait(
-        self, call_id: str, principal: str, wait_s: float, mine: _Running | None
-    ) -> Call:
+    async def _wait(self, call: Call, principal: str, wait_s: float, mine: _Running | None) -> Call:
+        call_id = call.id
         if mine is None:
             return await self._journal.wait(call_id, principal, wait_s)
         with anyio.move_on_after(wait_s):
@@ -126,6 +127,9 @@ class Runner:
             mine.failure.call_id = call_id
             await self._deliver(call_id)
             raise mine.failure
+        if mine.ticket.result:
+            # The journal has it; what was just written need not be read.
+            return replace(call, status="done", result=mine.ticket.result)
         try:
             return await self._journal.get(call_id, principal)
         except OGError as exc:

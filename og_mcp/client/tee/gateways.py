@@ -19,9 +19,9 @@ import httpx
 
 from og_mcp import __version__
 from og_mcp.client.tee.registry import TEE, Registry
+from og_mcp.client.wire.connections import Connections
 from og_mcp.client.wire.http import TIMEOUT, keep_secrets_from_logs
 from og_mcp.client.wire.pinned import pinned_context
-from og_mcp.client.wire.pools import LIMITS, Pools
 from og_mcp.errors import NoGatewayError
 from og_mcp.networks import is_loopback
 
@@ -164,12 +164,8 @@ def open_client(tee: TEE, *, local: bool) -> httpx.AsyncClient:
     keep_secrets_from_logs()
     context = pinned_context(tee.tls_certificate)
     proxy = None if local else proxy_for(tee.endpoint)
-
-    def open_pool() -> httpx.AsyncHTTPTransport:
-        return httpx.AsyncHTTPTransport(verify=context, limits=LIMITS, proxy=proxy, trust_env=False)
-
     return httpx.AsyncClient(
-        transport=Pools(open_pool),
+        transport=Connections(context, proxy=proxy),
         timeout=TIMEOUT,
         headers={"User-Agent": f"og-mcp/{__version__}"},
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),

@@ -24,8 +24,6 @@ from og_mcp.client.tee.gateways import (
 )
 from og_mcp.client.tee.registry import Registry
 from og_mcp.client.wire.http import open_http
-from og_mcp.client.wire.pinned import pinned_context
-from og_mcp.client.wire.pools import IN_POOL, KEPT_S, LIMITS, Pools
 from og_mcp.errors import NoGatewayError
 from og_mcp.networks import from_ready_file
 from og_mcp.settings import Settings
@@ -223,52 +221,6 @@ async def test_a_hundred_calls_run_at_once_and_come_again_over_the_same_connecti
 
     assert served.received.count(b"GET ") == 2 * CONCURRENT
     assert served.connections <= CONCURRENT
-
-
-async def test_connections_of_a_burst_are_closed_when_nothing_has_used_them_for_a_while() -> None:
-    shown, clock = issue("gateway"), Clock()
-    context = pinned_context(shown.der)
-
-    def open_pool() -> httpx.AsyncHTTPTransport:
-        opened = httpx.AsyncHTTPTransport(verify=context, limits=LIMITS, trust_env=False)
-        pools.append(opened)
-        return opened
-
-    pools: list[httpx.AsyncHTTPTransport] = []
-    async with (
-        serving(shown.context()) as served,
-        httpx.AsyncClient(transport=Pools(open_pool, clock=clock)) as http,
-    ):
-        async with anyio.create_task_group() as tasks:
-            for _ in range(CONCURRENT):
-                tasks.start_soon(http.get, served.url)
-        clock.now += KEPT_S + 1
-        # The pool that is used now is not among those that nothing uses.
-        await http.get(served.url)
-        with anyio.fail_after(5):
-            await served.has_closed(CONCURRENT - IN_POOL)
-        await http.get(served.url)
-
-    assert len(pools) == CONCURRENT / IN_POOL
-    assert served.connections == CONCURRENT
-
-
-async def test_a_request_that_fails_leaves_its_pool_room() -> None:
-    transports: list[httpx.MockTransport] = []
-
-    def fail(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("down", request=request)
-
-    def open_pool() -> httpx.MockTransport:
-        transports.append(httpx.MockTransport(fail))
-        return transports[-1]
-
-    async with httpx.AsyncClient(transport=Pools(open_pool)) as http:
-        for _ in range(2 * IN_POOL):
-            with pytest.raises(httpx.ConnectError):
-                await http.get("https://203.0.113.7")
-
-    assert len(transports) == 1
 
 
 @asynccontextmanager
