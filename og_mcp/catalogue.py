@@ -53,6 +53,25 @@ class Entry:
         return self.name if self.generation == "gateway" else self.id
 
     @property
+    def abilities(self) -> str:
+        """What it can do and cannot, as far as that is known; in words that a search can find."""
+        if self.generation == "on_chain":
+            mode = "inference_mode VANILLA or TEE" if self.in_tee else "inference_mode VANILLA"
+            return f"Answers on chain, {mode}."
+        if self.kind == "image":
+            return "Draws images."
+        told = {
+            "tools": self.tools,
+            "image input": self.vision,
+            "json_object": self.json_object,
+            "web_search": self.web_search or None,
+        }
+        can = ", ".join(name for name, known in told.items() if known)
+        cannot = ", ".join(name for name, known in told.items() if known is False)
+        parts = (f"takes {can}" if can else "", f"not {cannot}" if cannot else "")
+        return "; ".join(filter(None, ("Answers in a TEE", *parts))) + "."
+
+    @property
     def names(self) -> tuple[str, str, str]:
         """Every way to name it."""
         return self.id, self.name, self.member
@@ -193,6 +212,9 @@ def _image(provider: str, name: str, member: str) -> Entry:
     return Entry(provider=provider, name=name, member=member, kind="image", tools=False)
 
 
+LONGEST: Final = 200
+"""Characters of a text that are compared with names."""
+
 MODELS: Final[tuple[Entry, ...]] = (
     *_openai(),
     *_anthropic(),
@@ -226,7 +248,8 @@ def nearest(
     kind: Kind | None = None,
 ) -> tuple[str, ...]:
     """Name the models whose ids, names or members look most like a text, the nearest first."""
-    wanted = text.strip().casefold()
+    # Comparing takes time by length, and no name is nearly as long.
+    wanted = text.strip().casefold()[:LONGEST]
 
     def likeness(entry: Entry) -> float:
         ratios = (SequenceMatcher(None, wanted, name.casefold()).ratio() for name in entry.names)

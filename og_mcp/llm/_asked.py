@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
@@ -45,7 +45,7 @@ class _StreamOptions(BaseModel):
 class _Body(BaseModel):
     model_config = ConfigDict(extra="allow")
 
-    model: StrictStr
+    model: Annotated[StrictStr, Field(min_length=1, max_length=200)]
     messages: list[dict[str, Any]]
     max_tokens: StrictInt | None = None
     max_completion_tokens: StrictInt | None = None
@@ -97,7 +97,7 @@ def read(document: object) -> Asked:
     return Asked(
         model=body.model,
         messages=[_message(message) for message in body.messages],
-        max_tokens=body.max_completion_tokens or body.max_tokens or MAX_TOKENS,
+        max_tokens=_most_tokens(body),
         temperature=body.temperature or 0.0,
         stop_sequence=stop,
         tools=body.tools or [],
@@ -108,6 +108,12 @@ def read(document: object) -> Asked:
         stream=bool(body.stream),
         include_usage=body.stream_options is not None and body.stream_options.include_usage,
     )
+
+
+def _most_tokens(body: _Body) -> int:
+    """Take the newer name before the older; zero is an answer too, and refused later."""
+    given = (body.max_completion_tokens, body.max_tokens)
+    return next((most for most in given if most is not None), MAX_TOKENS)
 
 
 def _refuse_the_unheard(extra: Mapping[str, Any]) -> None:

@@ -12,9 +12,13 @@ from og_mcp.errors import (
     ApprovalRequiredError,
     BudgetExceededError,
     CallFailedError,
+    ChainError,
     ConfigurationError,
+    FeeCapError,
     GatewayError,
     InputError,
+    InsufficientFundsError,
+    LocalnetError,
     NotFoundError,
     NoWalletError,
     OGError,
@@ -22,19 +26,35 @@ from og_mcp.errors import (
     PaymentError,
     ServiceError,
     ServiceUnreachableError,
+    SimulationRevertedError,
+    UnsafeEndpointError,
     VerificationError,
+    WrongChainError,
 )
 from og_mcp.types import Stage
 
+
+class TooLargeError(InputError):
+    """The body is longer than what is read."""
+
+
+_UNPAID: Final = (
+    *(OPGCapError, FeeCapError, BudgetExceededError),
+    *(PaymentError, InsufficientFundsError),
+)
+_UNSET: Final = (NoWalletError, ConfigurationError, WrongChainError, UnsafeEndpointError)
+
 _STATUS: Final[tuple[tuple[tuple[type[OGError], ...], HTTPStatus, str], ...]] = (
-    ((InputError,), HTTPStatus.BAD_REQUEST, "invalid_request_error"),
+    ((TooLargeError,), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "invalid_request_error"),
+    ((InputError, SimulationRevertedError), HTTPStatus.BAD_REQUEST, "invalid_request_error"),
     ((NotFoundError,), HTTPStatus.NOT_FOUND, "invalid_request_error"),
     ((ApprovalRequiredError, ApprovalDeclinedError), HTTPStatus.FORBIDDEN, "approval_required"),
-    ((OPGCapError, BudgetExceededError, PaymentError), HTTPStatus.PAYMENT_REQUIRED, "payment"),
-    ((NoWalletError, ConfigurationError), HTTPStatus.SERVICE_UNAVAILABLE, "configuration"),
+    (_UNPAID, HTTPStatus.PAYMENT_REQUIRED, "payment"),
+    (_UNSET, HTTPStatus.SERVICE_UNAVAILABLE, "configuration"),
     ((VerificationError,), HTTPStatus.BAD_GATEWAY, "verification"),
     ((GatewayError, CallFailedError), HTTPStatus.BAD_GATEWAY, "gateway"),
-    ((ServiceError,), HTTPStatus.SERVICE_UNAVAILABLE, "service"),
+    ((ChainError,), HTTPStatus.BAD_GATEWAY, "chain"),
+    ((ServiceError, LocalnetError), HTTPStatus.SERVICE_UNAVAILABLE, "service"),
 )
 """Kinds of errors, their status and OpenAI's `type`; the first row that fits counts."""
 
@@ -54,6 +74,20 @@ def refusal(error: OGError) -> JSONResponse:
         "stage": error.stage.value,
     }
     return JSONResponse({"error": body}, status, headers)
+
+
+def failure() -> JSONResponse:
+    """Answer for a mistake of ours, whose text is for the log alone; it may have been paid for."""
+    body = {
+        "message": "The server made a mistake, which its log tells. list_calls shows what the call "
+        "may have cost; repeating it may pay again.",
+        "type": "server_error",
+        "param": None,
+        "code": "InternalError",
+        "stage": Stage.SENT_UNKNOWN.value,
+    }
+    headers = {"x-should-retry": "false"}
+    return JSONResponse({"error": body}, HTTPStatus.INTERNAL_SERVER_ERROR, headers)
 
 
 def _of(error: OGError) -> tuple[HTTPStatus, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 import anyio
@@ -19,10 +20,11 @@ from starlette.routing import BaseRoute, Route
 
 from og_mcp import catalogue
 from og_mcp.client import Session
+from og_mcp.client.wire.offloading import off_loop
 from og_mcp.errors import InputError, OGError, quote
 from og_mcp.llm._answered import completion, events
 from og_mcp.llm._asked import Asked, read
-from og_mcp.llm._refused import refusal
+from og_mcp.llm._refused import TooLargeError, failure, refusal
 from og_mcp.types import HTTP_PRINCIPAL, ChatResult
 
 logger = logging.getLogger(__name__)
@@ -52,12 +54,16 @@ class _Endpoint:
     async def chat(self, request: Request) -> Response:
         """Answer a chat."""
         try:
-            asked = read(await _body(request))
+            asked = await _asked(request)
             result = await self._unless_gone(request, asked)
         except OGError as exc:
             return refusal(exc)
         except ClientDisconnect:
             result = None
+        except Exception:
+            # Clients send again by themselves what ends in 500, unless they are told not to (T13).
+            logger.exception("a chat of OpenAI's API")
+            return failure()
         if result is None:
             # The call goes on where it has begun; whoever repeats it gets its answer.
             return Response(status_code=GONE)
@@ -66,7 +72,8 @@ class _Endpoint:
         if not asked.stream:
             return JSONResponse(completion(result, created), headers=headers)
         body = events(result, created, include_usage=asked.include_usage)
-        return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+        # Starlette would ask a thread for each event of an iterator that is not async.
+        return StreamingResponse(_at_once(body), media_type="text/event-stream", headers=headers)
 
     async def models(self, _request: Request) -> Response:
         """List what can be chatted with."""
@@ -136,16 +143,27 @@ class _Endpoint:
         return has_gateways if entry.generation == "gateway" else on_chain
 
 
-async def _body(request: Request) -> Any:  # noqa: ANN401 - JSON
+async def _asked(request: Request) -> Asked:
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > MAX_BODY:
-            raise InputError(f"The body is longer than {MAX_BODY} bytes.", "Send less.")
+            raise TooLargeError(f"The body is longer than {MAX_BODY} bytes.", "Send less.")
+    raw = bytes(body)
+    return await off_loop(lambda: _read(raw), raw)
+
+
+def _read(body: bytes) -> Asked:
     try:
-        return from_json(bytes(body))
+        document = from_json(body)
     except ValueError as exc:
         raise InputError("The body is not JSON.", "See OpenAI's chat completions API.") from exc
+    return read(document)
+
+
+async def _at_once(events: Iterator[str]) -> AsyncIterator[str]:
+    for event in events:
+        yield event
 
 
 def _shown(entry: catalogue.Entry) -> dict[str, Any]:

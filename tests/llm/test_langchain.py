@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, SecretStr
@@ -24,9 +31,9 @@ def add(first: int, second: int) -> int:
     return first + second
 
 
-def chat_model(address: str) -> ChatOpenAI:
+def chat_model(address: str, model: str = MODEL) -> ChatOpenAI:
     return ChatOpenAI(
-        model=MODEL, base_url=f"{address}/v1", api_key=SecretStr("anything"), temperature=0
+        model=model, base_url=f"{address}/v1", api_key=SecretStr("anything"), temperature=0
     )
 
 
@@ -64,3 +71,45 @@ def test_an_answer_has_the_structure_that_was_asked_for(address: str) -> None:
     model = chat_model(address).with_structured_output(Verdict, method="json_schema")
 
     assert isinstance(model.invoke("Is water wet?"), Verdict)
+
+
+async def test_it_works_in_async_programs_too(address: str) -> None:
+    model = chat_model(address)
+
+    answer = await model.ainvoke("Who are you?")
+    pieces = [piece.text async for piece in model.astream("Who are you?")]
+
+    assert answer.text == "".join(pieces)
+    assert answer.text.startswith(SENTENCE)
+
+
+def test_a_streamed_tool_call_adds_up(address: str) -> None:
+    model = chat_model(address).bind_tools([add], tool_choice="any")
+
+    pieces = [one for one in model.stream("Add two and three.") if isinstance(one, AIMessageChunk)]
+    whole = add_ai_message_chunks(*pieces)
+
+    [wanted] = whole.tool_calls
+    assert wanted["name"] == "add"
+    assert wanted["args"].keys() == {"first", "second"}
+
+
+def test_an_answer_has_its_structure_by_way_of_a_tool_too(address: str) -> None:
+    model = chat_model(address).with_structured_output(Verdict, method="function_calling")
+
+    assert isinstance(model.invoke("Is water wet?"), Verdict)
+
+
+def test_an_answer_is_a_json_object_where_that_was_asked_for(address: str) -> None:
+    model = chat_model(address, "openai/gpt-5-mini")
+
+    answer = model.with_structured_output(method="json_mode").invoke("Answer in JSON.")
+
+    assert isinstance(answer, dict)
+
+
+def test_an_image_travels_in_a_message(address: str) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    question = HumanMessage([{"type": "text", "text": "What is this?"}, image])
+
+    assert chat_model(address).invoke([question]).text.startswith(SENTENCE)

@@ -10,6 +10,7 @@ import httpx2
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
+from pydantic import BaseModel
 
 from tests.cli.program import inside
 from tests.localnet_client import LocalNetwork
@@ -30,6 +31,20 @@ WEATHER: ChatCompletionToolParam = {
         },
     },
 }
+
+
+class Verdict(BaseModel):
+    """A verdict on a text."""
+
+    is_true: bool
+    reason: str
+
+
+def tool_with(value: bytes) -> bytes:
+    """A chat whose tool holds a value that is written as given."""
+    tool = b'{"type": "function", "function": {"name": "f", "parameters": {"const": %s}}}' % value
+    message = b'{"role": "user", "content": "x"}'
+    return b'{"model": "%s", "messages": [%s], "tools": [%s]}' % (MODEL.encode(), message, tool)
 
 
 def asked_of(network: LocalNetwork) -> int:
@@ -143,7 +158,49 @@ def test_a_schema_is_kept_to(client: openai.OpenAI) -> None:
     assert json.loads(answer.choices[0].message.content or "").keys() == {"answer"}
 
 
-def test_limits_and_stops_are_passed_on(client: openai.OpenAI) -> None:
+def test_an_answer_is_parsed_into_the_model_that_was_asked_for(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.parse(
+        model=MODEL, messages=QUESTION, response_format=Verdict, tools=[]
+    )
+
+    assert isinstance(answer.choices[0].message.parsed, Verdict)
+
+
+async def test_the_async_client_works_too(address: str) -> None:
+    async with (
+        httpx2.AsyncClient(trust_env=False, timeout=60) as http,
+        openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="-", http_client=http) as client,
+    ):
+        whole = await client.chat.completions.create(model=MODEL, messages=QUESTION)
+        stream = await client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True)
+        pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+
+    assert "".join(pieces) == whole.choices[0].message.content
+
+
+def test_an_image_and_a_file_travel_in_a_message(client: openai.OpenAI) -> None:
+    content: Any = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:;base64,AA"}},
+    ]
+
+    answer = client.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": content}]
+    )
+
+    assert (answer.choices[0].message.content or "").startswith(SENTENCE)
+
+
+@pytest.mark.parametrize("stop", [" built-in", ["###", " built-in"]])
+def test_a_stop_sequence_ends_the_answer(client: openai.OpenAI, stop: str | list[str]) -> None:
+    answer = client.chat.completions.create(model=MODEL, messages=QUESTION, stop=stop)
+
+    assert answer.choices[0].message.content == "This is the"
+    assert answer.choices[0].finish_reason == "stop"
+
+
+def test_limits_are_passed_on(client: openai.OpenAI) -> None:
     messages: list[ChatCompletionMessageParam] = [
         {"role": "developer", "content": "Be short."},
         *QUESTION,
@@ -152,7 +209,6 @@ def test_limits_and_stops_are_passed_on(client: openai.OpenAI) -> None:
         model=MODEL,
         messages=messages,
         max_completion_tokens=3,
-        stop="###",
         temperature=0.5,
     )
 
@@ -180,6 +236,67 @@ def test_an_unknown_model_costs_nothing_and_names_the_nearest(
         client.chat.completions.create(model="gpt-5-minni", messages=QUESTION)
 
     assert asked_of(network) == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"", 400, "not JSON"),
+        (b"{", 400, "not JSON"),
+        (b'{"x": "\\ud800"}', 400, "not JSON"),
+        (b"[" * 1000, 400, "not JSON"),
+        (b"[]", 400, "body"),
+        (b'{"model": "m"}', 400, "messages"),
+        (tool_with(b"NaN"), 400, "nothing was sent"),
+        (tool_with(b"1e400"), 400, "nothing was sent"),
+        (tool_with(b"-0.0"), 400, "nothing was sent"),
+        (tool_with(b"1" * 400), 400, "nothing was sent"),
+        (tool_with(b"[" * 100 + b"]" * 100), 400, "nothing was sent"),
+        (b" " * (32 * 2**20 + 1), 413, "longer than"),
+    ],
+    ids=lambda one: str(one)[:20],
+)
+def test_t19_what_cannot_be_asked_is_refused_in_openai_s_shape(
+    address: str, network: LocalNetwork, body: bytes, status: int, words: str
+) -> None:
+    network.reset_counters("gateway")
+
+    with httpx2.Client(trust_env=False, timeout=60) as http:
+        answer = http.post(f"{address}/v1/chat/completions", content=body)
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"]) == (status, "invalid_request_error")
+    assert error.keys() == {"message", "type", "param", "code", "stage"}
+    assert words in error["message"]
+    assert len(error["message"]) < 1000
+    assert answer.headers["x-should-retry"] == "false"
+    assert asked_of(network) == 0
+
+
+def test_no_tokens_at_all_are_refused_and_not_taken_for_the_default(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="max_tokens is 0"):
+        client.chat.completions.create(model=MODEL, messages=QUESTION, max_completion_tokens=0)
+
+
+def test_a_name_of_any_length_is_answered_at_once(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="model"):
+        client.chat.completions.create(model="m" * 2**20, messages=QUESTION)
+    with pytest.raises(openai.NotFoundError, match="nearest"):
+        client.with_options(timeout=5).models.retrieve("m" * 30_000)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"Host": "evil.example"}, 421), ({"Origin": "https://evil.example"}, 403)],
+)
+def test_pages_and_names_of_others_are_refused_on_these_paths_too(
+    address: str, headers: dict[str, str], status: int
+) -> None:
+    with httpx2.Client(trust_env=False, timeout=60) as http:
+        for method, path in (("POST", "chat/completions"), ("GET", "models")):
+            answer = http.request(method, f"{address}/v1/{path}", headers=headers)
+
+            assert answer.status_code == status
 
 
 @pytest.mark.parametrize(
@@ -268,8 +385,11 @@ def test_t24_a_token_is_asked_for_on_this_path_too(network: LocalNetwork) -> Non
     ):
         stranger = openai.OpenAI(base_url=f"{guarded}/v1", api_key="wrong", http_client=http)
         owner = openai.OpenAI(base_url=f"{guarded}/v1", api_key=token, http_client=http)
-        with pytest.raises(openai.AuthenticationError):
+        with pytest.raises(openai.AuthenticationError) as refused:
             stranger.models.list()
+        with pytest.raises(openai.AuthenticationError):
+            stranger.chat.completions.create(model=MODEL, messages=QUESTION)
+        assert refused.value.response.headers["www-authenticate"] == "Bearer"
         assert owner.models.list().data
 
 

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.applications import Starlette
 
+from og_mcp.client import Session
 from og_mcp.errors import (
     AnswerLostError,
     ApprovalRequiredError,
     BudgetExceededError,
+    FeeCapError,
     InputError,
+    LocalnetError,
     NoWalletError,
     OGError,
     ServiceUnreachableError,
+    SimulationRevertedError,
+    TransactionPendingError,
+    UnsafeEndpointError,
     VerificationError,
 )
+from og_mcp.llm import openai_routes
 from og_mcp.llm._answered import DONE, completion, events
 from og_mcp.llm._asked import MAX_TOKENS, Asked, read
 from og_mcp.llm._refused import refusal
@@ -71,6 +80,7 @@ def test_the_least_request_has_the_gateways_own_defaults() -> None:
         ({"max_tokens": 5}, "max_tokens", 5),
         ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens", 6),
         ({"max_tokens": None}, "max_tokens", MAX_TOKENS),
+        ({"max_tokens": 5, "max_completion_tokens": 0}, "max_tokens", 0),
         ({"stop": "###"}, "stop_sequence", ["###"]),
         ({"stop": ["a", "b"]}, "stop_sequence", ["a", "b"]),
         ({"tool_choice": "required"}, "tool_choice", "required"),
@@ -111,6 +121,8 @@ def test_what_asks_for_nothing_is_let_through(given: Mapping[str, object]) -> No
         {"tool_choice": {"type": "function"}},
         {"messages": "Hello"},
         {"model": None},
+        {"model": "m" * 201},
+        {"model": ""},
     ],
 )
 def test_what_would_be_dropped_or_cannot_be_read_is_refused_by_name(
@@ -208,6 +220,11 @@ def refused(error: OGError) -> tuple[int, str, dict[str, Any]]:
         (BudgetExceededError("OG_MAX_PER_DAY", cap=1, spent=1, open_=0, asked=1), 402, "payment"),
         (VerificationError("a hash is wrong", "0x1"), 502, "verification"),
         (AnswerLostError("https://gateway", "it broke off"), 502, "gateway"),
+        (SimulationRevertedError("no such model"), 400, "invalid_request_error"),
+        (TransactionPendingError("0x1", 1.0), 502, "chain"),
+        (FeeCapError("OG_MAX_FEE_PER_CALL", 2, 1), 402, "payment"),
+        (UnsafeEndpointError("http://rpc", "Use https."), 503, "configuration"),
+        (LocalnetError("It did not start.", "Try again."), 503, "service"),
         (ServiceUnreachableError("RPC", "https://rpc"), 503, "service"),
     ],
 )
@@ -228,3 +245,17 @@ def test_t13_only_what_nobody_has_seen_may_be_repeated() -> None:
     assert refused(in_doubt)[1] == "false"
     assert refused(InputError("Wrong.", "Mend it."))[1] == "false"
     assert refused(VerificationError("a hash is wrong", "0x1"))[1] == "false"
+
+
+async def test_t13_a_mistake_of_ours_is_not_repeated_either_and_its_text_is_for_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = Starlette(routes=openai_routes(cast(Session, object())))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as http:
+        answer = await http.post("/v1/chat/completions", json={"model": "m", "messages": MESSAGES})
+
+    error = answer.json()["error"]
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (500, "false")
+    assert (error["type"], error["stage"]) == ("server_error", "sent_unknown")
+    assert "AttributeError" in caplog.text
+    assert "AttributeError" not in answer.text

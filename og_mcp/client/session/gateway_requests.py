@@ -9,6 +9,7 @@ from og_mcp.catalogue import Entry
 from og_mcp.client.session.gateway_asking import GatewayRequest
 from og_mcp.client.session.parts import load
 from og_mcp.client.session.wishes import How, Sampling, Wishes
+from og_mcp.client.wire.offloading import off_loop
 from og_mcp.errors import InputError
 
 if TYPE_CHECKING:
@@ -102,5 +103,5 @@ async def _question(
         path=getattr(module, path), body=body, settlement=how.settlement, **rest
     )
     # Refused here rather than when it is sent: nothing is journalled for it.
-    question.raw  # noqa: B018 - raises
+    await off_loop(lambda: question.raw, body)
     return question
