@@ -17,6 +17,7 @@ import httpx
 from anyio import Lock
 from pydantic import SecretStr
 
+from og_mcp.client.hub.records import MODEL_HUB
 from og_mcp.client.wire.http import post_json
 from og_mcp.errors import (
     LocalnetError,
@@ -26,7 +27,7 @@ from og_mcp.errors import (
     SignInError,
 )
 from og_mcp.networks import Network
-from og_mcp.redaction import hide
+from og_mcp.redaction import Redaction, hide
 
 logger = logging.getLogger(__name__)
 
@@ -123,11 +124,11 @@ class SignIn:
         """
         token = await self.id_token()
         try:
-            return await send(token)
+            return await _sent(send, token)
         except ServiceRejectedError as exc:
             if exc.status != HTTPStatus.UNAUTHORIZED:
                 raise
-        return await send(await self.id_token(instead_of=token))
+        return await _sent(send, await self.id_token(instead_of=token))
 
     async def id_token(self, *, instead_of: str = "") -> str:
         """Return a token that is good for some minutes.
@@ -194,9 +195,10 @@ class SignIn:
         try:
             answer = await post_json(self._http, SIGN_IN, url, params=params, **body)
         except ServiceRejectedError as exc:
+            told = _masked(exc, SIGN_IN, self._login.password.get_secret_value(), *params.values())
             if exc.status == HTTPStatus.BAD_REQUEST and exc.detail:
-                raise SignInError(exc.detail) from exc
-            raise
+                raise SignInError(told.detail) from exc
+            raise told from exc.__cause__
         if not isinstance(answer, Mapping):
             raise ServiceReplyError(SIGN_IN, "it is not a JSON object")
         return answer
@@ -212,3 +214,16 @@ class SignIn:
             raise ServiceReplyError(SIGN_IN, "it does not tell how long its token is good") from exc
         ends_at = self._clock() + life_s
         return _Tokens(id_token, refresh_token, ends_at - min(MARGIN_S, life_s / 10), ends_at)
+
+
+async def _sent(send: Callable[[str], Awaitable[T]], token: str) -> T:
+    try:
+        return await send(token)
+    except ServiceRejectedError as exc:
+        raise _masked(exc, MODEL_HUB, token) from exc.__cause__
+
+
+def _masked(error: ServiceRejectedError, service: str, *secrets: str) -> ServiceRejectedError:
+    """Keep out of an error what the other side repeats of our secrets."""
+    detail = Redaction(secrets).mask(error.detail)
+    return error if detail == error.detail else ServiceRejectedError(service, error.status, detail)

@@ -718,6 +718,32 @@ async def test_the_journal_keeps_no_token_and_no_password(
     assert login["firebase_api_key"].encode() not in kept
 
 
+async def test_t29_tokens_are_in_no_error_no_log_and_not_in_the_journal(
+    og: Session,
+    environ: dict[str, str],
+    localnet: LocalNetwork,
+    name: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tokens = {kind: f"{kind}-{uuid4().hex}" for kind in ("idToken", "refreshToken")}
+    signed_in = {**tokens, "expiresIn": "3600"}
+    localnet.fault("auth POST */accounts*", "result", service="auth", result=signed_in)
+    said = f"The token {tokens['idToken']} may not do this"
+    localnet.fault("hub POST */models/", "error", service="hub", status=403, message=said)
+    with caplog.at_level("DEBUG"), pytest.raises(ServiceRejectedError) as told:
+        await og.create_model(name, "")
+    await og.__aexit__(None, None, None)
+    kept = b"".join(map(Path.read_bytes, journal_files(environ)))
+
+    assert str(told.value).startswith(
+        "The Model Hub answered 403: 'The token [secret] may not do this'."
+    )
+    assert b"The token [secret] may not do this" in kept
+    for token in tokens.values():
+        assert token.encode() not in kept
+        assert token not in caplog.text
+
+
 async def test_models_are_found_by_words_author_and_kind(og: Session, name: str) -> None:
     for number in range(3):
         await og.create_model(f"{name}-{number}", f"Tells the weather, number {number}.")

@@ -278,6 +278,21 @@ async def test_firebases_words_become_sentences(
         await signin.id_token()
 
 
+@pytest.mark.parametrize("status", [400, 403, 500])
+async def test_t29_a_sign_in_that_repeats_our_secrets_is_not_quoted(
+    signin: SignIn, login: Login, localnet: LocalNetwork, status: int
+) -> None:
+    password, key = login.password.get_secret_value(), login.firebase_api_key.get_secret_value()
+    body = json.dumps({"error": {"code": status, "message": f"BAD {password} under {key}"}})
+    localnet.fault(SIGN_IN, "status", service="auth", status=status, body=body)
+
+    with pytest.raises((SignInError, ServiceRejectedError)) as told:
+        await signin.id_token()
+
+    assert "BAD [secret] under [secret]" in str(told.value)
+    assert not {password, key} & set(repr(told.value).split())
+
+
 @pytest.mark.parametrize(
     "answer", [{}, [], {"idToken": ""}, {"idToken": "a", "refreshToken": "b", "expiresIn": "soon"}]
 )
