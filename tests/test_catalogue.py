@@ -14,6 +14,61 @@ def test_every_name_leads_to_one_model() -> None:
     assert len(names) == len(set(names))
 
 
+NAMES = {
+    "openai": "gpt-4.1-2025-04-14 gpt-4.1-mini gpt-4.1-nano o3 o4-mini gpt-5 gpt-5-mini gpt-5.2 "
+    "gpt-5.4 gpt-5.4-mini gpt-5.4-nano gpt-5.5 gpt-image-2",
+    "anthropic": "claude-sonnet-4-5 claude-sonnet-4-6 claude-haiku-4-5 claude-opus-4-5 "
+    "claude-opus-4-6 claude-opus-4-7 claude-opus-4-8",
+    "google": "gemini-2.5-flash gemini-2.5-pro gemini-2.5-flash-lite gemini-3-flash-preview "
+    "gemini-3.1-pro-preview gemini-3.1-flash-lite-preview gemini-3.5-flash gemini-2.5-flash-image "
+    "gemini-3.1-flash-image",
+    "x-ai": "grok-4 grok-4-fast grok-4-1-fast grok-4-1-fast-non-reasoning grok-4.20-reasoning "
+    "grok-4.20-non-reasoning grok-code-fast-1 grok-2-image",
+    "bytedance": "seed-1.6 seed-1.8 seed-2.0-lite deepseek-v4-flash deepseek-v4-pro seedream-4.0 "
+    "seedance-4.5",
+    "nous": "hermes-4-405b hermes-4-70b",
+    "zai": "glm-5.2 glm-image",
+    "NousResearch": "Hermes-3-Llama-3.1-70B",
+    "meta-llama": "Llama-3.2-3B-Instruct Llama-3.1-70B-Instruct Meta-Llama-3-8B-Instruct",
+    "mistralai": "Mistral-7B-Instruct-v0.3",
+}
+"""Provider -> names, as protocol.md section 1 lists them."""
+
+
+def test_every_name_of_the_protocol_is_there_and_no_other_one() -> None:
+    have = {
+        provider: {entry.name for entry in MODELS if entry.provider == provider}
+        for provider in (entry.provider for entry in MODELS)
+    }
+
+    assert have == {provider: set(names.split()) for provider, names in NAMES.items()}
+
+
+@pytest.mark.parametrize(
+    ("model", "abilities"),
+    [
+        ("gpt-5", "Answers in a TEE; takes tools, image input, json_object, web_search."),
+        (
+            "claude-haiku-4-5",
+            "Answers in a TEE; takes tools, image input, web_search; not json_object.",
+        ),
+        (
+            "grok-code-fast-1",
+            "Answers in a TEE; takes tools, json_object, web_search; not image input.",
+        ),
+        ("hermes-4-70b", "Answers in a TEE."),
+        ("glm-image", "Draws images."),
+        ("META_LLAMA_3_1_70B_INSTRUCT", "Answers on chain, inference_mode VANILLA or TEE."),
+        ("Mistral-7B-Instruct-v0.3", "Answers on chain, inference_mode VANILLA."),
+    ],
+)
+def test_what_a_model_can_do_is_told_as_far_as_it_is_known(model: str, abilities: str) -> None:
+    found = find(model)
+
+    assert found is not None
+    assert found.abilities == abilities
+
+
 def test_both_generations_are_there() -> None:
     images = {entry.name for entry in MODELS if entry.kind == "image"}
 

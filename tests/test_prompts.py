@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -10,6 +11,7 @@ from inline_snapshot import snapshot
 from mcp import Client
 from mcp.types import PromptReference, ResourceTemplateReference, TextContent
 
+from og_mcp.catalogue import MODELS
 from og_mcp.client import Session
 from og_mcp.server import build_server
 from og_mcp.types import TOOL_NAMES
@@ -75,17 +77,44 @@ async def test_what_is_typed_cannot_become_a_step(mcp: Client) -> None:
     assert "verify_receipt" in text
 
 
-async def test_every_tool_that_a_prompt_names_is_one_of_the_fifteen(mcp: Client) -> None:
-    texts = [
-        await said(mcp, "run_model", model_name="m"),
-        await said(mcp, "publish_model", model_path="/p", model_name="m"),
-        await said(mcp, "check_answer", call_id="c"),
-    ]
+@pytest.mark.parametrize(
+    ("prompt", "arguments", "tools", "fields"),
+    [
+        (
+            "run_model",
+            {"model_name": "m", "question": "q"},
+            {"get_model", "infer", "get_call"},
+            {"model_cid", "model_input", "inputs", "example_input", "dry_run", "fee_wei"}
+            | {"idempotency_key", "status", "model_output", "transaction_hash"},
+        ),
+        (
+            "publish_model",
+            {"model_path": "/p", "model_name": "m", "description": "d"},
+            {"status", "create_model", "create_version", "upload", "get_model", "infer"},
+            {"model_name", "model_desc", "model_path", "model_cid", "example_input", "dry_run"},
+        ),
+        (
+            "check_answer",
+            {"call_id": "c"},
+            {"get_call", "verify_receipt"},
+            {"stage", "online", "result", "source", "level"},
+        ),
+    ],
+)
+async def test_tools_and_fields_that_a_prompt_names_are_there(
+    mcp: Client, prompt: str, arguments: dict[str, str], tools: set[str], fields: set[str]
+) -> None:
+    text = await said(mcp, prompt, **arguments)
+    listed = {tool.name: tool for tool in (await mcp.list_tools()).tools}
+    words = set(re.findall(r"[a-z_]+", text))
+    schemas = json.dumps([listed[name].model_dump(mode="json") for name in tools])
 
-    named = {name for text in texts for name in re.findall(r"[a-z]+_[a-z]+|infer", text)}
-    arguments = {"model_cid", "model_input", "example_input", "dry_run", "idempotency_key"}
-    fields = {"fee_wei", "model_output", "transaction_hash", "model_name", "model_desc"}
-    assert named - arguments - fields - {"model_path"} <= TOOL_NAMES
+    assert tools <= words & listed.keys()
+    assert (words & TOOL_NAMES) - tools <= fields
+    assert fields <= words
+    assert all(f'"{name}"' in schemas for name in fields)
+    # What looks like a name and is neither would send an assistant looking for it.
+    assert {word for word in words if "_" in word} <= tools | fields
 
 
 async def test_model_names_are_completed_from_the_hub(mcp: Client, localnet: LocalNetwork) -> None:
@@ -114,6 +143,28 @@ async def test_a_hub_that_is_gone_offers_nothing(mcp: Client, localnet: LocalNet
     localnet.close_service("hub_read")
 
     assert await offered(mcp, "run_model", "model_name", "c") == []
+
+
+async def test_models_are_completed_with_and_without_their_provider(mcp: Client) -> None:
+    reference = ResourceTemplateReference(type="ref/resource", uri="og://models/{+model}")
+
+    async def offers(typed: str) -> list[str]:
+        return (await mcp.complete(reference, {"name": "model", "value": typed})).completion.values
+
+    assert await offers("GPT-5-") == ["gpt-5-mini"]
+    assert await offers("nous/") == ["nous/hermes-4-405b", "nous/hermes-4-70b"]
+    assert await offers("no such model") == []
+    assert {entry.id for entry in MODELS} <= set(await offers(""))
+    assert "openai/o3" in await offered(mcp, "run_model", "model", "openai/o")
+
+
+async def test_a_public_network_offers_the_models_that_it_has() -> None:
+    async with Client(build_server(Session.from_env({"OG_NETWORK": "alpha-2025"}))) as mcp:
+        assert await offered(mcp, "run_model", "model", "gpt") == []
+        assert await offered(mcp, "run_model", "model", "mistral") == [
+            "mistralai/Mistral-7B-Instruct-v0.3",
+            "Mistral-7B-Instruct-v0.3",
+        ]
 
 
 async def test_call_ids_are_completed(mcp: Client, localnet: LocalNetwork) -> None:

@@ -7,18 +7,10 @@ from typing import Any, Final
 
 from mcp.server import Server
 from mcp.server.context import ServerRequestContext
-from mcp.types import (
-    CompleteRequestParams,
-    CompleteResult,
-    Completion,
-    PromptReference,
-    ResourceTemplateReference,
-)
+from mcp.types import CompleteRequestParams, CompleteResult, Completion
 
 from og_mcp.client import Session
 from og_mcp.errors import OGError
-from og_mcp.server._prompts import CHECK_ANSWER, PUBLISH_MODEL, RUN_MODEL
-from og_mcp.server._resources import CALLS, RECEIPTS
 from og_mcp.tools import principal_of
 
 SEARCHED: Final = 1000
@@ -43,14 +35,17 @@ async def _model_names(request: Request) -> list[str]:
     return await request.lifespan_context.model_names()
 
 
-SOURCES: Final[Mapping[tuple[str, str], Source]] = {
-    (CALLS, "call_id"): _call_ids,
-    (RECEIPTS, "call_id"): _call_ids,
-    (CHECK_ANSWER, "call_id"): _call_ids,
-    (RUN_MODEL, "model_name"): _model_names,
-    (PUBLISH_MODEL, "model_name"): _model_names,
+async def _models(request: Request) -> list[str]:
+    models = request.lifespan_context.models()
+    return [*(entry.id for entry in models), *(entry.name for entry in models)]
+
+
+SOURCES: Final[Mapping[str, Source]] = {
+    "call_id": _call_ids,
+    "model": _models,
+    "model_name": _model_names,
 }
-"""Template or prompt, and its argument -> where the values come from."""
+"""Argument -> where its values come from; it means the same in every prompt and template."""
 
 
 def add_completions(server: Server[Session]) -> None:
@@ -60,7 +55,7 @@ def add_completions(server: Server[Session]) -> None:
     """
 
     async def complete(request: Request, params: CompleteRequestParams) -> CompleteResult:
-        source = SOURCES.get((_name(params.ref), params.argument.name))
+        source = SOURCES.get(params.argument.name)
         if source is None:
             return _offer([])
         try:
@@ -68,14 +63,10 @@ def add_completions(server: Server[Session]) -> None:
         except OGError:
             # A suggestion that cannot be made is none; the call itself says what is wrong.
             return _offer([])
-        typed = params.argument.value
-        return _offer([value for value in values if value.startswith(typed)])
+        typed = params.argument.value.casefold()
+        return _offer([value for value in values if value.casefold().startswith(typed)])
 
     server.add_request_handler("completion/complete", CompleteRequestParams, complete)
-
-
-def _name(reference: PromptReference | ResourceTemplateReference) -> str:
-    return reference.name if isinstance(reference, PromptReference) else reference.uri
 
 
 def _offer(values: list[str]) -> CompleteResult:

@@ -16,12 +16,14 @@ from mcp.server.mcpserver.resources import FunctionResource, Resource
 
 from og_mcp.client import Session
 from og_mcp.client.images.kind import kind_of
-from og_mcp.errors import NotFoundError, OGError
+from og_mcp.errors import NotFoundError, OGError, quote
 from og_mcp.tools import principal_of
 
 CALLS: Final = "og://calls/{call_id}"
 RECEIPTS: Final = "og://receipts/{call_id}"
 IMAGES: Final = "og://images/{sha256}"
+MODEL: Final = "og://models/{+model}"
+"""With or without the provider, between which and the name there is a slash."""
 
 _JSON: Final = "application/json"
 
@@ -79,6 +81,24 @@ def resources(session: Session) -> list[Resource]:
             mime_type=_JSON,
         ),
     ]
+
+
+def add_model_resource(server: MCPServer[Session]) -> None:
+    """Add the models of the network one by one."""
+
+    @server.resource(
+        MODEL,
+        name="model",
+        title="Language or image model",
+        description="One model of og://models, by provider/name, bare name or enum member.",
+        mime_type=_JSON,
+    )
+    async def model(model: str, read: Read) -> str:
+        session = read.request_context.lifespan_context
+        for entry in session.models():
+            if model.casefold() in map(str.casefold, entry.names):
+                return json.dumps({"id": entry.id, **asdict(entry)})
+        raise ResourceNotFoundError(f"There is no model {quote(model)}; og://models lists all.")
 
 
 def add_call_resources(server: MCPServer[Session]) -> None:

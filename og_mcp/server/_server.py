@@ -20,7 +20,7 @@ from og_mcp.client import Session
 from og_mcp.server._completions import add_completions
 from og_mcp.server._prompts import add_prompts
 from og_mcp.server._published import learn
-from og_mcp.server._resources import add_call_resources, resources, typed
+from og_mcp.server._resources import add_call_resources, add_model_resource, resources, typed
 
 if TYPE_CHECKING:
     # Not public in mcp, and needed for nothing but the annotation.
@@ -97,6 +97,7 @@ def build_server(session: Session) -> MCPServer[Session]:
         subscriptions=bus,
         middleware=[tools.keep_pauses],
     )
+    add_model_resource(server)
     add_call_resources(server)
     add_prompts(server)
     add_completions(lowlevel_of(server))

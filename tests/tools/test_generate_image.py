@@ -284,6 +284,22 @@ async def test_the_models_of_the_network_are_a_resource(mcp: Client) -> None:
     assert {model["generation"] for model in models.values()} == {"gateway", "on_chain"}
 
 
+@pytest.mark.parametrize("name", [MODEL, "gpt-image-2", "GPT_IMAGE_2"])
+async def test_each_model_is_a_resource(mcp: Client, name: str) -> None:
+    (content,) = (await mcp.read_resource(f"og://models/{name}")).contents
+
+    assert isinstance(content, TextResourceContents)
+    told = json.loads(content.text)
+    assert (told["id"], told["provider"], told["kind"]) == (MODEL, "openai", "image")
+
+
+async def test_a_model_that_there_is_none_of_is_no_resource(mcp: Client) -> None:
+    with pytest.raises(MCPError, match="There is no model 'openai/gpt-6'") as unread:
+        await mcp.read_resource("og://models/openai/gpt-6")
+
+    assert unread.value.code == -32602
+
+
 async def test_the_models_of_a_public_network_are_those_of_its_generation() -> None:
     for network, generation in (("opengradient", "gateway"), ("alpha-2025", "on_chain")):
         async with Client(build_server(Session.from_env({"OG_NETWORK": network}))) as mcp:

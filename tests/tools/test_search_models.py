@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import pytest
 from mcp import Client
 
+from og_mcp.catalogue import MODELS
 from tests.localnet_client import LocalNetwork
 from tests.tools.calls import answer, refusal
 
@@ -48,6 +50,41 @@ async def test_language_and_image_models_come_from_the_catalogue(mcp: Client) ->
     assert "anthropic/claude-opus-4-8" in {model["name"] for model in language["models"]}
     assert {model["kind"] for model in language["models"]} == {"llm"}
     assert {model["author"] for model in images["models"]} == {"google"}
+
+
+@pytest.mark.parametrize("kind", ["llm", "image"])
+async def test_every_page_of_a_kind_comes_once_and_then_no_more(mcp: Client, kind: str) -> None:
+    wanted = [entry.id for entry in MODELS if entry.kind == kind]
+    names, page, pages = [], 0, 0
+    while pages == 0 or page:
+        found = await answer(mcp, "search_models", kind=kind, page=page, limit=6)
+        assert len(found["models"]) <= 6
+        names += [model["name"] for model in found["models"]]
+        page, pages = found["next_page"], pages + 1
+    beyond = await answer(mcp, "search_models", kind=kind, page=pages, limit=6)
+
+    assert names == wanted
+    assert pages == -(-len(wanted) // 6)
+    assert (beyond["models"], beyond["next_page"], beyond["complete"]) == ([], 0, True)
+
+
+async def test_a_full_last_page_is_the_last(mcp: Client) -> None:
+    found = await answer(mcp, "search_models", kind="image", limit=7)
+
+    assert (len(found["models"]), found["next_page"]) == (7, 0)
+
+
+async def test_what_models_can_do_is_told_and_found(mcp: Client) -> None:
+    found = await answer(mcp, "search_models", query="opus IMAGE input", kind="llm", limit=100)
+
+    assert {model["author"] for model in found["models"]} == {"anthropic"}
+    assert all("not json_object" in model["description"] for model in found["models"])
+
+
+async def test_the_catalogue_needs_no_hub(mcp: Client, localnet: LocalNetwork) -> None:
+    localnet.close_service("hub_read")
+
+    assert (await answer(mcp, "search_models", kind="llm"))["models"]
 
 
 async def test_nothing_found_is_an_empty_page(mcp: Client) -> None:

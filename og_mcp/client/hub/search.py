@@ -60,7 +60,12 @@ async def search(  # noqa: PLR0913 - what a caller may say, by name
 async def _models(hub: Hub, network: Network, kind: ModelKind | None) -> AsyncIterator[FoundModel]:
     for entry in catalogued(network):
         if kind in {None, entry.kind}:
-            yield FoundModel(name=entry.id, author=entry.provider, kind=entry.kind)
+            yield FoundModel(
+                name=entry.id,
+                author=entry.provider,
+                kind=entry.kind,
+                description=entry.abilities,
+            )
     if kind not in {None, "onnx"}:
         return
     async for page in hub.pages():
