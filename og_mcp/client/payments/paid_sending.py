@@ -87,7 +87,7 @@ class PaidSending:
         if order.cap is session.cap:
             return True
         try:
-            await self._journal.pay_by(ticket.call_id, session.cap.id)
+            await self._journal.pay_by(ticket.call_id, session.cap.id, durable=order.is_keyed)
             is_paid = True
         except CallStateError:
             if (await self._journal.cap(session.cap.id)).status == CAP_OPEN:
