@@ -78,10 +78,22 @@ def remove(image: Mapping[str, Any]) -> None:
     Path(image["path"]).unlink()
 
 
+def message_of(result: CallToolResult) -> str:
+    """Write a result as it goes to the host."""
+    told = result.model_dump(mode="json", by_alias=True)
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "result": told})
+
+
+def size_of(block: ImageContent) -> tuple[int, int]:
+    """Decode a preview; returns its width and height."""
+    with Image.open(BytesIO(base64.b64decode(block.data, validate=True))) as shown:
+        shown.load()
+        return shown.size
+
+
 def check_preview(result: CallToolResult) -> None:
     """Assert that a host can show the preview, and that the whole message fits every host."""
-    message = {"jsonrpc": "2.0", "id": 1, "result": result.model_dump(mode="json", by_alias=True)}
-    assert len(json.dumps(message)) < MOST_CHARACTERS
+    assert len(message_of(result)) < MOST_CHARACTERS
     (block,) = (block for block in result.content if isinstance(block, ImageContent))
     with Image.open(BytesIO(base64.b64decode(block.data, validate=True))) as shown:
         shown.load()
@@ -126,6 +138,9 @@ async def test_a_huge_image_is_kept_as_it_was_sent_and_reaches_the_host_as_a_pre
     image = image_of(result)
     assert file_of(image) == sent
     assert len(sent) > 20_000_000 or (image["width"], image["height"]) == (8000, 8000)
+    (whole,) = (await mcp.read_resource(image["uri"])).contents
+    assert isinstance(whole, BlobResourceContents)
+    assert base64.b64decode(whole.blob) == sent
 
 
 async def test_an_image_that_is_answered_as_the_gateways_own_url_is_fetched(
@@ -138,6 +153,38 @@ async def test_an_image_that_is_answered_as_the_gateways_own_url_is_fetched(
     check_preview(result)
     image = image_of(result)
     assert file_of(image) == pictures.draw(PROMPT, (image["width"], image["height"]))
+
+
+@pytest.mark.parametrize("sides", [{}, {"width": 500, "height": 900}], ids=["own size", "cut"])
+async def test_several_images_share_what_a_host_takes(
+    mcp: Client, localnet: LocalNetwork, sides: dict[str, int]
+) -> None:
+    localnet.spoil("many_images")
+
+    result = await draw(mcp, **sides)
+    assert result.structured_content is not None
+    told = await mcp.call_tool("get_call", {"call_id": result.structured_content["call_id"]})
+
+    images = result.structured_content["images"]
+    assert len({image["sha256"] for image in images}) == 8
+    for one in (result, told):
+        shown = [block for block in one.content if isinstance(block, ImageContent)]
+        links = [block.uri for block in one.content if isinstance(block, ResourceLink)]
+        assert len(message_of(one)) < MOST_CHARACTERS
+        assert links == [image["uri"] for image in images]
+        assert len(shown) == 8
+        assert all(max(size_of(block)) > 200 for block in shown)
+    for image in images:
+        file_of(image)
+        file_of(image["original"] if sides else image)
+
+
+async def test_one_side_alone_keeps_the_proportions(mcp: Client) -> None:
+    image = image_of(await draw(mcp, height=100))
+
+    original = image["original"]
+    assert image["height"] == 100
+    assert image["width"] == round(100 * original["width"] / original["height"])
 
 
 async def test_another_size_is_cut_from_the_original_which_is_kept(mcp: Client) -> None:
@@ -236,6 +283,30 @@ async def test_bytes_that_are_no_image_are_a_failure_that_is_said_to_be_paid(
     assert call["payment"]["max_opg"] == "0.1"
 
 
+async def test_a_model_that_writes_in_place_of_drawing_is_told_in_its_words(
+    mcp: Client, localnet: LocalNetwork
+) -> None:
+    localnet.spoil("no_images")
+
+    text = await refusal(mcp)
+
+    assert "holds none, only the text 'Nothing was drawn: the model would not.'" in text
+    assert "charged" in text
+    assert "pays again" in text
+
+
+async def test_a_gateway_without_a_price_is_told_and_nothing_drawn(
+    mcp: Client, localnet: LocalNetwork
+) -> None:
+    localnet.spoil("no_price")
+
+    text = await refusal(mcp)
+
+    assert "503" in text
+    assert "Token price unavailable" in text
+    assert [session["spent"] for session in localnet.sessions() if session["open"]] == ["0"]
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [
@@ -257,9 +328,16 @@ async def test_a_language_model_is_told_where_it_belongs(mcp: Client) -> None:
     assert "openai/gpt-image-2" in await refusal(mcp, model="gpt-image-3")
 
 
-@pytest.mark.parametrize(("name", "side"), [("width", -1), ("height", 8193), ("width", True)])
-async def test_a_size_out_of_bounds_is_refused(mcp: Client, name: str, side: object) -> None:
+@pytest.mark.parametrize("name", ["width", "height"])
+@pytest.mark.parametrize("side", [-1, 8193, True, 0.5, "wide", None, 10**400])
+async def test_a_size_out_of_bounds_is_refused_before_anything_is_paid(
+    mcp: Client, localnet: LocalNetwork, name: str, side: object
+) -> None:
+    localnet.reset_counters("gateway")
+
     assert name in await refusal(mcp, **{name: side})
+    assert localnet.counters("gateway")["http_requests"] == 0
+    assert (await answer(mcp, "list_calls"))["calls"] == []
 
 
 async def test_a_dry_run_tells_the_price_and_draws_nothing(
