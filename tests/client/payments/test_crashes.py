@@ -15,10 +15,8 @@ from og_mcp.journal import open_journal
 from og_mcp.types import Call, Stage
 from tests import journal_worker
 from tests.books import Purse
-from tests.client.payments.test_payments import CAP, CHAT, MODEL, chat, of_payer, paid, purse
+from tests.client.payments.chats import CAP, CHAT, MODEL, chat, of_payer, paid
 from tests.test_crash import endless
-
-__all__ = ["purse"]
 
 KEY: Final = "pay once"
 TEXT: Final = "Who are you?"

@@ -28,57 +28,25 @@ from og_mcp.errors import (
     VerificationError,
 )
 from og_mcp.journal import open_journal
-from og_mcp.types import Account, ChatResult, OPGCaps, Stage
+from og_mcp.types import ChatResult, OPGCaps, Stage
 from tests import journal_worker
 from tests.books import Purse
+from tests.client.payments.chats import (
+    CAP,
+    CHAT,
+    MODEL,
+    OPG,
+    chat,
+    of_payer,
+    opg,
+    paid,
+    settled,
+    the_account,
+    units,
+)
 from tests.localnet_client import LocalNetwork
 
-OPG = 10**18
-CAP = 10**17
-CHAT = "gateway POST /v1/chat/completions"
 SENTENCE = "built-in responder"
-MODEL = "openai/gpt-5-mini"
-
-
-@pytest.fixture
-async def purse(localnet: LocalNetwork, tmp_path: Path) -> Purse:
-    """A wallet with OPG that Permit2 may take."""
-    purse = Purse(localnet, tmp_path)
-    localnet.fund_opg(purse.address, 100 * OPG)
-    localnet.fund(purse.address, chain="base_rpc")
-    async with purse.session() as og:
-        with pytest.raises(ApprovalRequiredError) as asked:
-            await og.approve_opg("50")
-        await og.approve(asked.value.approval_of)
-        await og.approve_opg("50")
-    return purse
-
-
-async def chat(og: Session, text: str = "Who are you?", **more: Any) -> ChatResult:  # noqa: ANN401 - as Session.chat
-    return await og.chat(MODEL, [{"role": "user", "content": text}], **more)
-
-
-def of_payer(purse: Purse, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [one for one in found if one["payer"].lower() == purse.address.lower()]
-
-
-def paid(purse: Purse) -> int:
-    """Settle what is open, and return what has left the wallet, OPG base units."""
-    purse.localnet.settle()
-    return 100 * OPG - purse.localnet.opg(purse.address)
-
-
-def settled(purse: Purse) -> list[int]:
-    """Return what each settlement of the wallet took."""
-    return [int(one["amount"]) for one in of_payer(purse, purse.localnet.settlements())]
-
-
-async def the_account(purse: Purse) -> Account:
-    base = purse.localnet.ready
-    genesis = purse.localnet.rpc("eth_getBlockByNumber", "0x0", False, url=base["base_rpc_url"])
-    return Account(
-        network=f"local:{genesis['hash']}", chain_id=base["base_chain_id"], address=purse.address
-    )
 
 
 async def test_calls_share_a_session_and_the_journal_agrees_with_the_chain(purse: Purse) -> None:
@@ -95,7 +63,7 @@ async def test_calls_share_a_session_and_the_journal_agrees_with_the_chain(purse
     assert before > 0
     for info in told:
         assert info.stage is Stage.CONFIRMED
-        assert int(float(info.payment.amount_opg) * 1e18) == pytest.approx(before)
+        assert units(info.payment.amount_opg) == before
         assert info.result["payment"]["transaction_hash"] == info.payment.transaction_hash
     assert listed.spent_opg == told[0].payment.amount_opg
     assert listed.open_opg == "0"
@@ -340,7 +308,7 @@ async def test_t8_calls_that_only_waited_for_a_refused_payment_sent_nothing(
     assert len(chats) == len(ended) == 20
     assert all(call.stage is Stage.SENT_UNKNOWN for call in signed)
     assert {call.stage for call in chats if call not in signed} <= {Stage.NOT_SENT}
-    assert float(open_opg) == pytest.approx(0.1 * len(signed))
+    assert units(open_opg) == CAP * len(signed)
     assert len(signed) < 20
     assert paid(purse) == 0
 
@@ -403,7 +371,7 @@ async def test_t6_the_day_counts_what_the_chain_shows_where_the_journal_is_gone(
     spent = paid(purse)
     shutil.rmtree(purse.folder / "data")
 
-    async with purse.session(OG_MAX_PER_DAY=f"{(CAP + spent - 1) / 1e18:.18f}") as og:
+    async with purse.session(OG_MAX_PER_DAY=opg(CAP + spent - 1)) as og:
         with pytest.raises(BudgetExceededError, match="OG_MAX_PER_DAY"):
             await chat(og, "again")
 
@@ -471,7 +439,7 @@ async def test_100_chats_at_once_are_one_session_and_agree_with_the_chain(purse:
     assert all(result.verification.status == "local" for result in results)
     assert len(opened) == 1
     assert sum(settled(purse)) == spent
-    assert int(float(listed.spent_opg) * 1e18) == pytest.approx(spent)
+    assert units(listed.spent_opg) == spent
 
 
 async def test_100_chats_at_once_never_pass_the_day_by_one_unit(purse: Purse) -> None:
