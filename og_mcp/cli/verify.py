@@ -47,8 +47,8 @@ class _UnreadableError(click.ClickException):
 def command(file: Path, online: bool, as_json: bool) -> None:
     """Verify a saved receipt (FILE, or - for stdin).
 
-    Exit 0 if its parts belong together, with --online also on the chain; 1 if not; 2 if it could
-    not be found out.
+    Exit 0 if its parts belong together, with --online also on the chain; 1 if not, or if it keeps
+    too little to tell (OG_RECEIPTS=hashes); 2 if it cannot be read, or nobody can be asked.
     """
     receipt = _read(file)
     verification = _ask_chain(receipt) if online else _verify(receipt)

@@ -1,13 +1,14 @@
 """Asking the payment chain whether what a receipt says of its payment is so.
 
-Source: protocol.md section 4: a settlement is a transfer of the token in a transaction that holds
-the signed nonce.
+Source: protocol.md section 7, `settle` of the upto proxy: token, signed maximum, nonce, deadline,
+amount, owner and recipient stand there in this order; section 4: it makes a transfer of the token.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from og_mcp.client.chain.chain import Chain, Receipt
@@ -18,6 +19,8 @@ from og_mcp.types import Check
 
 NAME: Final = "settlement"
 _HASH: Final = re.compile(r"0x[0-9a-f]{64}")
+_NONCE: Final = re.compile(r"[0-9]{1,78}", re.ASCII)
+_AMOUNT: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,18})?", re.ASCII)
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
@@ -52,18 +55,17 @@ class SettlementCheck:
         equal(self._token.lower(), str(part.get("asset")).lower(), "the token")
         hash_ = part.get("transaction_hash")
         if not hash_:
-            raise NotKeptError("it had not settled when the receipt was made: ask for it again")
+            raise NotKeptError(
+                "the receipt names no settlement: as it was made, nothing was taken for it yet, or at all"
+            )
         if not isinstance(hash_, str) or not _HASH.fullmatch(hash_):
             raise MismatchError("its transaction_hash is none")
         await self._chain.check()
         sent, mined = await self._chain.transaction(hash_), await self._chain.receipt(hash_)
         if sent is None or mined is None or not mined.succeeded:
             raise MismatchError("the payment chain has no such transaction that succeeded")
-        nonce = part.get("nonce")
-        if not isinstance(nonce, str) or not nonce.isdecimal():
-            raise MismatchError("its nonce is none")
-        if f"{int(nonce):064x}" not in str(sent.get("input", "")):
-            raise MismatchError("the transaction does not settle this payment's nonce")
+        if _signed(part) not in str(sent.get("input", "")).lower():
+            raise MismatchError("the transaction settles no payment of these terms and amount")
         amount = part.get("amount_opg")
         if amount not in {coins(one) for one in self._transfers(part, mined)}:
             raise MismatchError("the transaction holds no transfer of that amount to the recipient")
@@ -81,7 +83,30 @@ class SettlementCheck:
         ]
 
 
+def _signed(part: Mapping[str, Any]) -> str:
+    """Write what was signed as it stands in the call data of `settle`, with what was taken."""
+    nonce, deadline = part.get("nonce"), part.get("deadline")
+    if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce):
+        raise MismatchError("its nonce is none")
+    if type(deadline) is not int or not 0 <= deadline < 2**256:
+        raise MismatchError("its deadline is none")
+    numbers = (_base_units(part.get("max_opg")), int(nonce), deadline)
+    taken = _base_units(part.get("amount_opg"))
+    words = (
+        _topic(part.get("asset")),
+        *(f"{number:064x}" for number in (*numbers, taken)),
+        *(_topic(part.get(name)) for name in ("payer", "pay_to")),
+    )
+    return "".join(word.removeprefix("0x") for word in words)
+
+
+def _base_units(amount: object) -> int:
+    if not isinstance(amount, str) or not _AMOUNT.fullmatch(amount):
+        raise MismatchError("one of its amounts is none")
+    return int(Decimal(amount).scaleb(18))
+
+
 def _topic(address: object) -> str:
     if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
-        raise MismatchError("payer or recipient is no address")
+        raise MismatchError("token, payer or recipient is no address")
     return "0x" + address[2:].lower().rjust(64, "0")
