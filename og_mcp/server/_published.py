@@ -2,13 +2,55 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from mcp.server.subscriptions import SubscriptionBus, ToolsListChanged
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.session import ServerSession
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ServerEvent,
+    SubscriptionBus,
+    ToolsListChanged,
+)
 
 from og_mcp.client import Session
 from og_mcp.tools import ModelTool
 from og_mcp.types import ModelGraph
+
+CLIENTS: Final = 1000
+"""Clients that are told without having asked for it; the oldest are forgotten."""
+
+
+class Changes(InMemorySubscriptionBus):
+    """Tells clients that a tool has changed: those that listen, and those of older protocols.
+
+    Before 2026-07-28 there is no listening: a server says at the greeting that it will tell, and
+    tells all. mcp does neither by itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._greeted: deque[ServerSession] = deque(maxlen=CLIENTS)
+
+    async def greet(
+        self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+    ) -> HandlerResult:
+        """Promise it to clients that greet, and remember them; a middleware of mcp."""
+        result = await call_next(ctx)
+        if ctx.method == "initialize" and isinstance(result, dict):
+            result["capabilities"]["tools"]["listChanged"] = True
+        elif ctx.method == "notifications/initialized":
+            self._greeted.append(ctx.session)
+        return result
+
+    async def publish(self, event: ServerEvent) -> None:
+        """Tell of a change."""
+        await super().publish(event)
+        if isinstance(event, ToolsListChanged):
+            for session in tuple(self._greeted):
+                await session.send_tool_list_changed()
 
 
 async def learn(session: Session, models: Sequence[ModelTool], bus: SubscriptionBus) -> None:

@@ -11,7 +11,6 @@ import anyio
 from mcp.server import CacheHint, MCPServer, Server
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
-from mcp.server.subscriptions import InMemorySubscriptionBus
 from mcp.types import InputRequiredResult
 from pydantic import AnyUrl
 
@@ -19,7 +18,7 @@ from og_mcp import __version__, tools
 from og_mcp.client import Session
 from og_mcp.server._completions import add_completions
 from og_mcp.server._prompts import add_prompts
-from og_mcp.server._published import learn
+from og_mcp.server._published import Changes, learn
 from og_mcp.server._resources import add_call_resources, add_model_resource, resources, typed
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def build_server(session: Session) -> MCPServer[Session]:
         session: Not opened yet; its settings choose the tools (`toolsets`, `read_only`).
     """
     settings = session.settings
-    published, bus = tools.published(session), InMemorySubscriptionBus()
+    published, changes = tools.published(session), Changes()
     complete = all(model.from_file for model in published)
     server = _OGServer(
         "og-mcp",
@@ -85,7 +84,7 @@ def build_server(session: Session) -> MCPServer[Session]:
             *(model.tool for model in published),
         ],
         resources=resources(session),
-        lifespan=_shared(session, partial(learn, session, published, bus)),
+        lifespan=_shared(session, partial(learn, session, published, changes)),
         log_level=cast("LogLevel", settings.log_level),
         cache_hints={
             "server/discover": _LISTING,
@@ -94,8 +93,8 @@ def build_server(session: Session) -> MCPServer[Session]:
             "resources/templates/list": _LISTING,
             "prompts/list": _LISTING,
         },
-        subscriptions=bus,
-        middleware=[tools.keep_pauses],
+        subscriptions=changes,
+        middleware=[tools.keep_pauses] if complete else [tools.keep_pauses, changes.greet],
     )
     add_model_resource(server)
     add_call_resources(server)

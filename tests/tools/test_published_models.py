@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 from inline_snapshot import snapshot
 from mcp import Client
+from mcp.types import ToolListChangedNotification
 from onnx import ModelProto, TensorProto, helper
 
 from og_mcp import tools
@@ -222,6 +223,38 @@ async def test_clients_hear_that_a_tool_took_shape(localnet: LocalNetwork) -> No
 
     assert next(iter(before["inputSchema"]["properties"])) == "model_input"
     assert next(iter(after["inputSchema"]["properties"])) == "counts"
+
+
+async def test_clients_of_older_protocols_are_told_as_they_were_promised(
+    localnet: LocalNetwork,
+) -> None:
+    cid = sample_of(localnet, "portfolio-value")["cid"]
+    localnet.latency(1.0, service="hub_read")
+    told = anyio.Event()
+
+    async def hear(message: object) -> None:
+        if isinstance(message, ToolListChangedNotification):
+            told.set()
+
+    environ = {**localnet.environ, "OG_MODELS": f"{cid}:values"}
+    server = build_server(Session.from_env(environ))
+    async with Client(server, mode="legacy", message_handler=hear) as mcp:
+        promised = mcp.server_capabilities.tools
+        with anyio.fail_after(30):
+            await told.wait()
+        after = await published(mcp, "values")
+
+    assert promised is not None
+    assert promised.list_changed
+    assert next(iter(after["inputSchema"]["properties"])) == "counts"
+
+
+async def test_where_no_tool_changes_nothing_is_promised(localnet: LocalNetwork) -> None:
+    async with Client(build_server(Session.from_env(localnet.environ)), mode="legacy") as mcp:
+        promised = mcp.server_capabilities.tools
+
+    assert promised is not None
+    assert not promised.list_changed
 
 
 async def test_the_listing_keeps_its_order(localnet: LocalNetwork) -> None:
