@@ -76,19 +76,26 @@ class Hub:
             AmbiguousModelError: Several authors have a model of that name.
             ServiceError: The hub cannot be used.
         """
-        wanted = _plain_version(version)
         if self._account is not None:
-            files = await self.own_files(self._account, model_name, version)
+            try:
+                files = await self.own_files(self._account, model_name, version)
+            except ModelNotFoundError:
+                # That side may know one's own models alone.
+                files, version = await self._public_files(model_name, version)
         else:
-            listed = (await self._read(model_name, "")).versions
-            fitting = [item for item in listed if _plain_version(item.version) == wanted]
-            if not fitting:
-                raise ModelNotFoundError(model_name, version)
-            files, version = fitting[0].files, fitting[0].version
+            files, version = await self._public_files(model_name, version)
         self._remember(files)
         return FileList(
             network=self._network.name, model_name=model_name, version=version, files=files
         )
+
+    async def _public_files(self, model_name: str, version: str) -> tuple[list[ModelFile], str]:
+        """List a version's files by the public side, with the version as it writes it."""
+        wanted = _plain_version(version)
+        for item in (await self._read(model_name, "")).versions:
+            if _plain_version(item.version) == wanted:
+                return item.files, item.version
+        raise ModelNotFoundError(model_name, version)
 
     async def get_model(self, model_name: str, author: str = "") -> Model:
         """Return a repository with its versions and their files.

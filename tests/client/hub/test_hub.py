@@ -211,6 +211,22 @@ async def test_with_an_account_files_are_read_where_the_account_is_known(
         await hub.list_files(name, "7.00")
 
 
+async def test_with_an_account_the_models_of_others_are_listed_where_everybody_may(
+    http: httpx.AsyncClient, localnet: LocalNetwork
+) -> None:
+    name, author = f"theirs-{uuid4().hex}", f"author-{uuid4().hex[:8]}"
+    token = await sign_in(http, localnet, author)
+    version = await publish(http, localnet, token, name, a_onnx=b"one")
+
+    network = from_ready_file(localnet.ready)
+    hub = Hub(http, network, SignIn(http, network, login_of(localnet.ready["hub_login"])))
+    localnet.fault("hub GET */files", "error", service="hub", status=404, message="not yours")
+    listed = await hub.list_files(name, f"v{version}")
+
+    assert [file.name for file in listed.files] == ["a.onnx"]
+    assert listed.version == version
+
+
 # Hubs of other releases: a server that answers fixed documents by path
 
 
