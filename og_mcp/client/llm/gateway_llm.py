@@ -6,10 +6,12 @@ T9). Source: protocol.md section 4.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
@@ -20,10 +22,18 @@ import httpx
 from og_mcp.client.llm import gateway_answer
 from og_mcp.client.llm.gateway_answer import Counted
 from og_mcp.client.payments.payments import Order, Payments
-from og_mcp.client.tee.evidence import Evidence, encode_body, verify_chat, verify_completion
+from og_mcp.client.tee.evidence import (
+    Evidence,
+    chat_request,
+    completion_request,
+    encode_body,
+    verify_chat,
+    verify_completion,
+)
 from og_mcp.client.tee.gateways import Gateway, Gateways
+from og_mcp.client.tee.hashed_forms import HashedForms
 from og_mcp.client.tee.registry import TEE, Registry
-from og_mcp.client.wire.offloading import off_loop
+from og_mcp.client.wire.offloading import is_short, off_loop
 from og_mcp.errors import (
     AnswerLostError,
     GatewayRejectedError,
@@ -59,6 +69,9 @@ SETTLEMENT_HEADERS: Final[Mapping[str, str]] = {
 }
 """Response header -> what receipts call it."""
 
+LEFT_AFTER_S: Final = 0.005
+"""When a request has left for sure, so that what is done then holds it up no more."""
+
 SERVICE: Final = "gateway"
 """What errors call it."""
 
@@ -85,6 +98,11 @@ class Question:
             InputError: It holds what JSON cannot carry alike (threats.md T19).
         """
         return encode_body({**self.body, "stream": True} if self.streams else self.body)
+
+    @cached_property
+    def hashed(self) -> HashedForms:
+        """What the answer is verified against."""
+        return (chat_request if self.path == CHAT else completion_request)(self.raw)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -167,15 +185,16 @@ class GatewayLLM:
 
         async def ask(gateway: Gateway) -> Answered:
             path, headers = question.path, question.headers
-            async with self._payments.post(gateway, path, raw, headers, order) as response:
-                answer = await gateway_answer.read(
-                    response,
-                    cap_id=order.cap.id if order.cap else "",
-                    most_bytes=question.most_bytes,
-                    counted=counted,
-                )
-                settlement = _settlement(response)
-            evidence = await self._verified(question.path, raw, answer, gateway.tee)
+            with _prepared(question):
+                async with self._payments.post(gateway, path, raw, headers, order) as response:
+                    answer = await gateway_answer.read(
+                        response,
+                        cap_id=order.cap.id if order.cap else "",
+                        most_bytes=question.most_bytes,
+                        counted=counted,
+                    )
+                    settlement = _settlement(response)
+            evidence = await self._verified(question, answer, gateway.tee)
             self._gateways.answered(gateway.tee.tee_id)
             return Answered(
                 answer=answer,
@@ -215,16 +234,14 @@ class GatewayLLM:
                 if len(tried) >= GATEWAYS:
                     raise
 
-    async def _verified(
-        self, path: str, raw: bytes, answer: Mapping[str, Any], tee: TEE
-    ) -> Evidence:
-        verify = verify_chat if path == CHAT else verify_completion
+    async def _verified(self, question: Question, answer: Mapping[str, Any], tee: TEE) -> Evidence:
+        verify = verify_chat if question.path == CHAT else verify_completion
 
         def check() -> Evidence:
-            return verify(raw, answer, tee, now=time.time(), local=self._local)
+            return verify(question.hashed, answer, tee, now=time.time(), local=self._local)
 
         try:
-            evidence = await off_loop(check, raw, answer)
+            evidence = await off_loop(check, question.raw, answer)
         except VerificationError:
             self._gateways.failed(tee.tee_id)
             raise
@@ -240,6 +257,19 @@ class GatewayLLM:
                 evidence=evidence.tee,
             )
         return evidence
+
+
+@contextmanager
+def _prepared(question: Question) -> Iterator[None]:
+    """Hash a request while its answer is awaited, rather than once it has come."""
+    if not is_short(question.raw):
+        yield
+        return
+    timer = asyncio.get_running_loop().call_later(LEFT_AFTER_S, question.hashed.prepare)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _is_passing(error: OGError) -> bool:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from eth_utils.crypto import keccak
@@ -22,6 +23,7 @@ from og_mcp.client.tee.canonical_request import (
     completion_forms,
     encode_body,
 )
+from og_mcp.client.tee.hashed_forms import UNREADABLE, HashedForms
 from og_mcp.client.tee.registry import TEE
 from og_mcp.client.tee.section import section
 from og_mcp.client.tee.signature import is_signed, signed_message
@@ -32,12 +34,14 @@ from og_mcp.client.tee.signed_content import (
     until_stop,
 )
 from og_mcp.client.tee.withheld import SIGNED_FIELDS, withheld
-from og_mcp.errors import OGError, quote
+from og_mcp.errors import quote
 from og_mcp.types import Proof, ProofStatus
 
 __all__ = [
     "CLOCK_DRIFT_S",
     "Evidence",
+    "chat_request",
+    "completion_request",
     "encode_body",
     "verify_chat",
     "verify_completion",
@@ -51,7 +55,6 @@ is complete, so this is also the age up to which an identical request's answer c
 """
 
 _HASH: Final = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
-_Forms = Callable[[bytes], Iterator[Covered]]
 _Reading = Callable[[Mapping[str, Any]], Content]
 
 
@@ -91,13 +94,31 @@ class _MismatchError(Exception):
     """Something does not fit; the message says what."""
 
 
+def chat_request(body: bytes) -> HashedForms:
+    """Return what an answer to a chat request is verified against.
+
+    Args:
+        body: The request as it is sent.
+    """
+    return HashedForms(partial(chat_forms, body))
+
+
+def completion_request(body: bytes) -> HashedForms:
+    """Return what an answer to a completion request is verified against.
+
+    Args:
+        body: The request as it is sent.
+    """
+    return HashedForms(partial(completion_forms, body))
+
+
 def verify_chat(
-    body: bytes, answer: Mapping[str, Any], tee: TEE, *, now: float, local: bool
+    request: HashedForms, answer: Mapping[str, Any], tee: TEE, *, now: float, local: bool
 ) -> Evidence:
     """Verify the answer to a chat request.
 
     Args:
-        body: The request as it was sent.
+        request: What was sent.
         answer: The whole answer in the shape of one that is not streamed, with its `tee_*` fields.
         tee: The TEE that was asked: what the connection's certificate belongs to.
         now: Unix seconds by our clock, as the answer came.
@@ -106,25 +127,24 @@ def verify_chat(
     Raises:
         VerificationError: It does not match; its content is not to be shown.
     """
-    return _verify(body, answer, tee, chat_forms, chat_content, now=now, local=local)
+    return _verify(request, answer, tee, chat_content, now=now, local=local)
 
 
 def verify_completion(
-    body: bytes, answer: Mapping[str, Any], tee: TEE, *, now: float, local: bool
+    request: HashedForms, answer: Mapping[str, Any], tee: TEE, *, now: float, local: bool
 ) -> Evidence:
     """Verify the answer to a completion request; arguments as for `verify_chat`.
 
     Raises:
         VerificationError: It does not match; its content is not to be shown.
     """
-    return _verify(body, answer, tee, completion_forms, completion_content, now=now, local=local)
+    return _verify(request, answer, tee, completion_content, now=now, local=local)
 
 
 def _verify(  # noqa: PLR0913 - what is verified, by what, and how it is read
-    body: bytes,
+    request: HashedForms,
     answer: Mapping[str, Any],
     tee: TEE,
-    forms: _Forms,
     reading: _Reading,
     *,
     now: float,
@@ -133,24 +153,17 @@ def _verify(  # noqa: PLR0913 - what is verified, by what, and how it is read
     try:
         content = reading(answer)
         if all(answer.get(name) in (None, "") for name in SIGNED_FIELDS):
-            return _unsigned(content, _first(forms, body), tee)
+            return _unsigned(content, request.first(), tee)
         claim = _claim(answer)
         _check_claim(claim, tee, now)
-        covered = _match_request(forms(body), claim)
+        covered = _match_request(request, claim)
         _match_content(content, claim, tee)
     except _MismatchError as exc:
-        raise withheld(str(exc), _first(forms, body).text, answer, tee) from exc
-    except _UNREADABLE as exc:
+        raise withheld(str(exc), request.first().text, answer, tee) from exc
+    except UNREADABLE as exc:
         what = f"it cannot be read: {quote(exc)}"
-        raise withheld(what, _first(forms, body).text, answer, tee) from exc
+        raise withheld(what, request.first().text, answer, tee) from exc
     return _evidence(covered, content, claim, tee, local=local)
-
-
-_UNREADABLE: Final = (
-    *(OGError, ArithmeticError, AttributeError, LookupError),
-    *(RecursionError, TypeError, ValueError),
-)
-"""What reading JSON of any form can raise."""
 
 
 def _claim(answer: Mapping[str, Any]) -> _Claim:
@@ -191,9 +204,9 @@ def _check_claim(claim: _Claim, tee: TEE, now: float) -> None:
         )
 
 
-def _match_request(forms: Iterator[Covered], claim: _Claim) -> Covered:
-    for form in forms:
-        if keccak(form.text) == claim.request_hash:
+def _match_request(request: HashedForms, claim: _Claim) -> Covered:
+    for form, its_hash in request:
+        if its_hash == claim.request_hash:
             return form
     raise _MismatchError("its request hash is not that of the request that was sent")
 
@@ -270,11 +283,3 @@ def _proof(status: ProofStatus, tee: TEE, **fields: Any) -> Proof:  # noqa: ANN4
         registry=tee.vouched,
         **fields,
     )
-
-
-def _first(forms: _Forms, body: bytes) -> Covered:
-    """Return the newest gateways' form of a request; an empty one where it has none."""
-    try:
-        return next(forms(body))
-    except _UNREADABLE:
-        return Covered(b"", (), ())

@@ -5,6 +5,7 @@ Source: protocol.md section 4, "Signature".
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -45,6 +46,10 @@ def read_key(public_key: bytes) -> rsa.RSAPublicKey:
     return key
 
 
+_key = lru_cache(maxsize=64)(read_key)
+"""A gateway's key is read once, not with each of its answers."""
+
+
 def signed_message(request_hash: bytes, output_hash: bytes, timestamp: int) -> bytes:
     """Return what a TEE signs: keccak256 of both hashes and the time.
 
@@ -70,7 +75,7 @@ def is_signed(public_key: bytes, signature: bytes, message: bytes) -> bool:
     """
     pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=SALT_BYTES)
     try:
-        read_key(public_key).verify(signature, message, pss, hashes.SHA256())
+        _key(public_key).verify(signature, message, pss, hashes.SHA256())
     except InvalidSignature:
         return False
     return True

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Final
+
+_ENCODER: Final = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
 
 
 def canonical(value: object) -> str:
@@ -12,9 +17,7 @@ def canonical(value: object) -> str:
     Raises:
         ValueError: It holds NaN or infinities, which JSON does not know.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return _ENCODER.encode(value)
 
 
 def digest(value: object) -> str:

@@ -17,7 +17,7 @@ from og_mcp.client import Session
 from og_mcp.client.chain.chain import Chain
 from og_mcp.client.chain.rpc import RPC
 from og_mcp.client.receipts import receipts
-from og_mcp.client.tee.evidence import Evidence, encode_body, verify_chat
+from og_mcp.client.tee.evidence import Evidence, chat_request, encode_body, verify_chat
 from og_mcp.client.tee.registry import TEE, Registry
 from og_mcp.client.tee.section import without_content
 from og_mcp.client.wire.http import open_http
@@ -84,13 +84,17 @@ def put_together(
 
 def answered(text: str = "Hallo", **fields: object) -> Evidence:
     answer = chat_answer(text) | fields | ENCLAVE.signed(CANONICAL, text)
-    return verify_chat(encode_body(REQUEST), answer, ENCLAVE.tee, now=NOW, local=False)
+    return verify_chat(
+        chat_request(encode_body(REQUEST)), answer, ENCLAVE.tee, now=NOW, local=False
+    )
 
 
 def called() -> Evidence:
     answer = chat_answer("beside", "tool_calls", tool_calls=CALLS)
     answer |= ENCLAVE.signed(CANONICAL, json.dumps(CALLS, sort_keys=True))
-    return verify_chat(encode_body(REQUEST), answer, ENCLAVE.tee, now=NOW, local=False)
+    return verify_chat(
+        chat_request(encode_body(REQUEST)), answer, ENCLAVE.tee, now=NOW, local=False
+    )
 
 
 def results(verification: Verification) -> dict[str, str]:
@@ -134,7 +138,9 @@ def test_t14_offline_a_receipt_is_consistent_and_no_more(evidence: Evidence) -> 
 def test_t14_a_forged_receipt_with_a_key_of_its_own_is_consistent_too() -> None:
     forger = Enclave()
     answer = chat_answer("forged") | forger.signed(CANONICAL, "forged")
-    evidence = verify_chat(encode_body(REQUEST), answer, forger.tee, now=NOW, local=False)
+    evidence = verify_chat(
+        chat_request(encode_body(REQUEST)), answer, forger.tee, now=NOW, local=False
+    )
 
     verification = receipts.verify(built(evidence))
 
@@ -235,7 +241,7 @@ def test_an_answer_is_the_signed_text_up_to_the_request_s_stop_sequence(
     request = REQUEST | {"stop": ["l", "o"]}
     answer = chat_answer("Hallo") | ENCLAVE.signed(CANONICAL | {"stop": ["l", "o"]}, "Hallo")
     body = encode_body(request)
-    evidence = verify_chat(body, answer, ENCLAVE.tee, now=NOW, local=False)
+    evidence = verify_chat(chat_request(body), answer, ENCLAVE.tee, now=NOW, local=False)
 
     assert evidence.text == "Ha"
     assert receipts.verify(built(evidence, body, content=shown)).valid is holds
@@ -288,7 +294,7 @@ def test_t29_hashes_alone_still_show_the_signature() -> None:
 def mismatched() -> VerificationError:
     answer = chat_answer("altered") | ENCLAVE.signed(CANONICAL, "Hallo")
     with pytest.raises(VerificationError) as caught:
-        verify_chat(encode_body(REQUEST), answer, ENCLAVE.tee, now=NOW, local=False)
+        verify_chat(chat_request(encode_body(REQUEST)), answer, ENCLAVE.tee, now=NOW, local=False)
     return caught.value
 
 
@@ -308,7 +314,7 @@ def test_the_receipt_of_a_mismatch_keeps_the_evidence_and_does_not_hold(
 
 def test_an_unsigned_answer_proves_nothing_and_is_no_forgery() -> None:
     evidence = verify_chat(
-        encode_body(REQUEST), chat_answer("x"), ENCLAVE.tee, now=NOW, local=False
+        chat_request(encode_body(REQUEST)), chat_answer("x"), ENCLAVE.tee, now=NOW, local=False
     )
 
     verification = receipts.verify(built(evidence))
@@ -366,7 +372,7 @@ async def real_receipt(localnet: LocalNetwork) -> dict[str, Any]:
 
     answer = await to_thread.run_sync(chat)
     body = encode_body({"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hi"}]})
-    evidence = verify_chat(body, answer, tee, now=time.time(), local=True)
+    evidence = verify_chat(chat_request(body), answer, tee, now=time.time(), local=True)
     return built(evidence, body, network="local")
 
 

@@ -18,6 +18,8 @@ from og_mcp.client.tee.canonical_request import chat_forms, completion_forms
 from og_mcp.client.tee.evidence import (
     CLOCK_DRIFT_S,
     Evidence,
+    chat_request,
+    completion_request,
     encode_body,
     verify_chat,
     verify_completion,
@@ -60,7 +62,7 @@ PARTS = [
 def verified(
     request: dict[str, Any], answer: dict[str, Any], tee: TEE = TEE_, now: float = NOW
 ) -> Evidence:
-    return verify_chat(encode_body(request), answer, tee, now=now, local=False)
+    return verify_chat(chat_request(encode_body(request)), answer, tee, now=now, local=False)
 
 
 def answer_to(
@@ -128,11 +130,13 @@ def test_what_a_receipt_needs_is_there_and_hashes_to_what_was_signed() -> None:
 def test_the_local_networks_signature_is_checked_alike_and_called_local() -> None:
     body, answer = encode_body(REQUEST), answer_to(CANONICAL)
 
-    evidence = verify_chat(body, answer, TEE_, now=NOW, local=True)
+    evidence = verify_chat(chat_request(body), answer, TEE_, now=NOW, local=True)
 
     assert evidence.proof.status == "local"
     with pytest.raises(VerificationError):
-        verify_chat(body, answer | {"tee_timestamp": NOW + 1}, TEE_, now=NOW, local=True)
+        verify_chat(
+            chat_request(body), answer | {"tee_timestamp": NOW + 1}, TEE_, now=NOW, local=True
+        )
 
 
 def test_t16_an_answer_that_nobody_signed_is_called_unsigned() -> None:
@@ -401,14 +405,16 @@ def test_a_completion_is_verified_by_either_name_of_its_text() -> None:
     ]
 
     for answer in answers:
-        evidence = verify_completion(body, answer | signed, TEE_, now=NOW, local=False)
+        evidence = verify_completion(
+            completion_request(body), answer | signed, TEE_, now=NOW, local=False
+        )
         assert evidence.text == "2"
         assert evidence.proof.covers[0] == (
             "of the request: model, prompt, temperature, max_tokens, stop"
         )
     for wrong in ({"choices": [{"text": "2"}], "completion": "3"}, {}, {"completion": 2}):
         with pytest.raises(VerificationError):
-            verify_completion(body, wrong | signed, TEE_, now=NOW, local=False)
+            verify_completion(completion_request(body), wrong | signed, TEE_, now=NOW, local=False)
     assert [form.text for form in completion_forms(body)] == [dumped(canonical)]
 
 
@@ -418,7 +424,7 @@ def test_t19_the_canonical_request_is_made_of_the_bytes_that_are_sent() -> None:
     request["messages"][0]["content"] = "changed later"
 
     assert canonical_chat(body) == (dumped(CANONICAL),)
-    assert verify_chat(body, answer_to(CANONICAL), TEE_, now=NOW, local=False).text
+    assert verify_chat(chat_request(body), answer_to(CANONICAL), TEE_, now=NOW, local=False).text
 
 
 @pytest.mark.parametrize(
