@@ -43,8 +43,8 @@ class GatewaySession:
     left: bool = False
     """Whether its signature has left this process."""
 
-    under_way: int = 0
-    """Requests that are about to be sent under it, or are: its signature may be leaving."""
+    under_way: set[str] = field(default_factory=set)
+    """Calls that are about to be sent under it, or are: its signature may be leaving."""
 
     ended: bool = False
     """Whether nothing may go out under it any more."""

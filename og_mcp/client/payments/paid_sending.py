@@ -68,7 +68,7 @@ class PaidSending:
         if session.ended:
             return None
         # Before it is on record: what is under way under a payment keeps others from dropping it.
-        session.under_way += 1
+        session.under_way.add(order.ticket.call_id)
         try:
             if not await self._pay_by(session, order):
                 return None
@@ -76,7 +76,7 @@ class PaidSending:
             with anyio.CancelScope(shield=True):
                 response = await self._leave(session, outgoing, order)
         finally:
-            session.under_way -= 1
+            session.under_way.discard(order.ticket.call_id)
         await self._learn(session, known, outgoing, response)
         return response
 
@@ -119,7 +119,9 @@ class PaidSending:
 
     async def _take_back(self, session: GatewaySession, order: Order) -> None:
         """Undo what was recorded for a request of which nothing left."""
-        is_mine_alone = not session.left and session.under_way == 1
+        session.under_way.discard(order.ticket.call_id)
+        # Of several that fail together, the last one drops what none of them has used.
+        is_mine_alone = not (session.left or session.under_way)
         if is_mine_alone:
             # At once: from here on nobody may send under it.
             session.ended = session.dropped = True

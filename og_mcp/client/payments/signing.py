@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 
 from og_mcp.calls import Journal
 from og_mcp.client.chain.wallet import check_endpoint
@@ -21,10 +22,13 @@ from og_mcp.client.tee.gateways import Gateway
 from og_mcp.errors import (
     AllowanceError,
     BudgetExceededError,
+    CallStateError,
     InsufficientOPGError,
     OPGCapError,
     PaymentRefusedError,
+    PaymentRejectedError,
     UnsafeEndpointError,
+    coins,
     in_opg,
 )
 from og_mcp.networks import Network, is_loopback, shown
@@ -82,14 +86,17 @@ class Signing:
         """
         gateway, where = outgoing.gateway, outgoing.where
         self._check(gateway, requirement)
-        await order.agree(requirement.amount)
+        await self._agreed(outgoing, order, requirement.amount)
         await self._check_holdings(requirement.amount)
         limits = await self._limits_now(gateway)
+        # Who gives the call up now still finds it free; the next moment nobody does.
+        await anyio.lowlevel.checkpoint_if_cancelled()
         cap: Cap | None = None
+        before = order.ticket.committed
+        order.ticket.committed = True
 
         async def record(draft: Draft) -> None:
             nonlocal cap
-            order.ticket.committed = True
             request = self._request(where + outgoing.path, order, requirement, draft)
             cap = await self._journal.open_cap(order.ticket.call_id, request, limits)
 
@@ -100,7 +107,8 @@ class Signing:
             except BaseException:
                 if cap is not None:
                     await self._journal.drop_cap(cap.id)
-                order.ticket.committed = False
+                # What left before stands.
+                order.ticket.committed = before
                 raise
         assert cap is not None  # noqa: S101 - what is signed is recorded
         order.cap, order.signatures = cap, order.signatures + 1
@@ -130,6 +138,18 @@ class Signing:
                 write=in_opg,
             )
         await self._check_holdings(amount)
+
+    @staticmethod
+    async def _agreed(outgoing: Outgoing, order: Order, amount: int) -> None:
+        """Make sure that a person agreed, where one must; a call that is paid cannot wait for it."""
+        try:
+            await order.agree(amount)
+        except CallStateError as exc:
+            left = order.left
+            if left is None:
+                raise
+            why = f"it asks for another of up to {coins(amount)} OPG, which needs an approval"
+            raise PaymentRejectedError(outgoing.where, left.id, left.max_opg, why) from exc
 
     def _check(self, gateway: Gateway, requirement: Requirement) -> None:
         """Check once more, right before the signature.
