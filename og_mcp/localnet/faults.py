@@ -34,6 +34,21 @@ piece of it. An upload that is answered with nothing is `"when": "after"` with `
 `"status": 201` and a `body` that is empty or `null`; a version that the hub does not tell is
 `"method": "hub POST */versions"`, `"when": "after"`, `"action": "result"`, `"result": []`.
 
+What goes wrong with paid answers most, as JSON; `F` is `POST /services/gateway/faults`, and `P` is
+`"method": "gateway POST *"` (`og_mcp.localnet.admin` tells all verbs):
+
+* slow: `F` `{P, "action": "delay", "delay_s": 5}`; piece by piece: `{P, "action": "spoil",
+  "how": "slow_frames", "delay_s": 1}`
+* cut in the middle: `F` `{P, "action": "spoil", "how": "cut"}`
+* wrong signature, wrong hash: `F` `{P, "action": "spoil", "how": "wrong_signature"}`,
+  `"wrong_request_hash"`, `"wrong_output_hash"`
+* price above the cap: `PUT /payments/terms` `{"accepts": {"amount": "9000000000000000000"}}`
+* unknown asset: `PUT /payments/terms` `{"accepts": {"asset": "0x..."}}`
+* 503 before a payment: `F` `{P, "action": "status", "status": 503}`; after it: `{P, "action":
+  "spoil", "how": "no_price"}`
+* 402 twice: `POST /payments/refuse` `{"times": 2}`
+* garbage: `F` `{P, "action": "spoil", "how": "not_json"}`, `"wrong_shape"`, `"huge"`
+
 Inside a batch, `status`, `drop` and `hang` end the whole HTTP request: what stands before the
 faulty call was carried out, what stands behind it was not.
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import httpx
 import pytest
 from eth_account.signers.local import LocalAccount
 
+from og_mcp.localnet import faults
+from og_mcp.localnet.faults import Action, Spoil
+from og_mcp.localnet.gateway import spoiling
 from tests.localnet_client import LocalNetwork
 
 SERVICES = ["rpc", "base_rpc", "node_api", "hub", "hub_read", "auth"]
@@ -193,3 +198,10 @@ def test_no_service_ends_by_what_is_nested_too_deep(localnet: LocalNetwork) -> N
 
     assert [answer.status_code for answer in answers] == [200, 422, 400, 400]
     assert localnet.rpc("eth_chainId")
+
+
+def test_every_way_to_go_wrong_is_told_where_it_is_made() -> None:
+    told = str(spoiling.__doc__)
+
+    assert [how for how in get_args(Spoil) if f"`{how}`" not in told] == []
+    assert all(f"`{action}`" in str(faults.__doc__) for action in get_args(Action))

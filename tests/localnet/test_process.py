@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,12 +20,13 @@ from eth_account import Account
 
 import og_mcp
 from og_mcp.networks import NETWORKS, from_ready_file
+from tests.localnet.gateway_client import gateway_client
 from tests.localnet_client import LocalNetwork, http_client, running, start, stop, wait_until_ready
 
 KEY = "0x" + "4c" * 32
 URLS = (
     *("rpc_url", "node_api_url", "base_rpc_url", "hub_url", "hub_read_url"),
-    *("auth_url", "token_url", "admin_url"),
+    *("auth_url", "token_url", "admin_url", "gateway_url"),
 )
 
 
@@ -127,7 +129,7 @@ def other(home: Path) -> Iterator[LocalNetwork]:
         "OG_LOCALNET_PORT": "1",
     }
     options = ("--port", str(_free_port()), "--chain-id", "4711", "--base-chain-id", "8453")
-    with running(*options, environ={**needed, **homes, **traps}) as network:
+    with running(*options, "--session-idle", "2", environ={**needed, **homes, **traps}) as network:
         assert urlsplit(network.ready["rpc_url"]).port == int(options[1])
         yield network
 
@@ -136,6 +138,20 @@ def test_options_choose_the_chain_ids(other: LocalNetwork) -> None:
     assert (other.ready["chain_id"], other.ready["base_chain_id"]) == (4711, 8453)
     assert int(other.rpc("eth_chainId"), 16) == 4711
     assert int(other.rpc("eth_chainId", url=other.ready["base_rpc_url"]), 16) == 8453
+
+
+def test_a_session_settles_after_the_idle_time_that_was_chosen(other: LocalNetwork) -> None:
+    with gateway_client(other) as gateway:
+        usage = gateway.chat()["usage"]
+    deadline = time.monotonic() + 10
+    while not other.settlements() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    (settled,) = other.settlements()
+    assert (settled["status"], settled["amount"]) == (
+        "settled",
+        str(usage["total_tokens"] * 10**12),
+    )
 
 
 def test_nothing_of_ours_is_read_from_the_environment(other: LocalNetwork) -> None:
