@@ -8,7 +8,6 @@ receipt can sign one with a key of their own (threats.md T14).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -16,22 +15,16 @@ from typing import Any, Final
 from anyio import to_thread
 
 from og_mcp.client.chain.chain import Chain, Receipt
-from og_mcp.client.chain.signature import SignedCall, raw_of, read_signed
+from og_mcp.client.chain.signature import read_signed
 from og_mcp.client.codec.canonical import canonical_input
 from og_mcp.client.receipts import checks
 from og_mcp.client.receipts.checks import SCHEMA, Evidence
 from og_mcp.client.receipts.functions import function_of
-from og_mcp.client.receipts.reading import (
-    MismatchError,
-    NotKeptError,
-    log_json,
-    read_logs,
-    readable,
-)
+from og_mcp.client.receipts.inclusion import compare, complete, look_up
+from og_mcp.client.receipts.reading import MismatchError, log_json, readable
 from og_mcp.client.receipts.tee_online import NAME as REGISTRY
 from og_mcp.client.receipts.tee_online import registry_check
 from og_mcp.client.wire.canonical_json import canonical, digest
-from og_mcp.errors import ServiceReplyError, quote
 from og_mcp.types import Check, Level, Verification
 
 __all__ = [
@@ -70,8 +63,6 @@ ONLINE: Final = frozenset(name for name, _ in ONLINE_OF.values())
 
 Settlement = Callable[[object], Awaitable[Check]]
 """Asks the payment chain about a part `payment`, of any origin; gives the check `settlement`."""
-
-_TRANSACTION_HASH: Final = re.compile(r"0x[0-9a-f]{64}")
 
 
 def build(  # noqa: PLR0913 - the facts of one call, each told by name
@@ -194,12 +185,12 @@ async def _include(
     """Ask for the transaction; the checks may be carried out anew with what the chain has."""
     source = f"RPC {chain.rpc_shown}"
     try:
-        signed, raw, sender, mined = await _ask(receipt["chain"], chain)
-        completed = await to_thread.run_sync(_complete, receipt, raw, mined)
+        mined = await look_up(receipt["chain"], chain)
+        completed = await to_thread.run_sync(complete, receipt, mined)
         if completed != receipt:
             both = f"this file, completed by {source}"
             found = await to_thread.run_sync(_offline, completed, both)
-        detail = _compare(receipt, signed, sender, mined)
+        detail = compare(receipt, mined)
     except MismatchError as exc:
         return found, Check(name=INCLUSION, result="failed", source=source, detail=str(exc))
     return found, Check(name=INCLUSION, result="ok", source=source, detail=detail)
@@ -250,94 +241,3 @@ def _is_bound(receipt: object, results: Mapping[str, str]) -> bool:
     )
     wanted = needed if answered else needed - checks.OF_ANSWER
     return all(results[name] == "ok" for name in wanted)
-
-
-async def _ask(part: object, chain: Chain) -> tuple[SignedCall, bytes, str, Receipt]:
-    """Get a transaction from the chain: what was signed, its bytes, sender and receipt.
-
-    Raises:
-        MismatchError: The chain cannot have it, or has not.
-    """
-    claimed = part if isinstance(part, Mapping) else {}
-    transaction_hash, chain_id = claimed.get("transaction_hash"), claimed.get("chain_id")
-    if chain_id != chain.chain_id:
-        raise MismatchError(
-            f"the receipt is of chain {quote(chain_id)}, and the network that was asked is chain "
-            f"{chain.chain_id}: OG_NETWORK and OG_CHAIN_ID choose another"
-        )
-    if not isinstance(transaction_hash, str) or not _TRANSACTION_HASH.fullmatch(transaction_hash):
-        raise MismatchError("its transaction_hash is none")
-    await chain.check()
-    sent = await chain.transaction(transaction_hash)
-    mined = await chain.receipt(transaction_hash)
-    if sent is None or mined is None:
-        raise MismatchError("the chain has no such mined transaction")
-    try:
-        raw = raw_of(sent)
-    except ValueError as exc:
-        raise ServiceReplyError(chain.service, "a transaction is malformed") from exc
-    try:
-        signed = read_signed(raw)
-    except ValueError as exc:
-        raise MismatchError(f"the chain's transaction is another kind: {exc}") from exc
-    if signed.transaction_hash != transaction_hash:
-        raise ServiceReplyError(chain.service, "a transaction does not have the hash asked for")
-    return signed, raw, str(sent.get("from")), mined
-
-
-def _complete(receipt: Mapping[str, Any], raw: bytes, mined: Receipt) -> dict[str, Any]:
-    """Put in what a receipt leaves out and the chain has, where it fits the hashes."""
-    part = {
-        "raw_transaction": "0x" + raw.hex(),
-        "logs": [log_json(log) for log in mined.logs],
-        **receipt["chain"],
-    }
-    completed = {**receipt, "chain": part}
-    if "request" not in receipt:
-        request = _request_in(raw, receipt["tool"])
-        if digest(request) == receipt["request_hash"]:
-            completed["request"] = request
-    if "response" not in receipt and "response_hash" in receipt:
-        response, is_exact = _response_in(Evidence(completed))
-        if is_exact or digest(response) == receipt["response_hash"]:
-            completed["response"] = response
-    return completed
-
-
-def _request_in(raw: bytes, tool: str) -> dict[str, Any]:
-    try:
-        return request_of_transaction(raw, tool)
-    except ValueError:
-        return {}
-
-
-def _response_in(evidence: Evidence) -> tuple[dict[str, Any], bool]:
-    """Read the answer from the events, and whether there is no other way to write it."""
-    try:
-        return evidence.function.response_of(evidence.answer)
-    except (MismatchError, NotKeptError, ServiceReplyError):
-        return {}, False
-
-
-def _compare(receipt: Mapping[str, Any], signed: SignedCall, sender: str, mined: Receipt) -> str:
-    """Compare what a receipt claims with what the chain says; returns it in words.
-
-    Raises:
-        MismatchError: They differ.
-    """
-    part = receipt["chain"]
-    wrong = [
-        words
-        for words, differs in {
-            "the transaction reverted": "response_hash" in receipt and not mined.succeeded,
-            f"it is in block {mined.block_hash}": part.get("block_hash") != mined.block_hash,
-            f"its block is {mined.block_number}": part.get("block_number") != mined.block_number,
-            "its events differ": "logs" in part and read_logs(part["logs"]) != mined.logs,
-            f"its sender is {quote(sender)}": sender.lower() != signed.sender.lower(),
-        }.items()
-        if differs
-    ]
-    if wrong:
-        raise MismatchError("; ".join(wrong))
-    ended = "" if mined.succeeded else "; it reverted"
-    return f"in block {mined.block_number}, {mined.block_hash}, sent by {signed.sender}{ended}"

@@ -75,8 +75,10 @@ def _unknown(model: str, kind: catalogue.Kind) -> InputError:
         tool = "generate_image" if named.kind == "image" else "chat"
         return InputError(f"{named.id} is a model of kind {named.kind}.", f"Use it with {tool}.")
     near = ", ".join(catalogue.nearest(model, "gateway", kind=kind))
+    is_older = catalogue.find(model, "on_chain") is not None
+    where = " that gateways answer, but one of the first generation" if is_older else ""
     return InputError(
-        f"There is no {kind} model {quote(model)}.",
+        f"There is no {kind} model {quote(model)}{where}.",
         f"The nearest are {near}; search_models with kind {kind} lists all.",
     )
 

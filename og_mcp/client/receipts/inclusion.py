@@ -1,0 +1,126 @@
+"""What the chain has of a receipt's transaction, and whether the receipt says the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from og_mcp.client.chain.chain import Chain, Receipt
+from og_mcp.client.chain.signature import SignedCall, raw_of, read_signed
+from og_mcp.client.receipts.checks import Evidence
+from og_mcp.client.receipts.functions import function_of
+from og_mcp.client.receipts.reading import MismatchError, NotKeptError, log_json, read_logs
+from og_mcp.client.wire.canonical_json import digest
+from og_mcp.errors import ServiceReplyError, quote
+
+_TRANSACTION_HASH: Final = re.compile(r"0x[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Mined:
+    """A transaction as the chain has it."""
+
+    signed: SignedCall
+    raw: bytes
+    sender: str
+    """As the RPC tells it."""
+
+    receipt: Receipt
+
+
+async def look_up(part: object, chain: Chain) -> Mined:
+    """Get the transaction of a receipt's part `chain`, of any origin.
+
+    Raises:
+        MismatchError: The chain cannot have it, or has not.
+        WrongChainError: The RPC serves another chain than its network's.
+        ServiceError: The RPC cannot be used.
+    """
+    claimed = part if isinstance(part, Mapping) else {}
+    transaction_hash, chain_id = claimed.get("transaction_hash"), claimed.get("chain_id")
+    if chain_id != chain.chain_id:
+        raise MismatchError(
+            f"the receipt is of chain {quote(chain_id)}, and the network that was asked is chain "
+            f"{chain.chain_id}: OG_NETWORK and OG_CHAIN_ID choose another"
+        )
+    if not isinstance(transaction_hash, str) or not _TRANSACTION_HASH.fullmatch(transaction_hash):
+        raise MismatchError("its transaction_hash is none")
+    await chain.check()
+    sent = await chain.transaction(transaction_hash)
+    mined = await chain.receipt(transaction_hash)
+    if sent is None or mined is None:
+        raise MismatchError("the chain has no such mined transaction")
+    try:
+        raw = raw_of(sent)
+    except ValueError as exc:
+        raise ServiceReplyError(chain.service, "a transaction is malformed") from exc
+    try:
+        signed = read_signed(raw)
+    except ValueError as exc:
+        raise MismatchError(f"the chain's transaction is another kind: {exc}") from exc
+    if signed.transaction_hash != transaction_hash:
+        raise ServiceReplyError(chain.service, "a transaction does not have the hash asked for")
+    return Mined(signed, raw, str(sent.get("from")), mined)
+
+
+def complete(receipt: Mapping[str, Any], mined: Mined) -> dict[str, Any]:
+    """Put in what a receipt leaves out and the chain has, where it fits the hashes."""
+    part = {
+        "raw_transaction": "0x" + mined.raw.hex(),
+        "logs": [log_json(log) for log in mined.receipt.logs],
+        **receipt["chain"],
+    }
+    completed = {**receipt, "chain": part}
+    if "request" not in receipt:
+        request = _request_in(mined.raw, receipt["tool"])
+        if digest(request) == receipt["request_hash"]:
+            completed["request"] = request
+    if "response" not in receipt and "response_hash" in receipt:
+        response, is_exact = _response_in(Evidence(completed))
+        if is_exact or digest(response) == receipt["response_hash"]:
+            completed["response"] = response
+    return completed
+
+
+def _request_in(raw: bytes, tool: str) -> dict[str, Any]:
+    try:
+        data = read_signed(raw).data
+        return function_of(data).request_of(data, tool)
+    except ValueError:
+        return {}
+
+
+def _response_in(evidence: Evidence) -> tuple[dict[str, Any], bool]:
+    """Read the answer from the events, and whether there is no other way to write it."""
+    try:
+        return evidence.function.response_of(evidence.answer)
+    except (MismatchError, NotKeptError, ServiceReplyError):
+        return {}, False
+
+
+def compare(receipt: Mapping[str, Any], found: Mined) -> str:
+    """Compare what a receipt claims with what the chain says; returns it in words.
+
+    Raises:
+        MismatchError: They differ.
+    """
+    part, mined, sender = receipt["chain"], found.receipt, found.sender
+    wrong = [
+        words
+        for words, differs in {
+            "the transaction reverted": "response_hash" in receipt and not mined.succeeded,
+            f"it is in block {mined.block_hash}": part.get("block_hash") != mined.block_hash,
+            f"its block is {mined.block_number}": part.get("block_number") != mined.block_number,
+            "its events differ": "logs" in part and read_logs(part["logs"]) != mined.logs,
+            f"its sender is {quote(sender)}": sender.lower() != found.signed.sender.lower(),
+        }.items()
+        if differs
+    ]
+    if wrong:
+        raise MismatchError("; ".join(wrong))
+    ended = "" if mined.succeeded else "; it reverted"
+    return (
+        f"in block {mined.block_number}, {mined.block_hash}, sent by {found.signed.sender}{ended}"
+    )
