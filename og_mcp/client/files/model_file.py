@@ -14,9 +14,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from io import BufferedReader
+from io import FileIO
 from pathlib import Path, PurePath
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, cast
 
 from og_mcp.client.files.roots import FileRoots
 from og_mcp.client.files.screening import CONTEXT, Screen, SecretFoundError, is_text
@@ -76,7 +76,9 @@ class Publishable:
     path: str
     """As the caller gave it."""
 
-    file: BufferedReader = field(repr=False)
+    file: FileIO = field(repr=False)
+    """Unbuffered: the onnx package reads from the same descriptor."""
+
     format: str
     size: int
     """Bytes, as it was opened."""
@@ -116,7 +118,7 @@ class Publishable:
         if not name.isprintable() or not _NOT_IN_NAMES.isdisjoint(name):
             # It would arrive under another name, or be shown as another one.
             raise UnfitFileError(path, "its name holds characters that cannot be sent", _RENAME)
-        file = roots.open(path, max_bytes=MAX_BYTES)
+        file = cast("FileIO", roots.open(path, max_bytes=MAX_BYTES).detach())
         status = os.fstat(file.fileno())
         if not status.st_size:
             file.close()

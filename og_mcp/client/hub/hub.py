@@ -5,28 +5,31 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote as percent_encode
 
 import httpx
 
 from og_mcp.client.codec.specs import example_input
 from og_mcp.client.hub import records as _records
+from og_mcp.client.hub.addresses import (
+    files_url,
+    page_url,
+    plain_version,
+    public_model_url,
+    public_models_url,
+)
 from og_mcp.client.hub.known import KnownGraphs
 from og_mcp.client.hub.records import MODEL_HUB
-from og_mcp.client.hub.signin import SignIn
+from og_mcp.client.hub.signin import SignIn, bearer
 from og_mcp.client.wire.http import fetch_json
 from og_mcp.errors import (
     AmbiguousModelError,
-    InputError,
     ModelNotFoundError,
     ServiceRejectedError,
     ServiceReplyError,
-    quote,
 )
 from og_mcp.networks import Network
 from og_mcp.types import FileList, Model, ModelFile, ModelGraph, ModelVersion
 
-MODELS: Final = "/api/v0/models"
 PAGE_SIZE: Final = 100
 """The most that the hub gives at once."""
 
@@ -91,9 +94,9 @@ class Hub:
 
     async def _public_files(self, model_name: str, version: str) -> tuple[list[ModelFile], str]:
         """List a version's files by the public side, with the version as it writes it."""
-        wanted = _plain_version(version)
+        wanted = plain_version(version)
         for item in (await self._read(model_name, "")).versions:
-            if _plain_version(item.version) == wanted:
+            if plain_version(item.version) == wanted:
                 return item.files, item.version
         raise ModelNotFoundError(model_name, version)
 
@@ -117,7 +120,7 @@ class Hub:
             ServiceError: The hub cannot be used.
         """
         params = {"page": "0", "limit": str(PAGE_SIZE)}
-        url = f"{self._network.hub_read_url}{MODELS}/"
+        url = public_models_url(self._network)
         document = await fetch_json(self._http, MODEL_HUB, url, params=params)
         names = map(_records.name_of, _records.records(document, "models"))
         return [name for name in dict.fromkeys(names) if name]
@@ -140,7 +143,7 @@ class Hub:
 
     async def _record(self, model_name: str, author: str) -> Mapping[str, Any]:
         """Fetch a model's record; where the name alone does not tell it, find the author first."""
-        url = self._public_url(model_name)
+        url = public_model_url(self._network, model_name)
         if author:
             return await self._record_of(url, model_name, author)
         try:
@@ -185,7 +188,7 @@ class Hub:
         Raises:
             ServiceError: The hub cannot be used.
         """
-        url = f"{self._network.hub_read_url}{MODELS}/"
+        url = public_models_url(self._network)
         for page in range(MAX_PAGES):
             params = {"page": str(page), "limit": str(PAGE_SIZE)}
             document = await fetch_json(self._http, MODEL_HUB, url, params=params)
@@ -196,14 +199,13 @@ class Hub:
 
     def page_of(self, author: str, model_name: str) -> str:
         """Return the address of a model's page; empty where there are no pages."""
-        page = self._network.model_page_url
-        return page.format(author=_encoded(author), model=_encoded(model_name)) if author else ""
+        return page_url(self._network, author, model_name)
 
     async def _with_files(
         self, model_name: str, author: str, versions: list[ModelVersion]
     ) -> list[ModelVersion]:
         """Fetch the files where the record does not hold them."""
-        url = f"{self._public_url(model_name)}/files"
+        url = f"{public_model_url(self._network, model_name)}/files"
         params = {"authorUsername": author} if author else None
         try:
             document = await fetch_json(self._http, MODEL_HUB, url, params=params)
@@ -234,9 +236,6 @@ class Hub:
             raise ModelNotFoundError(model_name, version) from exc
         return _records.files_of(_records.records(document, "files"))
 
-    def _public_url(self, model_name: str) -> str:
-        return f"{self._network.hub_read_url}{MODELS}/{_segment(model_name)}"
-
     def _remember(self, files: Iterable[ModelFile]) -> None:
         """Remember the tensors of files that tell them."""
         for file in files:
@@ -252,29 +251,6 @@ class Hub:
             if sample.get("cid") in cids and isinstance(sample.get("model_input"), dict):
                 return dict(sample["model_input"])
         return next((example_input(file.inputs) for file in files if file.inputs), {})
-
-
-def bearer(token: str) -> dict[str, str]:
-    """Return the header that shows a token."""
-    return {"Authorization": f"Bearer {token}"}
-
-
-def versions_url(network: Network, model_name: str) -> str:
-    """Return the address of a model's versions on the side that takes an account.
-
-    Raises:
-        InputError: The name cannot be part of an address.
-    """
-    return f"{network.hub_url}{MODELS}/{_segment(model_name)}/versions"
-
-
-def files_url(network: Network, model_name: str, version: str) -> str:
-    """Return the address of a version's files on the side that takes an account.
-
-    Raises:
-        InputError: A name cannot be part of an address.
-    """
-    return f"{versions_url(network, model_name)}/{_segment(_plain_version(version))}/files"
 
 
 def _joined(
@@ -295,27 +271,3 @@ def _joined(
         )
         for name in told or {"": None}
     ]
-
-
-def _segment(text: str) -> str:
-    """Encode one part of a path so that it stays one part.
-
-    Raises:
-        InputError: It is empty or consists of dots, which URLs give a meaning of their own, or
-            holds half a surrogate pair, which cannot be sent.
-    """
-    try:
-        encoded = _encoded(text)
-    except UnicodeEncodeError:
-        encoded = ""
-    if not encoded.strip("."):
-        raise InputError(f"{quote(text)} is not a name on the Model Hub.")
-    return encoded
-
-
-def _encoded(text: str) -> str:
-    return percent_encode(text, safe="")
-
-
-def _plain_version(version: str) -> str:
-    return version.strip().removeprefix("v")

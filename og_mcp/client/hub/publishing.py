@@ -13,10 +13,11 @@ import httpx
 from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.files.model_file import Publishable
 from og_mcp.client.hub import records as _records
-from og_mcp.client.hub.hub import MODELS, Hub, bearer, files_url, versions_url
+from og_mcp.client.hub.addresses import files_url, new_model_url, versions_url
+from og_mcp.client.hub.hub import Hub
 from og_mcp.client.hub.outgoing import Outgoing
 from og_mcp.client.hub.records import MODEL_HUB
-from og_mcp.client.hub.signin import SignIn
+from og_mcp.client.hub.signin import SignIn, bearer
 from og_mcp.client.wire.http import mapped, post_json, read_body, read_json
 from og_mcp.errors import (
     AmbiguousModelError,
@@ -84,7 +85,7 @@ class Publishing:
             NameTakenError: Another author has it.
             ServiceError: The hub refuses, or cannot be used.
         """
-        url = f"{self._network.hub_url}{MODELS}/"
+        url = new_model_url(self._network)
         try:
             await self._post(url, {"name": name, "description": description})
         except ServiceError as exc:

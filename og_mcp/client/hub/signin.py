@@ -216,6 +216,11 @@ class SignIn:
         return _Tokens(id_token, refresh_token, ends_at - min(MARGIN_S, life_s / 10), ends_at)
 
 
+def bearer(token: str) -> dict[str, str]:
+    """Return the header that shows a token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
 async def _sent(send: Callable[[str], Awaitable[T]], token: str) -> T:
     try:
         return await send(token)
