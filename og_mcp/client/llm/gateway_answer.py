@@ -119,14 +119,10 @@ def _failure(where: str, said: dict[str, Any], cap_id: str) -> GatewayRejectedEr
 
 
 def _words(said: dict[str, Any]) -> str:
-    """Find the sentence in an error body, in any of the shapes that gateways use."""
-    for name in ("detail", "error", "message"):
-        value = said.get(name)
-        if isinstance(value, dict):
-            value = value.get("message")
-        if isinstance(value, str):
-            return value
-    return ""
+    """Find the sentences in an error body, in any of the shapes that gateways use."""
+    found = (said.get(name) for name in ("detail", "error", "message"))
+    texts = [one.get("message") if isinstance(one, dict) else one for one in found]
+    return ": ".join(one for one in texts if isinstance(one, str) and one)
 
 
 async def _bounded(response: httpx.Response, most: int) -> AsyncIterator[bytes]:

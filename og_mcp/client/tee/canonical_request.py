@@ -22,8 +22,11 @@ MAX_DEPTH: Final = 64
 MAX_INTEGER: Final = 2**1024
 """Beyond it an integer is no float64 either, and some parsers make it infinite."""
 
-FOLLOWS: Final = ("stop", "tools", "response_format")
+FOLLOWS: Final = ("stop", "tools")
 """Fields that are covered as they were sent, where they say something."""
+
+LATER: Final = (("response_format", "web_search"), ("response_format",), ())
+"""Fields that gateways have come to cover one after the other; the newest gateways' first."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,10 @@ def chat_forms(body: bytes) -> Iterator[Covered]:
     if not isinstance(messages, list) or not all(isinstance(one, dict) for one in messages):
         raise InputError("The field messages is no list of objects.")
     given: set[bytes] = set()
-    searches = (True, False) if request.get("web_search") else (False,)
-    for shape, search in itertools.product(_SHAPES, searches):
+    for shape, later in itertools.product(_SHAPES, LATER):
         shaped = [_message(message, shape) for message in messages]
         covered = {"model": request.get("model"), "messages": shaped, **_sampling(request)}
-        covered |= {name: request[name] for name in FOLLOWS if request.get(name)}
-        covered |= {"web_search": True} if search else {}
+        covered |= {name: request[name] for name in (*FOLLOWS, *later) if request.get(name)}
         form = _form(request, covered, tuple(_left_out_of(messages, shape)))
         if form.text not in given:
             given.add(form.text)

@@ -132,6 +132,26 @@ async def test_an_error_in_the_middle_is_quoted_and_shortened() -> None:
     assert len(str(caught.value)) < 600
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({"error": "Invalid attachment", "message": "too large"}, "Invalid attachment: too large"),
+        ({"error": {"message": "the model failed", "code": 5}}, "the model failed"),
+        ({"detail": "not now"}, "not now"),
+        ({"error": 5, "message": ["x"]}, ""),
+        ([], ""),
+    ],
+)
+async def test_a_refusal_is_told_in_the_gateway_s_own_words(said: object, shown: str) -> None:
+    response = answered([json.dumps(said).encode()], kind="application/json", status=400)
+
+    with pytest.raises(GatewayRejectedError) as caught:
+        await read(response, cap_id="", most_bytes=1000)
+
+    words = f": '{shown}'" if shown else ""
+    assert caught.value.args[0] == f"The gateway https://203.0.113.7 answered 400{words}."
+
+
 async def test_no_answer_is_longer_than_its_bound() -> None:
     with pytest.raises(AnswerLostError, match="longer than 1000 bytes"):
         await whole(*[delta(content="x")] * 100, most_bytes=1000)

@@ -310,6 +310,21 @@ def test_a_wish_to_search_is_covered_where_the_gateway_covers_it_and_else_not() 
     mismatch(REQUEST, answer_to(CANONICAL | {"web_search": True}))
 
 
+def test_a_response_format_is_covered_but_by_the_oldest_gateways() -> None:
+    wish = {"response_format": {"type": "json_object"}}
+    request = REQUEST | wish | {"web_search": True}
+    newest = CANONICAL | wish | {"web_search": True}
+
+    for canonical, left_out in (
+        (newest, ""),
+        (CANONICAL | wish, "the request's web_search"),
+        (CANONICAL, "the request's response_format, web_search"),
+    ):
+        proof = verified(request, answer_to(canonical)).proof
+        assert (left_out in proof.not_covered) is bool(left_out)
+        assert ("response_format" in proof.covers[0]) is ("response_format" in canonical)
+
+
 def test_parts_of_a_message_are_read_as_each_generation_of_gateways_hashes_them() -> None:
     request = REQUEST | {"messages": [{"role": "user", "content": PARTS}]}
     reduced = [PARTS[0], {"type": "image_url"}, {"type": "file", "filename": "a.pdf"}]
@@ -351,7 +366,7 @@ def test_every_role_is_written_as_the_protocol_says() -> None:
         "response_format": {"type": "json_object"},
     }
 
-    assert canonical_chat(encode_body(request)) == (dumped(canonical),)
+    assert canonical_chat(encode_body(request))[0] == dumped(canonical)
     not_covered = verified(request, answer_to(canonical)).proof.not_covered
     assert not_covered[:2] == ["the request's tool_choice, tools", "the messages' name"]
 
