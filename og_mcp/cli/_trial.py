@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from mcp import MCPError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -16,6 +17,13 @@ from og_mcp.errors import OGError
 
 class StepFailedError(Exception):
     """A step did not hold; the message says why."""
+
+
+def _first(error: BaseException) -> BaseException:
+    """Find an error that a task group has wrapped."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Trial:
         """Time one step; what the body appends to the list is its result.
 
         Raises:
-            StepFailedError: The body raised it or one of our errors.
+            StepFailedError: The body raised it, one of our errors, or what ends an MCP connection.
         """
         said: list[str] = []
         held, started = False, time.perf_counter()
@@ -53,9 +61,9 @@ class Trial:
             with self.console.status(name):
                 yield said
             held = True
-        except (OGError, StepFailedError) as exc:
-            said.append(str(exc))
-            raise StepFailedError(str(exc)) from exc
+        except (OGError, StepFailedError, MCPError, OSError, ExceptionGroup) as exc:
+            said.append(str(_first(exc)))
+            raise StepFailedError(said[-1]) from exc
         finally:
             done = Step(name, "\n".join(said), time.perf_counter() - started, held)
             self.steps.append(done)

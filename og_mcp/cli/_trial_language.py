@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,10 +47,10 @@ def _paid(result: dict[str, Any]) -> str:
 
 
 def _on_disk(image: dict[str, Any]) -> str:
-    size = Path(image["path"]).stat().st_size
-    if size != image["size"]:
-        raise StepFailedError(f"{image['path']} has {size} bytes, not {image['size']}")
-    return f"{image['width']} x {image['height']} pixels, {size} bytes, {image['uri'][:28]}…"
+    file = Path(image["path"]).read_bytes()
+    if sha256(file).hexdigest() != image["sha256"] or len(file) != image["size"]:
+        raise StepFailedError(f"{image['path']} is not what the result says of it")
+    return f"{image['width']} x {image['height']} pixels, {len(file)} bytes, {image['uri'][:28]}…"
 
 
 async def _verified(call: Call, result: dict[str, Any], level: str) -> str:
