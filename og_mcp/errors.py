@@ -645,7 +645,7 @@ class UploadFailedError(ServiceError):
         super().__init__(f"The upload of {quote(name)} did not succeed: {why}.")
         self.stage = stage
         self.hint = (
-            "Nothing was published; the call can be repeated."
+            "The file is not published; the call can be repeated."
             if stage is Stage.NOT_SENT
             else "It may have been published all the same: list_files shows it, and repeating the "
             "upload does not send twice what is there."

@@ -78,8 +78,8 @@ async def test_a_step_that_fails_tells_what_was_done_and_the_same_call_continues
 
     assert text == (
         f"Model '{name}' was created, with version 0.01; the next step failed: The upload of "
-        "'doubling.onnx' did not succeed: the Model Hub answered 413: 'no room'. Nothing was "
-        "published; the call can be repeated. The same call again continues from there."
+        "'doubling.onnx' did not succeed: the Model Hub answered 413: 'no room'. The file is "
+        "not published; the call can be repeated. The same call again continues from there."
     )
     assert (again["already_there"], again["version"]) == (True, "0.01")
     assert again["upload"]["file_name"] == "doubling.onnx"

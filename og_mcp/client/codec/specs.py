@@ -29,8 +29,8 @@ SEE_MODEL: Final = "get_model shows what each tensor takes, with an example."
 
 INTEGER_RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "bool": (0, 1),
-    **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (4, 8, 16, 32, 64)},
-    **{f"uint{bits}": (0, 2**bits - 1) for bits in (4, 8, 16, 32, 64)},
+    **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (2, 4, 8, 16, 32, 64)},
+    **{f"uint{bits}": (0, 2**bits - 1) for bits in (2, 4, 8, 16, 32, 64)},
 }
 """Element types that take integers only, by ONNX name; the wire has no booleans, so 0 and 1."""
 
@@ -72,8 +72,11 @@ def check_against(inputs: Inputs, specs: Sequence[TensorSpec]) -> Inputs:
 def example_input(specs: Sequence[TensorSpec]) -> dict[str, Any]:
     """Return a `model_input` of the right names, shapes and kinds; open dimensions are 1.
 
-    A tensor of more than `MAX_EXAMPLE_VALUES` values is shown as a file to name.
+    A tensor of more than `MAX_EXAMPLE_VALUES` values is shown as a file to name. Empty where the
+    model takes something that is no tensor, and so cannot be run.
     """
+    if any(spec.dtype in NO_TENSORS for spec in specs):
+        return {}
     return {spec.name: _example(spec) for spec in specs}
 
 

@@ -49,7 +49,7 @@ class Steps:
             committed: Whether a file was sent whole and its answer is missing.
         """
         if committed:
-            return UNANSWERED
+            return f"{self.done}. {UNANSWERED}" if self.done else UNANSWERED
         if not self.done:
             return CANCELLED
         return (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
 
-from og_mcp.client.hub.records import newest
+from og_mcp.client.hub.records import MODEL_HUB, newest
 from og_mcp.client.session.calling import Terms
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.publication import (
@@ -20,7 +20,7 @@ from og_mcp.client.session.publication import (
 from og_mcp.client.session.publication_calls import PublicationCalls
 from og_mcp.client.session.publishable_files import PublishableFiles
 from og_mcp.client.session.publishing_parts import PublishingParts
-from og_mcp.errors import quote
+from og_mcp.errors import ServiceReplyError, quote
 from og_mcp.types import CreatedModel, CreatedVersion, Model, Progress, UploadResult
 
 if TYPE_CHECKING:
@@ -109,9 +109,11 @@ class PublishingCalls:
         if not version:
             with CancelScope(shield=True):
                 version = await publishing.create_version(name, "", is_major=False)
-        steps.done = f"{steps.done}, with version {version or 'of unknown name'}"
+        steps.done = f"{steps.done}, with {_named(version)}"
         uploaded = {}
-        if model is not None and version:
+        if model is not None:
+            if not version:
+                raise ServiceReplyError(MODEL_HUB, "it does not tell the version that it made")
             uploaded = (await self._upload(asked, model, version, ticket)).model_dump(mode="json")
         return CreatedModel(
             **self._head(ticket.call_id),
@@ -171,3 +173,7 @@ class PublishingCalls:
 
     def _head(self, call_id: str) -> dict[str, Any]:
         return {"call_id": call_id, "network": self._parts.settings.network_name}
+
+
+def _named(version: str) -> str:
+    return f"version {version}" if version else "a version whose name is not known"

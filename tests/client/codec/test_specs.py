@@ -126,6 +126,17 @@ def test_an_example_of_a_large_tensor_is_a_file() -> None:
     }
 
 
+@pytest.mark.parametrize("kind", ["sequence", "map", "optional"])
+def test_a_model_that_cannot_be_run_has_no_example(kind: str) -> None:
+    assert example_input([spec("x", "float", 1), spec("rows", kind)]) == {}
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("int2", -3), ("uint2", 4), ("int4", 8)])
+def test_small_integers_have_their_bounds(dtype: str, value: int) -> None:
+    with pytest.raises(TensorError, match=f"holds {value} at .* outside {dtype}"):
+        check_against(parse_inputs({"x": [value]}), [spec("x", dtype, 1)])
+
+
 def test_examples_need_no_numpy() -> None:
     code = "import sys, og_mcp.client.codec.specs; sys.exit('numpy' in sys.modules)"
 

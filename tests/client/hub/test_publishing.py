@@ -312,7 +312,7 @@ async def test_a_refusal_midway_publishes_nothing_and_is_told(
         await og.upload(weights, name, "0.01")
 
     assert told.value.stage is Stage.NOT_SENT
-    assert "Nothing was published; the call can be repeated." in str(told.value)
+    assert "The file is not published; the call can be repeated." in str(told.value)
     assert await files(og, name) == {}
     assert (await og.upload(weights, name, "0.01")).status == "done"
 
@@ -605,6 +605,24 @@ async def test_another_content_of_the_same_name_and_size_replaces_nothing(
     assert (first.version, second.version) == ("0.01", "0.02")
     (kept,) = (await og.list_files(name, "0.01")).files
     assert kept.model_cid == first.upload["model_cid"] != second.upload["model_cid"]
+
+
+async def test_a_file_whose_version_is_told_nowhere_is_not_called_published(
+    og: Session, localnet: LocalNetwork, name: str, model: str
+) -> None:
+    bare: dict[str, Any] = {"name": name, "versions": []}
+    localnet.fault("hub POST */versions", "result", service="hub", when="after", result=[])
+    localnet.fault(f"hub_read GET */{name}", "result", service="hub_read", result=bare)
+    with pytest.raises(PublishingStoppedError) as told:
+        await og.create_model(name, "", model)
+    again = await og.create_model(name, "", model)
+
+    assert str(told.value) == (
+        f"Model '{name}' was created, with a version whose name is not known; the next step "
+        "failed: The Model Hub gave an answer that cannot be used: it does not tell the version "
+        "that it made. The same call again continues from there."
+    )
+    assert (again.version, again.upload["already_there"]) == ("0.01", False)
 
 
 async def test_a_version_that_is_not_told_is_the_one_of_the_highest_number(
