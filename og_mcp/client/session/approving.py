@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from og_mcp.client.session.calling import Terms
+from og_mcp.client.session.loading import load
 from og_mcp.client.session.onchain_calling import OnchainCalling
-from og_mcp.client.session.parts import Parts, load
+from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
 from og_mcp.errors import coins
 from og_mcp.types import AllowanceResult

@@ -13,7 +13,8 @@ from og_mcp.client.session.gateway_requests import (
     image_request,
 )
 from og_mcp.client.session.gateway_results import chat_result, completion_result
-from og_mcp.client.session.parts import Parts, load
+from og_mcp.client.session.loading import load
+from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
 from og_mcp.client.session.routes import Routes
 from og_mcp.client.session.wishes import How, Sampling, Wishes

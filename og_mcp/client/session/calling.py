@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from anyio import CancelScope, get_cancelled_exc_class
 
-from og_mcp.client.session.parts import Parts, load
+from og_mcp.client.session.loading import load
+from og_mcp.client.session.parts import Parts
 from og_mcp.client.wire.offloading import off_loop
 from og_mcp.errors import CallStateError, ServiceError
 from og_mcp.types import Call, CallRequest, Opened, Stage

@@ -11,7 +11,8 @@ from anyio import CancelScope
 from og_mcp.catalogue import Entry
 from og_mcp.client.payments.told import payment_of
 from og_mcp.client.session.calling import Calling, Terms
-from og_mcp.client.session.parts import Parts, load
+from og_mcp.client.session.loading import load
+from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
 from og_mcp.errors import ApprovalRequiredError, OGError, VerificationError, coins
 from og_mcp.networks import shown

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from og_mcp.catalogue import Entry
 from og_mcp.client.session.gateway_asking import GatewayRequest
-from og_mcp.client.session.parts import load
+from og_mcp.client.session.loading import load
 from og_mcp.client.session.wishes import How, Sampling, Wishes
 from og_mcp.client.wire.offloading import off_loop
 from og_mcp.errors import InputError

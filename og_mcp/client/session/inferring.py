@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from anyio import create_task_group, to_thread
 
 from og_mcp.client.session.calling import Terms
+from og_mcp.client.session.loading import load
 from og_mcp.client.session.onchain_calling import OnchainCalling, check_retries
-from og_mcp.client.session.parts import Parts, load
+from og_mcp.client.session.parts import Parts
 from og_mcp.errors import InputError, OGError, quote
 from og_mcp.types import Call, Check, InferenceMode, InferenceResult, ModelGraph
 

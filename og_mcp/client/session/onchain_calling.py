@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from anyio import CancelScope
 
 from og_mcp.client.session.calling import Calling, Terms
-from og_mcp.client.session.parts import Part, Parts
+from og_mcp.client.session.part import Part
+from og_mcp.client.session.parts import Parts
 from og_mcp.errors import ApprovalRequiredError, InputError, OGError, coins
 from og_mcp.types import Call, Check, ConsentRequest, Stage
 

@@ -1,43 +1,36 @@
-"""The parts of a session: opened when they are first needed, once, and closed with it.
-
-web3, eth-account, numpy and the database libraries load in a worker thread when the first call
-needs them, through `load`: the one place where imports are put off.
-"""
+"""The parts of a session: opened when they are first needed, once, and closed with it."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 import logging
-import sys
-import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-from anyio import Lock, to_thread
+from anyio import to_thread
 from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from og_mcp.calls import Journal
 from og_mcp.client.hub.known import KnownGraphs
+from og_mcp.client.session.background import quietly
+from og_mcp.client.session.loading import load
 from og_mcp.client.session.localnet import read_ready_file, running_localnet
+from og_mcp.client.session.part import Part
 from og_mcp.client.wire.timeouts import Timeouts
 from og_mcp.errors import (
     LocalnetError,
     NoGatewayError,
     NoWalletError,
-    OGError,
     ServiceError,
     quote,
 )
 from og_mcp.networks import Network, from_ready_file
 from og_mcp.redaction import hide
 from og_mcp.settings import Settings, WalletSource
-from og_mcp.types import ModelGraph
 
 if TYPE_CHECKING:
     import httpx
@@ -60,8 +53,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 ALWAYS_ASKED: Final = frozenset({"approve_opg"})
 """Tools that a person agrees to whatever they cost: they let others take from the wallet."""
 
@@ -73,33 +64,6 @@ IMAGES_FOLDER: Final = "images"
 
 KNOWN_FOLDER: Final = "models"
 """Where in the data folder models' tensors are kept."""
-
-LOOK_BACK_AFTER_S: Final = 2.0
-
-_LOADED: Final[dict[str, ModuleType]] = {}
-
-_IMPORTING: Final = threading.Lock()
-"""One import at a time: each restores the recursion limit that it found."""
-
-
-class Part(Generic[T]):
-    """Something that is opened once, by whoever needs it first; a failure is tried again."""
-
-    def __init__(self, opening: Callable[[], Awaitable[T]]) -> None:
-        self._opening = opening
-        self._lock = Lock()
-        self.opened: T | None = None
-        """What was opened; `None` before that."""
-
-    async def get(self) -> T:
-        """Return it, opened."""
-        if self.opened is not None:
-            # Every call asks for a dozen parts, and the lock would let others run each time.
-            return self.opened
-        async with self._lock:
-            if self.opened is None:
-                self.opened = await self._opening()
-            return self.opened
 
 
 class Parts:
@@ -139,19 +103,13 @@ class Parts:
         self.files = Part(self._open_files)
         self.images = Part(self._open_images)
 
-    async def look_back(self) -> None:
-        """Begin to settle what an earlier process left, unless it cannot have left anything."""
+    @property
+    def has_past(self) -> bool:
+        """Whether an earlier process can have left something to settle on this network."""
         settings = self.settings
         own_network = settings.local and settings.localnet_ready_file is None
         kept = settings.journal_url is not None or (settings.data_dir / JOURNAL_FILE).exists()
-        if kept and not own_network and (settings.local or settings.wallet is not None):
-            (await self.tasks.get()).start_soon(_quietly, self._look_back)
-
-    async def _look_back(self) -> None:
-        # The host's first questions are answered before anything heavy is imported.
-        await anyio.sleep(LOOK_BACK_AFTER_S)
-        if await (await self.journal.get()).unfinished():
-            await self.reconciled.get()
+        return kept and not own_network and (settings.local or settings.wallet is not None)
 
     @property
     def has_network(self) -> bool:
@@ -159,30 +117,6 @@ class Parts:
         settings = self.settings
         started = self.network.opened is not None or settings.localnet_ready_file is not None
         return started or not settings.local
-
-    async def learn(
-        self, cids: Iterable[str], told: Callable[[str, ModelGraph], Awaitable[None]]
-    ) -> None:
-        """Begin to find out, in the background, what models take; `told` hears each answer."""
-        network = self.settings.network
-        served = network is None or network.hub_file_url != ""
-        if served and self.has_network:
-            (await self.tasks.get()).start_soon(self._learn, tuple(cids), told)
-
-    async def _learn(
-        self, cids: Iterable[str], told: Callable[[str, ModelGraph], Awaitable[None]]
-    ) -> None:
-        try:
-            graphs = await self.graphs.get()
-            for cid in cids:
-                graph = await graphs.find(cid, from_file=True)
-                if graph is not None:
-                    await told(cid, graph)
-        except OGError as exc:
-            logger.info("published models were not looked up: %s", exc)
-        except Exception:
-            # The top of a background task: a mistake of ours here must not end the task group.
-            logger.exception("published models were not looked up")
 
     def needs_consent(self, tool: str, *, max_opg: int = 0) -> bool:
         """Tell whether a person has to agree to a call first (OG_CONFIRM_ABOVE).
@@ -356,7 +290,7 @@ class Parts:
             await history.reconcile()
         except ServiceError as exc:
             logger.warning("interrupted calls were not looked up: %s", exc)
-        (await self.tasks.get()).start_soon(_quietly, history.watch)
+        (await self.tasks.get()).start_soon(quietly, history.watch)
         return True
 
     async def _open_hub(self) -> Hub:
@@ -393,44 +327,5 @@ class Parts:
         return images
 
 
-async def _quietly(look: Callable[[], Awaitable[None]]) -> None:
-    """Look up interrupted calls; whatever becomes of that, the calls that run go on."""
-    try:
-        await look()
-    except OGError as exc:
-        logger.warning("interrupted calls were not looked up: %s", exc)
-    except Exception:
-        # The top of a background task: a mistake of ours here must not end the task group.
-        logger.exception("interrupted calls were not looked up")
-
-
 async def _nothing() -> None:
     """End no tasks: none was started."""
-
-
-async def load(module: str) -> Any:  # noqa: ANN401 - a module
-    """Import a module of the client off the event loop: web3 and numpy take about a second.
-
-    What was loaded is returned at once: every call asks for a dozen modules.
-    """
-    name = f"og_mcp.client.{module}"
-    loaded = _LOADED.get(name)
-    return await to_thread.run_sync(_import, name) if loaded is None else loaded
-
-
-def _import(name: str) -> ModuleType:
-    """Import, and take back what py_ecc, which web3 loads, does to the whole process.
-
-    It raises the recursion limit to 100,000: nested JSON from outside would then end the
-    interpreter where it should raise RecursionError.
-    """
-    with _IMPORTING:
-        before = sys.getrecursionlimit()
-        module = importlib.import_module(name)
-        sys.setrecursionlimit(before)
-    # Modules stay: a collection of garbage need not look at what they brought, web3's half a
-    # million objects for instance, which holds every call up for tens of milliseconds.
-    gc.freeze()
-    # Only now: while it is being imported it is in sys.modules, and not whole.
-    _LOADED[name] = module
-    return module

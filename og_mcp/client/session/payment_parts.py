@@ -6,7 +6,9 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from og_mcp.client.session.parts import Part, Parts, load
+from og_mcp.client.session.loading import load
+from og_mcp.client.session.part import Part
+from og_mcp.client.session.parts import Parts
 from og_mcp.errors import ServiceError
 from og_mcp.networks import Network
 from og_mcp.settings import WalletSource

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from anyio import CancelScope, to_thread
 from pydantic_core import from_json
 
-from og_mcp.client.session.parts import Parts, load
+from og_mcp.client.session.loading import load
+from og_mcp.client.session.parts import Parts
 from og_mcp.types import ModelFile
 
 if TYPE_CHECKING:

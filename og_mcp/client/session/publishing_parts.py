@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from og_mcp.client.session.parts import Part, Parts, load
+from og_mcp.client.session.loading import load
+from og_mcp.client.session.part import Part
+from og_mcp.client.session.parts import Parts
 
 if TYPE_CHECKING:
     from og_mcp.client.hub.publishing import Publishing

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from og_mcp.client.session.calling import Terms
-from og_mcp.client.session.parts import Parts, load
+from og_mcp.client.session.loading import load
+from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.publication import Untold
 from og_mcp.client.session.publishing_calls import PublishingCalls
 from og_mcp.client.session.publishing_parts import PublishingParts

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from og_mcp.client.session.parts import Parts, load
+from og_mcp.client.session.loading import load
+from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
 from og_mcp.errors import NoWalletError, OGError, coins
 from og_mcp.networks import Network
