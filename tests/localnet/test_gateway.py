@@ -301,6 +301,8 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "pattern": {"type": "string", "pattern": r"^\d{3}-[A-Z]{2,}(?:\.(com|org))?$"},
     "pattern with bounds": {"pattern": "^[a-c]+$", "minLength": 12, "maxLength": 12},
     "pattern within": {"type": "string", "pattern": "b", "minLength": 4},
+    "pattern of whole words": {"type": "string", "pattern": r"\bto be\b"},
+    "pattern that looks ahead": {"type": "string", "pattern": "^(?!b)[abc]{3}$"},
     "pattern that excludes": {"type": "string", "pattern": "^[^a-zA-Z0-9]$"},
     "address": ADDRESS,
     "unique choices": {
@@ -388,6 +390,7 @@ def test_arguments_follow_whatever_schema_they_have(gateway: GatewayClient, name
     [
         ({"$ref": "#"}, "nested more than 32 deep"),
         ({"type": "string", "pattern": "^(?=b)a$"}, "no text was found"),
+        ({"type": "string", "pattern": "^((a+)+)+(?=b)$", "minLength": 40}, "no text was found"),
         ({"type": "string", "pattern": "("}, "a group without an end"),
         ({"type": "string", "pattern": "(a{999}){999}"}, "too long a text"),
         ({"type": "string", "pattern": "a", "minLength": 10**9}, "more than 10000"),

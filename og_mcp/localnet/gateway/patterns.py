@@ -1,7 +1,7 @@
 """Finds a text that a regular expression of a JSON schema (ECMA 262) matches.
 
 Known: letters, classes, groups, alternatives (the first is taken), quantifiers, anchors, escapes.
-What looks around or back is left out of the text; a text that does not match then is none.
+What looks around or back is left out of the text, which may then not match: that is tried.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ from typing import Final
 
 _LONGEST: Final = 10_000
 """Letters of a text."""
+
+_LONGEST_TRIED: Final = 12
+"""Letters of a text of which it is tried whether it matches: with every further one, that can take
+several times as long."""
 
 _BOUNDS: Final = re.compile(r"\{(\d{1,5})(?:(,)(\d{0,5}))?\}")
 _GROUP: Final = re.compile(r"\?(?::|P?<[A-Za-z_]\w*>|(?P<around>[=!]|<[=!]))")
@@ -34,13 +38,16 @@ def matching(pattern: str, least: int = 0, most: int | None = None) -> str:
         PatternError: None was found.
     """
     for more in range(least + 1):
-        text = _Sampler(pattern, more).text()
+        sampler = _Sampler(pattern, more)
+        text = sampler.text()
         if len(text) >= least:
             break
     if len(text) < least and not pattern.endswith("$"):
         # A pattern need not match to the end of a text.
         text += "." * (least - len(text))
-    if len(text) < least or (most is not None and len(text) > most) or not _matches(pattern, text):
+    fits = least <= len(text) <= (_LONGEST if most is None else most)
+    sure = sampler.sure or (len(text) <= _LONGEST_TRIED and _matches(pattern, text))
+    if not fits or not sure:
         raise PatternError(f"no text was found for the pattern {pattern[:100]!r}")
     return text
 
@@ -59,6 +66,8 @@ class _Sampler:
     def __init__(self, pattern: str, more: int) -> None:
         self._pattern, self._more = pattern, more
         self._at = 0
+        self.sure = True
+        """Whether the text matches by the way it was made."""
 
     def text(self) -> str:
         text = self._alternatives()
@@ -114,6 +123,7 @@ class _Sampler:
         if start := _GROUP.match(self._pattern, self._at):
             self._at = start.end()
             looks_around = start["around"] is not None
+            self.sure = self.sure and not looks_around
         text = self._alternatives()
         if not self._takes(")"):
             raise PatternError(f"the pattern {self._pattern[:100]!r} has a group without an end")
@@ -128,6 +138,7 @@ class _Sampler:
             return "a"
         letter = self._next()
         if letter in _EMPTY:
+            self.sure = False
             return ""
         return _SIGNS.get(letter) or _CLASSES.get(letter) or letter
 
