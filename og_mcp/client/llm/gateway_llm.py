@@ -91,13 +91,22 @@ class Question:
     """Of the answer."""
 
     @cached_property
-    def raw(self) -> bytes:
-        """The bytes that are sent, hashed and verified against.
+    def asked(self) -> bytes:
+        """What is asked, as bytes that are hashed; however the answer is to travel.
 
         Raises:
             InputError: It holds what JSON cannot carry alike (threats.md T19).
         """
-        return encode_body({**self.body, "stream": True} if self.streams else self.body)
+        return encode_body(self.body)
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes that are sent, and verified against: `stream` is nothing that is hashed.
+
+        Raises:
+            InputError: As `asked`.
+        """
+        return self.asked[:-1] + b',"stream":true}' if self.streams else self.asked
 
     @cached_property
     def hashed(self) -> HashedForms:

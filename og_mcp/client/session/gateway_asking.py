@@ -48,8 +48,8 @@ class GatewayRequest:
             "inference_mode": "TEE",
             "provider": self.model.provider,
             "settlement_mode": self.question.settlement,
-            # The very text that is sent: what the TEE hashes is made of it.
-            "body": self.question.raw.decode(),
+            # The very text that the TEE's hash is made of; a stream is no other request.
+            "body": self.question.asked.decode(),
             **self.beside,
         }
 

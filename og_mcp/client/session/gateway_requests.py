@@ -103,5 +103,5 @@ async def _question(
         path=getattr(module, path), body=body, settlement=how.settlement, **rest
     )
     # Refused here rather than when it is sent: nothing is journalled for it.
-    await off_loop(lambda: question.raw, body)
+    await off_loop(lambda: question.asked, body)
     return question

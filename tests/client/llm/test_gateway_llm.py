@@ -67,6 +67,19 @@ async def test_a_stream_of_either_generation_is_verified(
     assert result.verification.status == "local"
 
 
+async def test_a_stream_and_an_answer_at_once_are_one_request(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    streamed = await chat(og, counted=_ignore, idempotency_key="once")
+    localnet.reset_counters("gateway")
+
+    whole = await chat(og, idempotency_key="once")
+
+    assert whole.call_id == streamed.call_id
+    assert localnet.counters("gateway")["calls"] == {}
+    assert (await og.verify_receipt(call_id=whole.call_id)).level == "consistent"
+
+
 @pytest.mark.parametrize(
     ("how", "covers_search"), [("other_finish_reason", True), ("web_search_uncovered", False)]
 )
