@@ -7,6 +7,7 @@ the connection goes to one of those very addresses; the certificate still has to
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -80,21 +81,25 @@ class ImageFetch:
     ) -> None:
         self._local, self._resolve, self._tls, self._limit_s = local, resolver, tls, limit_s
 
-    async def fetch(self, address: str, gateway: Pinned | None = None) -> bytes:
+    async def fetch(
+        self, address: str, gateway: Pinned | None = None, *, within_s: float = math.inf
+    ) -> bytes:
         """Get a file of at most `MOST_BYTES`, following at most `MOST_REDIRECTS` redirects.
 
         Args:
             address: Its URL.
             gateway: Whose answer named it.
+            within_s: Seconds that are left, where they are fewer than one image may take.
 
         Raises:
             ImageRefusedError: It may not be asked for, or does not come whole and in time.
         """
+        limit_s = max(min(self._limit_s, within_s), 0.0)
         try:
-            with anyio.fail_after(self._limit_s):
+            with anyio.fail_after(limit_s):
                 return await self._follow(_url(address), gateway)
         except TimeoutError as exc:
-            what = f"{shown(address)} did not send it within {self._limit_s:g} s"
+            what = f"{shown(address)} did not send it within {limit_s:.3g} s"
             raise ImageRefusedError(what) from exc
 
     async def _follow(self, url: httpx.URL, gateway: Pinned | None) -> bytes:

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 from anyio import CapacityLimiter, to_thread
 
 from og_mcp.client.images import answer as found
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 NEW_FOR: Final = timedelta(days=1)
 """How long a file is left alone: the call that it belongs to may not be recorded yet."""
+
+ALL_S: Final = 45.0
+"""For fetching all images of one answer: nothing else can end that, since they are paid for."""
 
 LARGEST_SIDE: Final = 8192
 """Pixels of an image that is made in another size."""
@@ -65,10 +69,13 @@ class Images:
         folder: Where they are kept; made when the first one is.
         local: Whether the network is the local one: images may come from this machine then.
         fetch: Gets those that an answer names by URL.
+        all_s: Seconds that fetching all images of one answer may take.
     """
 
-    def __init__(self, folder: Path, *, local: bool, fetch: ImageFetch | None = None) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, *, local: bool, fetch: ImageFetch | None = None, all_s: float = ALL_S
+    ) -> None:
+        self._folder, self._all_s = folder, all_s
         self._fetch = fetch or ImageFetch(local=local)
         # One decoded image takes up to 256 MiB, and cutting it as much again.
         self._one = CapacityLimiter(1)
@@ -99,11 +106,12 @@ class Images:
         pinned = Pinned(gateway.endpoint, gateway.tls_certificate) if gateway else None
         folder, wanted = self._folder_of(principal), (width, height)
         kept, refused = [], []
+        ends = anyio.current_time() + self._all_s
         # Even looking at tens of megabytes of text takes a while.
         addresses = await to_thread.run_sync(found.addresses, answer)
         for address in addresses[: found.MOST_IMAGES]:
             try:
-                file = await self._file(address, pinned)
+                file = await self._file(address, pinned, ends)
                 image = await to_thread.run_sync(_keep, folder, file, wanted, limiter=self._one)
             except ImageRefusedError as exc:
                 refused.append(exc)
@@ -113,12 +121,13 @@ class Images:
             raise refused[0]
         return Found(kept, [exc.what for exc in refused] + _too_many(addresses))
 
-    async def _file(self, address: str, gateway: Pinned | None) -> bytes:
+    async def _file(self, address: str, gateway: Pinned | None, ends: float) -> bytes:
         if not address:
             raise ImageRefusedError("its place in the answer holds no address")
         if found.is_data(address):
             return await to_thread.run_sync(found.content, address)
-        return await self._fetch.fetch(address, gateway)
+        left_s = ends - anyio.current_time()
+        return await self._fetch.fetch(address, gateway, within_s=left_s)
 
     async def read(self, sha256: str, principal: str) -> Kept:
         """Return an image, whole.

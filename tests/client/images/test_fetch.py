@@ -7,12 +7,15 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import anyio
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from og_mcp.client.images.answer import MOST_BYTES
 from og_mcp.client.images.fetch import ImageFetch, Pinned
+from og_mcp.client.images.images import Images
 from og_mcp.client.wire.public_address import is_public, parse
 from og_mcp.errors import ImageRefusedError
 from tests.client.tls_server import issue
@@ -279,6 +282,19 @@ async def test_a_server_that_stays_silent_is_given_up(site: Site, hosts: Hosts) 
     fetch = ImageFetch(local=True, resolver=hosts, limit_s=0.2)
 
     assert "within 0.2 s" in await refusal(fetch, f"http://here.test:{site.port}/")
+
+
+async def test_all_images_of_an_answer_have_one_limit_of_time(
+    site: Site, hosts: Hosts, tmp_path: Path
+) -> None:
+    urls = [f"http://here.test:{site.port}/{n}" for n in range(8)]
+    site.pages.update(dict.fromkeys((f"/{n}" for n in range(8)), b""))
+    fetch = ImageFetch(local=True, resolver=hosts, limit_s=2)
+    images = Images(tmp_path, local=True, fetch=fetch, all_s=0.5)
+
+    # One after the other they would take 16 s.
+    with anyio.fail_after(8), pytest.raises(ImageRefusedError, match=r"within 0\.\d+ s"):
+        await images.keep({"images": urls}, "local")
 
 
 async def test_t28_proxies_of_the_environment_are_not_used(
