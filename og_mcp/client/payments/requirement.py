@@ -89,9 +89,10 @@ class Requirement:
             ValueError: It is something else.
         """
         try:
-            return cls(**from_json(document))
+            written = cls(**from_json(document))
         except TypeError as exc:
             raise ValueError("it is no requirement") from exc
+        return cls.of(written.offer())
 
     def to_json(self) -> str:
         """Write it down."""
@@ -141,7 +142,8 @@ class Requirement:
                 f"its deadline is {self.timeout_s} s away, allowed are {SHORTEST_DEADLINE_S} to "
                 f"{LONGEST_DEADLINE_S}"
             )
-        return "" if self.amount > 0 else "its amount is 0"
+        # The signed type is uint256.
+        return "" if 0 < self.amount < 2**256 else f"its amount is {quote(self.amount)}"
 
 
 def read_challenge(

@@ -11,9 +11,10 @@ from og_mcp.calls import Journal
 from og_mcp.client.chain.wallet import check_endpoint
 from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.gateway_session import GatewaySession
+from og_mcp.client.payments.guarded_signer import Draft
 from og_mcp.client.payments.opg import OPG
 from og_mcp.client.payments.order import Order
-from og_mcp.client.payments.payer import Draft, Payer
+from og_mcp.client.payments.payer import Payer
 from og_mcp.client.payments.prices import Prices
 from og_mcp.client.payments.purse import Purse
 from og_mcp.client.payments.requirement import Requirement

@@ -8,7 +8,6 @@ import logging
 import shutil
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -22,8 +21,6 @@ from og_mcp.errors import (
     BudgetExceededError,
     GatewayRejectedError,
     OGError,
-    OPGCapError,
-    PaymentRefusedError,
     PaymentRejectedError,
     VerificationError,
 )
@@ -171,39 +168,6 @@ async def test_a_read_timeout_after_the_payment_is_in_doubt_and_not_repeated(pur
     assert sum(purse.localnet.counters("gateway")["calls"].values()) == 1
 
 
-@pytest.mark.parametrize(
-    ("terms", "words"),
-    [
-        ({"asset": "0x" + "11" * 20}, "asset"),
-        ({"network": "eip155:1"}, "network"),
-        ({"payTo": "0x" + "22" * 20}, "recipient"),
-        ({"maxTimeoutSeconds": 100_000}, "deadline"),
-        ({"scheme": "exact"}, "scheme"),
-    ],
-)
-async def test_t3_a_challenge_that_differs_from_the_record_is_never_signed(
-    purse: Purse, terms: dict[str, Any], words: str
-) -> None:
-    purse.localnet.terms(**terms)
-
-    async with purse.session() as og:
-        with pytest.raises(PaymentRefusedError, match=words) as failed:
-            await chat(og)
-
-    assert failed.value.stage is Stage.NOT_SENT
-    assert of_payer(purse, purse.localnet.sessions()) == []
-
-
-async def test_t3_a_price_above_the_cap_is_never_signed(purse: Purse) -> None:
-    purse.localnet.terms(amount=str(6 * CAP))
-
-    async with purse.session(OG_CONFIRM_ABOVE="10") as og:
-        with pytest.raises(OPGCapError, match="OG_MAX_PER_CALL"):
-            await chat(og)
-
-    assert of_payer(purse, purse.localnet.sessions()) == []
-
-
 async def test_above_the_threshold_a_person_is_asked_first(purse: Purse) -> None:
     async with purse.session(OG_CONFIRM_ABOVE="0.05") as og:
         with pytest.raises(ApprovalRequiredError, match=r"0\.1 OPG") as asked:
@@ -325,42 +289,6 @@ async def test_a_remembered_price_makes_the_first_chat_of_a_process_one_request(
         await chat(og, "third")
 
     assert sum(purse.localnet.counters("gateway")["calls"].values()) == 2
-
-
-async def test_t25_a_remembered_price_that_was_changed_is_not_believed(purse: Purse) -> None:
-    async with purse.session() as og:
-        await chat(og, "first")
-    async with open_journal(purse.settings()) as journal:
-        name = f"requirements {(await the_account(purse)).key} /v1/chat/completions"
-        document = await journal.recall(name)
-        await journal.remember("another", document)
-    assert '"amount"' in document.replace("\\", "")
-    path = purse.folder / "data" / "journal.db"
-    import sqlite3  # noqa: PLC0415 - what a writer to the database would use
-
-    with sqlite3.connect(path) as database:
-        # The whole row of another name in its place: sealed, and for another purpose.
-        tables = database.execute("SELECT sql FROM sqlite_master WHERE name = 'notes'").fetchone()
-        column = "sealed" if "sealed" in tables[0] else "document"
-        database.execute(
-            f"UPDATE notes SET {column} = (SELECT {column} FROM notes WHERE name = 'another')"  # noqa: S608 - our own column
-        )
-    purse.localnet.reset_counters("gateway")
-
-    async with purse.session() as og:
-        await chat(og, "second")
-
-    # It asked anew: a challenge, then the payment.
-    assert sum(purse.localnet.counters("gateway")["calls"].values()) == 2
-
-
-async def test_t9_another_gateway_is_tried_only_while_nothing_was_paid(purse: Purse) -> None:
-    added = purse.localnet.add_tee()
-    purse.localnet.close_service(added["service"])
-
-    async with purse.session() as og:
-        for number in range(3):
-            assert (await chat(og, f"Question {number}")).status == "done"
 
 
 async def test_t6_the_day_counts_what_the_chain_shows_where_the_journal_is_gone(
