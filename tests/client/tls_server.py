@@ -108,7 +108,7 @@ async def serving(context: ssl.SSLContext, answer: bytes = ANSWER) -> AsyncItera
         try:
             while part := await reader.read(65536):
                 served.received += part
-                if part.endswith(b"\r\n\r\n"):
+                if b"\r\n\r\n" in part:
                     writer.write(answer)
                     await writer.drain()
         except (ConnectionError, ssl.SSLError, asyncio.CancelledError):

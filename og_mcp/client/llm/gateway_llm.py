@@ -167,8 +167,10 @@ class GatewayLLM:
         async def ask(gateway: Gateway) -> tuple[TEE, int]:
             known = await self._payments.price(gateway, question.path)
             if known is None:
+                # What is asked stays here: a price is all that is wanted.
+                bare = encode_body({"model": question.body["model"]})
                 known = await self._payments.ask_price(
-                    gateway, question.path, question.raw, question.headers
+                    gateway, question.path, bare, question.headers
                 )
             return gateway.tee, known
 

@@ -21,6 +21,7 @@ from og_mcp.client.tee.registry import FRESH_S, USABLE_S, Registry
 from og_mcp.errors import AnswerLostError, InputError, VerificationError
 from og_mcp.settings import Settings
 from og_mcp.types import CallRequest, ChatResult, LLMModeName, Stage
+from tests.client.tls_server import issue, serving
 from tests.localnet_client import LocalNetwork
 
 MODEL = "openai/gpt-5-mini"
@@ -144,6 +145,22 @@ async def test_a_stop_sequence_ends_the_text_though_the_gateway_went_on(og: Sess
     assert completed.text == "This is the"
     assert "shown up to the first stop sequence" in result.verification.covers[1]
     assert [one.level for one in told] == ["consistent", "consistent"]
+
+
+async def test_a_dry_run_shows_no_gateway_what_would_be_asked(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    server = issue("gateway")
+    answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+    async with serving(server.context(), answer) as served:
+        localnet.change_tee(endpoint=served.url, tls_certificate="0x" + server.der.hex())
+        with anyio.fail_after(10):
+            dry = await chat(og, "my secret", dry_run=True)
+            await served.has_closed(1)
+
+    assert (dry.status, dry.max_opg) == ("dry_run", "0")
+    assert b'{"model":"gpt-5-mini"}' in served.received
+    assert b"secret" not in served.received
 
 
 # What they lie about
