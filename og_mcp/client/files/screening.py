@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,9 @@ CONTEXT: Final = 4096
 
 SHORTEST_RUN: Final = 23
 """Characters of plain text in a row that are found for certain, wherever they stand."""
+
+LONG_RUN: Final = 47
+"""Characters of plain text in a row, which weights never hold by chance: less is to be done."""
 
 _HIGH_BITS: Final = np.uint64(0x8080808080808080)
 _ONES: Final = np.uint64(0x0101010101010101)
@@ -87,13 +91,22 @@ _SIGNS: Final = (
     _sign("a Hugging Face token", b"hf_", pattern=rb"hf_[A-Za-z0-9]{34}"),
 )
 
-_TEXT_SIGNS: Final = (
+_LONG_SIGNS: Final = (
     _sign(
         "a private key in hexadecimal digits",
-        *(b"KEY", b"Key", b"key", b"secret", b"SECRET", b"seed", b"SEED"),
+        *(b"KEY", b"Key", b"key", b"SECRET", b"Secret", b"secret", b"SEED", b"Seed", b"seed"),
         pattern=rb"(?:[Kk][Ee][Yy]|[Ss][Ee][Cc][Rr][Ee][Tt]|[Ss][Ee][Ee][Dd])"
         rb"[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?:0x)?[0-9a-fA-F]{64}(?![0-9a-zA-Z])",
     ),
+    _sign(
+        "a seed phrase",
+        *(b"mnemonic", b"MNEMONIC", b"Mnemonic", b"phrase", b"PHRASE", b"Phrase"),
+        pattern=rb"(?i:mnemonic|phrase)[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?:[a-z]{3,8}[ ,]{1,3}){11}",
+    ),
+)
+"""What is looked for where `LONG_RUN` characters of plain text stand in a row."""
+
+_TEXT_SIGNS: Final = (
     _sign(
         "a password or token of an environment file",
         *(b"SECRET", b"TOKEN", b"PASSW", b"API", b"PRIVATE"),
@@ -101,17 +114,12 @@ _TEXT_SIGNS: Final = (
         rb"\s{0,4}=\s{0,4}[\"']?(?=[^\s\"']{0,200}[0-9])[A-Za-z0-9_/+.-]{16,}",
     ),
     _sign(
-        "a seed phrase",
-        *(b"mnemonic", b"MNEMONIC", b"Mnemonic", b"phrase", b"PHRASE", b"Phrase"),
-        pattern=rb"(?i:mnemonic|phrase)[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?:[a-z]{3,8}[ ,]{1,3}){11}",
-    ),
-    _sign(
         "an AWS access key",
         *(b"AKIA", b"ASIA"),
         pattern=rb"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])",
     ),
 )
-"""What is looked for in texts alone: elsewhere such bytes stand by chance, or as a checksum."""
+"""What is looked for in texts alone: models hold parts of programs, which assign such names."""
 
 _BEGINNINGS: Final = (
     # A sequence whose first number is the version: PKCS #1, #8, #12 and SEC 1.
@@ -162,26 +170,33 @@ class Screen:
                 _check_whole(head)
         if self._is_text:
             _check(buffer, _TEXT_SIGNS, first, end)
-        for start, stop in self._runs(buffer, first, end):
+        for start, stop, is_long in self._runs(buffer, first, end):
             _check(buffer, _SIGNS, start, stop)
+            if is_long:
+                _check(buffer, _LONG_SIGNS, start, stop)
 
-    def _runs(self, buffer: bytearray, first: int, end: int) -> Iterator[tuple[int, int]]:
-        """Find the parts of a window that hold plain text in a row, and what is around them."""
+    def _runs(self, buffer: bytearray, first: int, end: int) -> Iterator[tuple[int, int, bool]]:
+        """Find the parts of a window that hold plain text in a row, and what is around them.
+
+        Tells of each whether there are `LONG_RUN` characters in a row.
+        """
         words = np.frombuffer(buffer, np.uint64, (end - first) // _WORD, first)
         if len(words) < 2 * CONTEXT // _WORD:
-            yield first, end
+            yield first, end, True
             return
         places = self._plain(words)
         if not len(places):
             return
         # Places closer to each other than what is looked at around them make one part.
         breaks = np.flatnonzero(np.diff(places) * _WORD > 2 * CONTEXT)
-        starts = places[np.concatenate(([0], breaks + 1))]
-        lasts = places[np.concatenate((breaks, [len(places) - 1]))]
-        for start, last in zip(starts.tolist(), lasts.tolist(), strict=True):
+        bounds = [0, *(breaks + 1).tolist(), len(places)]
+        for begin, stop in pairwise(bounds):
+            part = places[begin:stop]
             yield (
-                max(first, first + start * _WORD - CONTEXT),
-                min(end, first + (last + 2) * _WORD + CONTEXT),
+                max(first, first + int(part[0]) * _WORD - CONTEXT),
+                min(end, first + (int(part[-1]) + 2) * _WORD + CONTEXT),
+                # Five words in a row are four places.
+                bool((part[3:] - part[:-3] == 3).any()),  # noqa: PLR2004 - see above
             )
 
     def _plain(self, words: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:

@@ -6,14 +6,11 @@ import random
 
 import pytest
 
-from og_mcp.client.files.screening import CONTEXT, SHORTEST_RUN, Screen, SecretFoundError
+from og_mcp.client.files.screening import CONTEXT, LONG_RUN, SHORTEST_RUN, Screen, SecretFoundError
 from tests.client.secret_texts import INNOCENT, SECRETS
 
 WINDOW = 2**20
-IN_TEXT_ALONE = {
-    *("labelled hex", "hex alone", "env file", "seed phrase", "labelled seed phrase"),
-    "aws access key",
-}
+IN_TEXT_ALONE = {"hex alone", "env file", "seed phrase", "aws access key"}
 in_weights = pytest.mark.parametrize("kind", sorted(SECRETS.keys() - IN_TEXT_ALONE))
 
 
@@ -63,6 +60,18 @@ def test_a_secret_among_equal_bytes_is_found(fill: bytes) -> None:
 def test_weights_alone_pass(seed: int) -> None:
     look(weights(seed=seed))
     look(bytes(WINDOW))
+
+
+@pytest.mark.parametrize("place", range(4096, 4112))
+@pytest.mark.parametrize("label", ["key=", "Seed:"])
+def test_the_shortest_labelled_key_is_found_at_any_place(label: str, place: int) -> None:
+    content, secret = weights(), label.encode() + SECRETS["hex alone"].strip()[2:].encode()
+    assert len(secret) >= LONG_RUN
+    # Bytes that are no text stand right before and after it.
+    content[place - 1 : place + len(secret) + 1] = b"\xff" + secret + b"\xff"
+
+    with pytest.raises(SecretFoundError):
+        look(content)
 
 
 def test_a_checksum_of_a_key_s_length_among_weights_passes() -> None:
