@@ -119,7 +119,7 @@ class OnnxReader:
         self.idle = 0
         """Bytes to come that need not be read."""
 
-    def feed(self, data: bytes | bytearray) -> None:
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next bytes; up to a second of work for each MiB of small fields.
 
         Raises:

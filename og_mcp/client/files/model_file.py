@@ -189,7 +189,7 @@ class Publishable:
             # What was held back stands right before what has just come.
             first, end = CONTEXT - held, CONTEXT + count
             if reader is not None:
-                reader.feed(buffer[CONTEXT:end])
+                reader.feed(view[CONTEXT:end])
             screen.look(buffer, first, end)
             if self.format in _TEXTS and not is_text(buffer[first:end]):
                 raise UnfitFileError(self.path, "it is no plain text", _NO_TEXT)
