@@ -11,6 +11,7 @@ import pytest
 from mcp import Client
 
 from og_mcp.client import Session
+from og_mcp.client.files.model_file import FORMATS
 from og_mcp.journal import open_journal
 from og_mcp.server import build_server
 from og_mcp.settings import Settings
@@ -117,6 +118,29 @@ async def test_t26_what_may_not_be_published_is_told_and_is_not_there(
 
     assert told in text
     assert (await answer(mcp, "list_files", model_name=name, version="0.01"))["files"] == []
+
+
+async def test_t26_og_mcp_s_own_files_are_not_published_whatever_their_names(
+    environ: dict[str, str], localnet: LocalNetwork, name: str, tmp_path: Path
+) -> None:
+    key, data, ready = tmp_path / "notes.txt", tmp_path / "weights", Path(environ["OG_LOCALNET"])
+    key.write_text("11" * 32, encoding="utf-8")
+    data.mkdir()
+    (data / "notes.txt").write_text("a note", encoding="utf-8")
+    os.link(key, tmp_path / "other.md")
+    own = [key, data / "notes.txt", tmp_path / "other.md", ready]
+    roots = os.pathsep.join([str(tmp_path), str(ready.parent)])
+    more = {"OG_PRIVATE_KEY_FILE": str(key), "OG_DATA_DIR": str(data), "OG_UPLOAD_ROOTS": roots}
+    localnet.reset_counters("hub")
+    async with Client(build_server(Session.from_env({**environ, **more}))) as mcp:
+        said = [
+            await refusal(mcp, "upload", model_path=str(path), model_name=name, version="0.01")
+            for path in own
+        ]
+
+    assert ready.suffix in FORMATS
+    assert all("it belongs to og-mcp's own data or keys" in text for text in said), said
+    assert uploads(localnet) == 0
 
 
 @both_eras
