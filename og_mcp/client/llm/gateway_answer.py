@@ -15,7 +15,7 @@ from anyio import to_thread
 from pydantic_core import from_json
 
 from og_mcp.client.wire.http import mapped
-from og_mcp.errors import AnswerLostError, GatewayRejectedError, ServiceError
+from og_mcp.errors import AnswerLostError, GatewayRejectedError, ServiceError, quote
 from og_mcp.networks import shown
 from og_mcp.types import Stage
 
@@ -28,6 +28,9 @@ LONGEST_S: Final = 1800.0
 """Seconds from the first byte of an answer to its last: one that drips must end too."""
 
 THREAD_ABOVE: Final = 256 * 2**10
+ENCODINGS: Final = ("gzip", "deflate")
+"""Ways to shorten a body that at most make a thousand bytes of one; others know no bound."""
+
 EVENT_STREAM: Final = "text/event-stream"
 TEE_FIELDS: Final = (
     "tee_signature",
@@ -126,6 +129,9 @@ def _words(said: dict[str, Any]) -> str:
 
 
 async def _bounded(response: httpx.Response, most: int) -> AsyncIterator[bytes]:
+    encoding = response.headers.get("content-encoding", "identity").lower()
+    if encoding not in {"identity", *ENCODINGS}:
+        raise ValueError(f"its content encoding is {quote(encoding)}")
     size = 0
     async for part in response.aiter_bytes():
         size += len(part)

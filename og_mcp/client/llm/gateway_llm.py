@@ -116,7 +116,11 @@ class Question:
     @property
     def headers(self) -> dict[str, str]:
         """Beside those that pay."""
-        return {"Authorization": ANYONE, "X-SETTLEMENT-TYPE": self.settlement}
+        return {
+            "Authorization": ANYONE,
+            "X-SETTLEMENT-TYPE": self.settlement,
+            "Accept-Encoding": ", ".join(gateway_answer.ENCODINGS),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

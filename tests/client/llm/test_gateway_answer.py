@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
@@ -34,10 +35,15 @@ class Parts(httpx.AsyncByteStream):
 
 
 def answered(
-    parts: Iterable[bytes], *, kind: str = "text/event-stream", status: int = 200, **how: bool
+    parts: Iterable[bytes],
+    *,
+    kind: str = "text/event-stream",
+    status: int = 200,
+    encoding: str = "identity",
+    **how: bool,
 ) -> httpx.Response:
     request = httpx.Request("POST", "https://203.0.113.7/v1/chat/completions")
-    headers = {"content-type": kind}
+    headers = {"content-type": kind, "content-encoding": encoding}
     return httpx.Response(status, headers=headers, stream=Parts(parts, **how), request=request)
 
 
@@ -158,6 +164,28 @@ async def test_no_answer_is_longer_than_its_bound() -> None:
     body = answered([b" " * 600] * 2, kind="application/json")
     with pytest.raises(AnswerLostError, match="longer than 1000 bytes"):
         await read(body, cap_id="cap", most_bytes=1000)
+
+
+async def test_what_is_compressed_counts_by_what_it_becomes() -> None:
+    body = json.dumps({"choices": [], "padding": "x" * 5000}).encode()
+    packed = [gzip.compress(body)]
+
+    answer = await read(
+        answered(packed, kind="application/json", encoding="gzip"), cap_id="", most_bytes=6000
+    )
+
+    assert len(answer["padding"]) == 5000
+    bomb = answered(packed, kind="application/json", encoding="gzip")
+    with pytest.raises(AnswerLostError, match="longer than 1000 bytes"):
+        await read(bomb, cap_id="", most_bytes=1000)
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip"])
+async def test_an_encoding_that_knows_no_bound_is_not_decoded(encoding: str) -> None:
+    response = answered([b"x"], kind="application/json", encoding=encoding)
+
+    with pytest.raises(AnswerLostError, match="content encoding is"):
+        await read(response, cap_id="", most_bytes=1000)
 
 
 @pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
