@@ -51,6 +51,7 @@ class Asking:
         route, entry = await self._routes.to_llm(model, how.mode)
         if route == "gateway":
             return await self._gateway_chat(entry, messages, sampling, wishes, how)
+        _no_secret(how)
         if wishes.response_format or wishes.web_search:
             raise InputError(
                 "On-chain chats take neither response_format nor web_search.",
@@ -79,6 +80,7 @@ class Asking:
         route, entry = await self._routes.to_llm(model, how.mode)
         if route == "gateway":
             return await self._gateway_completion(entry, prompt, sampling, how)
+        _no_secret(how)
         llm = await load("llm.onchain_requests")
         request = llm.completion_request(
             model,
@@ -148,3 +150,16 @@ class Asking:
     async def _onchain(self) -> OnchainAsking:
         asking: OnchainAsking = (await load("session.onchain_asking")).OnchainAsking(self._parts)
         return asking
+
+
+def _no_secret(how: How) -> None:
+    """Refuse to put on chain what is to be kept private.
+
+    Raises:
+        InputError: It is to be.
+    """
+    if how.settlement == "private":
+        raise InputError(
+            "On-chain calls publish request and answer, and settlement_mode is 'private'.",
+            "Use batch, or a model that gateways answer.",
+        )

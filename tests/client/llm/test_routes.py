@@ -137,6 +137,14 @@ async def test_a_gateway_s_model_is_not_asked_on_chain(local: Session) -> None:
         await local.chat("openai/gpt-5", HELLO, "VANILLA")
 
 
+async def test_what_is_to_stay_private_is_not_put_on_chain(alpha: Session, local: Session) -> None:
+    for og in (alpha, local):
+        with pytest.raises(InputError, match="publish request and answer"):
+            await og.chat(LLAMA, HELLO, settlement_mode="private")
+        with pytest.raises(InputError, match="publish request and answer"):
+            await og.completion(LLAMA, "Hello", settlement_mode="private")
+
+
 MESSAGES: dict[str, tuple[list[Any], str]] = {
     "none": ([], "no messages"),
     "an unknown role": ([{"role": "robot", "content": "x"}], "role 'robot'"),
