@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from og_mcp.catalogue import Entry
@@ -32,25 +32,28 @@ async def chat_request(
         InputError: No gateway can be asked this.
     """
     check = await load("llm.messages")
-    body = {
-        "model": entry.wire_name,
-        "messages": check.messages(messages),
-        **sampling.sent(),
-    }
-    tools = check.tools(wishes.tools)
-    choice = check.tool_choice(wishes.tool_choice, tools)
-    if tools:
-        body |= {"tools": tools, "tool_choice": choice}
-    takes_json = entry.json_object is not False
-    format_ = check.response_format(wishes.response_format, model=entry.id, json_object=takes_json)
-    if format_:
-        body["response_format"] = format_
-    if wishes.web_search:
-        body["web_search"] = True
+
+    def body() -> dict[str, Any]:
+        tools = check.tools(wishes.tools)
+        choice = check.tool_choice(wishes.tool_choice, tools)
+        takes_json = entry.json_object is not False
+        format_ = check.response_format(
+            wishes.response_format, model=entry.id, json_object=takes_json
+        )
+        return {
+            "model": entry.wire_name,
+            "messages": check.messages(messages),
+            **sampling.sent(),
+            **({"tools": tools, "tool_choice": choice} if tools else {}),
+            **({"response_format": format_} if format_ else {}),
+            **({"web_search": True} if wishes.web_search else {}),
+        }
+
     # A stream costs time and says nothing before its end but how far it is; and those of some
     # gateways leave tool calls out.
-    streams = how.counted is not None and not tools
-    question = await _question("CHAT", body, how, streams=streams)
+    streams = how.counted is not None and not wishes.tools
+    given = (messages, wishes.tools, wishes.response_format)
+    question = await _question("CHAT", body, given, how, streams=streams)
     return GatewayRequest(tool="chat", model=entry, question=question)
 
 
@@ -62,8 +65,11 @@ async def completion_request(
     Raises:
         InputError: No gateway can be asked this.
     """
-    body = {"model": entry.wire_name, "prompt": prompt, **sampling.sent()}
-    question = await _question("COMPLETION", body, how)
+
+    def body() -> dict[str, Any]:
+        return {"model": entry.wire_name, "prompt": prompt, **sampling.sent()}
+
+    question = await _question("COMPLETION", body, prompt, how)
     return GatewayRequest(tool="completion", model=entry, question=question)
 
 
@@ -80,28 +86,34 @@ async def image_request(
     for name, side in (("width", width), ("height", height)):
         if not 0 <= side <= LARGEST_SIDE:
             raise InputError(f"{name} is {side}.", f"Use 0 (the model's own) to {LARGEST_SIDE}.")
-    # The network's gateways take no size: another one is made of what they send.
-    body = {
-        "model": entry.wire_name,
-        "messages": [{"role": "user", "content": prompt}],
-        "temperature": 0.0,
-    }
+
+    def body() -> dict[str, Any]:
+        # The network's gateways take no size: another one is made of what they send.
+        messages = [{"role": "user", "content": prompt}]
+        return {"model": entry.wire_name, "messages": messages, "temperature": 0.0}
+
     most_bytes = (await load("llm.gateway_answer")).MAX_IMAGE_BYTES
-    question = await _question("CHAT", body, how, most_bytes=most_bytes)
+    question = await _question("CHAT", body, prompt, how, most_bytes=most_bytes)
     beside = {"width": width, "height": height}
     return GatewayRequest(tool="generate_image", model=entry, question=question, beside=beside)
 
 
 async def _question(
     path: str,
-    body: Mapping[str, Any],
+    body: Callable[[], dict[str, Any]],
+    given: object,
     how: How,
     **rest: Any,  # noqa: ANN401 - fields of Question
 ) -> Question:
+    """Write a question of what was given, without holding up the event loop."""
     module = await load("llm.gateway_llm")
-    question: Question = module.Question(
-        path=getattr(module, path), body=body, settlement=how.settlement, **rest
-    )
-    # Refused here rather than when it is sent: nothing is journalled for it.
-    await off_loop(lambda: question.asked, body)
-    return question
+
+    def write() -> Question:
+        question: Question = module.Question(
+            path=getattr(module, path), body=body(), settlement=how.settlement, **rest
+        )
+        # Refused here rather than when it is sent: nothing is journalled for it.
+        question.asked  # noqa: B018 - raises
+        return question
+
+    return await off_loop(write, given)
