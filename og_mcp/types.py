@@ -564,8 +564,8 @@ class OPGCaps:
     per_day: int
     """For the last 24 hours, of one account on the payment chain."""
 
-    chain_spent: int = 0
-    """What the chain itself shows as spent in that time; counts where the journal has less."""
+    unrecorded: int = 0
+    """What the chain shows as taken in that time and the journal does not know; counts on top."""
 
 
 CapStatus = Literal["open", "settled", "void"]

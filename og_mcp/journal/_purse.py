@@ -93,7 +93,7 @@ class Purse:
         """
         if of_call + asked > limits.per_call:
             raise OPGCapError(PER_CALL, of_call + asked, limits.per_call)
-        spent = max(self.window_opg, limits.chain_spent)
+        spent = self.window_opg + limits.unrecorded
         if spent + open_opg + asked > limits.per_day:
             raise BudgetExceededError(
                 PER_DAY,
@@ -132,7 +132,7 @@ def budget_of(lane: str, limits: OPGCaps) -> Steps[Budget]:
     """Return what is spent, open and left."""
     found = yield from row(_read, of_lane=lane)
     spent = (yield from _moved(lane, found)).window_opg if found else 0
-    spent, open_opg = max(spent, limits.chain_spent), (yield from open_amount(lane))
+    spent, open_opg = spent + limits.unrecorded, (yield from open_amount(lane))
     left = max(limits.per_day - spent - open_opg, 0)
     return Budget(cap=limits.per_day, spent=spent, open=open_opg, left=left)
 

@@ -420,17 +420,17 @@ async def test_a_payment_stays_within_the_cap_of_a_day_to_the_unit(journal: Jour
     assert (await journal.opg_budget(PAYER, limits)).left == 0
 
 
-async def test_what_the_chain_shows_counts_where_the_journal_has_less(journal: Journal) -> None:
+async def test_what_only_the_chain_shows_counts_on_top_of_the_journal(journal: Journal) -> None:
     """T6."""
     _, cap = await paid_call(journal)
     await journal.settle_cap(cap.id, 3, "0xaa")
-    limits = OPGCaps(per_call=OPG, per_day=10, chain_spent=9)
+    limits = OPGCaps(per_call=OPG, per_day=10, unrecorded=6)
 
     with pytest.raises(BudgetExceededError):
         await cap_for(journal, await opened(journal), max_opg=2, limits=limits)
     await cap_for(journal, await opened(journal), max_opg=1, limits=limits)
 
-    less = replace(limits, chain_spent=2)
+    less = replace(limits, unrecorded=0)
     assert (await journal.opg_budget(PAYER, limits)).spent == 9
     assert (await journal.opg_budget(PAYER, less)).spent == 3
 
@@ -584,7 +584,7 @@ async def test_who_deletes_maxima_gains_no_more_than_the_caps_and_the_chain_leav
 
     with pytest.raises(OPGCapError):
         await cap_for(journal, call, max_opg=LIMITS.per_call + 1)
-    limits = OPGCaps(per_call=OPG, per_day=2 * MOST, chain_spent=MOST)
+    limits = OPGCaps(per_call=OPG, per_day=2 * MOST, unrecorded=MOST)
     with pytest.raises(BudgetExceededError):
         await cap_for(journal, call, max_opg=MOST + 1, limits=limits)
     await cap_for(journal, call, max_opg=MOST, limits=limits)

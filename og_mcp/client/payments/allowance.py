@@ -16,6 +16,7 @@ from og_mcp.client.chain.sender import Sender
 from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.chain.wallet import Transaction
 from og_mcp.client.payments.opg import OPG
+from og_mcp.client.payments.purse import Purse
 from og_mcp.errors import InputError, coins, quote
 from og_mcp.networks import PERMIT2, Network
 from og_mcp.types import AllowanceResult
@@ -57,10 +58,11 @@ class Allowance:
     Args:
         opg: The token.
         sender: Sends transactions on the payment chain.
+        purse: Knows what the allowance was.
     """
 
-    def __init__(self, opg: OPG, sender: Sender) -> None:
-        self._opg, self._sender = opg, sender
+    def __init__(self, opg: OPG, sender: Sender, purse: Purse) -> None:
+        self._opg, self._sender, self._purse = opg, sender, purse
 
     async def price(self, amount: int, *, max_retries: int) -> Transaction:
         """Simulate an approval and return what would be signed for it, but for its nonce.
@@ -83,9 +85,13 @@ class Allowance:
             ServiceError: The node cannot be used; nothing was sent.
         """
         contract, data = self._opg.approval(amount)
-        mined = await self._sender.send(
-            ticket, contract, data, max_retries=max_retries, gas_margin=GAS_MARGIN
-        )
+        try:
+            mined = await self._sender.send(
+                ticket, contract, data, max_retries=max_retries, gas_margin=GAS_MARGIN
+            )
+        finally:
+            # Whatever came of it: nothing is signed on an allowance that may be revoked.
+            self._purse.forget()
         return Approved(mined, amount)
 
     @staticmethod

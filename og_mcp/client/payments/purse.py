@@ -41,6 +41,7 @@ class Purse:
         self._lock = Lock()
         self._read: tuple[float, Holdings] | None = None
         self._reading_ahead = False
+        self._changes = 0
 
     def look_ahead(self) -> None:
         """Begin to read in the background, unless what was read is fresh; a failure shows later."""
@@ -61,10 +62,16 @@ class Purse:
         async with self._lock:
             found = None if anew else self._fresh()
             if found is None:
-                started = self._clock()
+                started, changes = self._clock(), self._changes
                 found = await self._opg.holdings(self._address)
-                self._read = started, found
+                # What was asked for before a change tells nothing of the time after it.
+                self._read = (started, found) if self._changes == changes else None
             return found
+
+    def forget(self) -> None:
+        """Have it read anew: something was sent that changes it."""
+        self._read = None
+        self._changes += 1
 
     def _fresh(self) -> Holdings | None:
         if self._read is None or self._clock() - self._read[0] > FRESH_S:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -19,6 +21,7 @@ from og_mcp.client.payments.prices import Prices
 from og_mcp.client.payments.purse import Purse
 from og_mcp.client.payments.requirement import Requirement
 from og_mcp.client.payments.sending import Outgoing
+from og_mcp.client.payments.unrecorded import Unrecorded
 from og_mcp.client.tee.gateways import Gateway
 from og_mcp.errors import (
     AllowanceError,
@@ -28,6 +31,7 @@ from og_mcp.errors import (
     OPGCapError,
     PaymentRefusedError,
     PaymentRejectedError,
+    ServiceError,
     UnsafeEndpointError,
     coins,
     in_opg,
@@ -35,8 +39,13 @@ from og_mcp.errors import (
 from og_mcp.networks import Network, is_loopback, shown
 from og_mcp.types import Account, Cap, CapRequest, OPGCaps
 
+logger = logging.getLogger(__name__)
+
 PER_CALL: Final = "OG_MAX_PER_CALL"
 PER_DAY: Final = "OG_MAX_PER_DAY"
+
+LOOK_S: Final = 5.0
+"""Seconds between two looks at what is open, where the day's cap is in the way."""
 
 
 class Signing:
@@ -70,10 +79,11 @@ class Signing:
         allow_insecure: bool,
     ) -> None:
         self._network, self._journal = network, journal
-        self._opg, self._purse, self._payer = opg, purse, payer
+        self._purse, self._payer = purse, payer
         self._account, self._caps, self._prices = account, caps, prices
         self._limits, self._allow_insecure = limits, allow_insecure
-        self._chain_spent: int | None = None
+        self._unrecorded = Unrecorded(journal, opg, account)
+        self._look_again_at = 0.0
 
     async def sign(
         self, outgoing: Outgoing, order: Order, requirement: Requirement
@@ -85,11 +95,34 @@ class Signing:
             PaymentError: It must not or cannot be paid; nothing was signed.
             OPGCapError: A cap is in the way; nothing was signed. Also BudgetExceededError.
         """
-        gateway, where = outgoing.gateway, outgoing.where
-        self._check(gateway, requirement)
+        self._check(outgoing.gateway, requirement)
         await self._agreed(outgoing, order, requirement.amount)
         await self._check_holdings(requirement.amount)
-        limits = await self._limits_now(gateway)
+        limits = await self._limits_now()
+        try:
+            return await self._sign(outgoing, order, requirement, limits)
+        except BudgetExceededError as exc:
+            if not exc.open or not await self._is_less_open():
+                raise
+        return await self._sign(outgoing, order, requirement, limits)
+
+    async def _is_less_open(self) -> bool:
+        """Look whether what counts as open has settled, e.g. what an earlier process left."""
+        if anyio.current_time() < self._look_again_at:
+            return False
+        self._look_again_at = anyio.current_time() + LOOK_S
+        before = (await self._journal.opg_budget(self._account, self._limits)).left
+        try:
+            await self._caps.look()
+        except ServiceError as exc:
+            logger.info("open payments were not looked up: %s", exc)
+            return False
+        return (await self._journal.opg_budget(self._account, self._limits)).left > before
+
+    async def _sign(
+        self, outgoing: Outgoing, order: Order, requirement: Requirement, limits: OPGCaps
+    ) -> GatewaySession:
+        where = outgoing.where
         # Who gives the call up now still finds it free; the next moment nobody does.
         await anyio.lowlevel.checkpoint_if_cancelled()
         cap: Cap | None = None
@@ -125,7 +158,7 @@ class Signing:
             BudgetExceededError: It would pass the cap of 24 hours.
             PaymentError: Balance or allowance do not cover it.
         """
-        limits = self._limits
+        limits = await self._limits_now()
         if amount > limits.per_call:
             raise OPGCapError(PER_CALL, amount, limits.per_call)
         budget = await self._journal.opg_budget(self._account, limits)
@@ -181,19 +214,9 @@ class Signing:
             raise InsufficientOPGError(self._payer.address, amount, held.opg)
         raise AllowanceError(self._payer.address, amount, held.allowance)
 
-    async def _limits_now(self, gateway: Gateway) -> OPGCaps:
-        """Return the caps, with what the chain itself shows as spent (threats.md T6)."""
-        if self._chain_spent is None:
-            budget = await self._journal.opg_budget(self._account, self._limits)
-            self._chain_spent = 0
-            if budget.spent == 0 and budget.open == 0:
-                # Nothing in the journal: it is new, or it was deleted to reset the cap.
-                who, to = self._payer.address, self._prices.recipients(gateway)
-                self._chain_spent = await self._opg.paid_in_a_day(who, to)
-        limits = self._limits
-        return OPGCaps(
-            per_call=limits.per_call, per_day=limits.per_day, chain_spent=self._chain_spent
-        )
+    async def _limits_now(self) -> OPGCaps:
+        """Return the caps, with what the journal does not know of (threats.md T6)."""
+        return replace(self._limits, unrecorded=await self._unrecorded.amount())
 
     def _request(
         self, resource: str, order: Order, requirement: Requirement, draft: Draft

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from og_mcp.client.chain.chain import Chain, Receipt
-from og_mcp.client.payments.opg import TRANSFER
+from og_mcp.client.payments.ledger import TRANSFER
 from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal
 from og_mcp.errors import coins
 from og_mcp.types import Check

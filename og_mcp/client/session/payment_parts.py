@@ -127,6 +127,8 @@ class PaymentParts:
             allow_insecure=parts.settings.allow_insecure,
             answer_s=parts.timeouts.gateway_s,
         )
+        # An earlier process may have left some open.
+        caps.watch()
         return payments
 
     async def _open_sender(self) -> Sender:
@@ -148,7 +150,7 @@ class PaymentParts:
 
     async def _open_allowance(self) -> Allowance:
         allowance: Allowance = (await load("payments.allowance")).Allowance(
-            await self.opg.get(), await self.sender.get()
+            await self.opg.get(), await self.sender.get(), await self.purse.get()
         )
         return allowance
 
