@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageFile
 from PIL.Image import Transpose
 
 from og_mcp.client.images.kind import GIF, JPEG, PNG, WEBP, Kind, kind_of
+from og_mcp.client.images.scaling import cover_box, scaled, within
 from og_mcp.errors import ImageRefusedError
 
 MOST_PIXELS: Final = 8192 * 8192
@@ -96,13 +97,10 @@ def cut(image: Image.Image, kind: Kind, size: tuple[int, int]) -> tuple[bytes, K
         kind: Its type, which is kept; of a GIF a PNG is made, since more colours come up.
         size: Width and height as they are looked at, pixels.
     """
-    plain, orientation = _many_coloured(image), _orientation(image)
+    orientation = _orientation(image)
     lying = (size[1], size[0]) if orientation in _ON_ITS_SIDE else size
-    fitted = plain.resize(
-        lying, Image.Resampling.LANCZOS, box=cover_box(image.size, lying), reducing_gap=3.0
-    )
     # Turned once it is small; no file that is written here says that it is to be turned.
-    fitted = _turned(fitted, orientation)
+    fitted = _turned(scaled(image, lying, cover_box(image.size, lying)), orientation)
     kept = PNG if kind is GIF else kind
     file = BytesIO()
     if kept is PNG:
@@ -111,22 +109,6 @@ def cut(image: Image.Image, kind: Kind, size: tuple[int, int]) -> tuple[bytes, K
     else:
         fitted.save(file, kept.format, quality=_GOOD)
     return file.getvalue(), kept
-
-
-def cover_box(have: tuple[int, int], want: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Find the largest part of an image, about its centre, that has the proportions of another.
-
-    Args:
-        have: Width and height of the image.
-        want: Those that its part is to be scaled to.
-
-    Returns:
-        Left, top, right, bottom in pixels of the image, not rounded.
-    """
-    scale = max(want[0] / have[0], want[1] / have[1])
-    width, height = min(want[0] / scale, have[0]), min(want[1] / scale, have[1])
-    left, top = (have[0] - width) / 2, (have[1] - height) / 2
-    return left, top, left + width, top + height
 
 
 def preview(file: BinaryIO, most_bytes: int) -> tuple[bytes, Kind]:
@@ -146,15 +128,13 @@ def preview(file: BinaryIO, most_bytes: int) -> tuple[bytes, Kind]:
         image.load()
     except _UNREADABLE as exc:
         raise _damaged(kind) from exc
-    shown, orientation = _many_coloured(image), _orientation(image)
-    side = PREVIEW_SIDE
+    shown, side = _turned(within(image, PREVIEW_SIDE), _orientation(image)), PREVIEW_SIDE
     while side >= _SMALLEST_SIDE:
-        # Scaled before it is flattened: another copy of a large image would be as large.
-        shown.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-        small, made = _smallest(_turned(shown, orientation), most_bytes)
+        small, made = _smallest(shown, most_bytes)
         if small:
             return small, made
         side = side * 3 // 4
+        shown = within(shown, side)
     return b"", JPEG
 
 
@@ -235,16 +215,6 @@ def _check_end(file: BinaryIO, kind: Kind) -> None:
         file.seek(0)
         if b"IEND\xaeB`\x82" not in file.read():
             raise ValueError("no end")
-
-
-def _many_coloured(image: Image.Image) -> Image.Image:
-    """Return an image in a mode that can be scaled: of 8 bits a channel, without a palette."""
-    if image.mode in {"RGB", "RGBA", "L", "LA"}:
-        return image.convert("RGBA") if "transparency" in image.info else image
-    if image.mode.startswith("I"):
-        # 16 bits of grey; a conversion alone would cut off what is above 255.
-        return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -18,11 +18,12 @@ from urllib.parse import quote
 
 import anyio
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageChops
 
 from og_mcp.client.images.images import Images
 from og_mcp.client.images.kind import kind_of
-from og_mcp.client.images.picture import MOST_PIXELS, PREVIEW_SIDE, cover_box, preview, read
+from og_mcp.client.images.picture import MOST_PIXELS, PREVIEW_SIDE, preview, read
+from og_mcp.client.images.scaling import cover_box, scaled
 from og_mcp.errors import ImageNotFoundError, ImageRefusedError
 from og_mcp.types import Image as KeptImage
 from og_mcp.types import StoredImage
@@ -290,8 +291,8 @@ def test_what_is_of_no_known_type_is_refused(file: bytes) -> None:
 @pytest.mark.parametrize("format_", FORMATS)
 def test_a_file_that_is_cut_off_anywhere_is_refused(format_: str) -> None:
     file = drawn(format_, (24, 16), lossless=True)
-    # A GIF's last bytes say that no other frame follows.
-    whole = len(file) - (3 if format_ == "GIF" else 1)
+    # A GIF's last bytes say that no other frame follows, a JPEG's that nothing does.
+    whole = len(file) - {"GIF": 3, "JPEG": 2}.get(format_, 1)
 
     for length in range(12, whole):
         assert refusal(file[:length])
@@ -373,6 +374,26 @@ def test_the_largest_part_about_the_centre_is_taken(
     have: tuple[int, int], want: tuple[int, int], box: tuple[float, ...]
 ) -> None:
     assert cover_box(have, want) == pytest.approx(box)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+@pytest.mark.parametrize("size", [(700, 300), (301, 1999), (2500, 2400)])
+def test_scaled_in_strips_an_image_is_what_it_is_scaled_at_once(
+    mode: str, size: tuple[int, int]
+) -> None:
+    picture = Image.effect_noise((1700, 1300), 80).convert("RGB")
+    picture.paste(RED, (300, 300, 900, 1000))
+    picture = picture.convert(mode)
+    plain = picture.convert("RGB") if mode == "P" else picture
+    box = cover_box(picture.size, size)
+
+    made = scaled(picture, size, box)
+
+    whole = plain.resize(size, Image.Resampling.LANCZOS, box=box)
+    apart = [band.histogram() for band in ImageChops.difference(made, whole).split()]
+    assert (made.mode, made.size) == (whole.mode, size)
+    # Where a strip begins is a fraction, which is rounded on its way.
+    assert not any(sum(band[3:]) for band in apart)
 
 
 @pytest.mark.parametrize(
