@@ -13,25 +13,22 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from http import HTTPStatus
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx
 
 from og_mcp.client.llm import gateway_answer
 from og_mcp.client.llm.gateway_answer import Counted
+from og_mcp.client.llm.question import CHAT, Question
 from og_mcp.client.payments.payments import Order, Payments
 from og_mcp.client.tee.evidence import (
     Evidence,
-    chat_request,
-    completion_request,
     encode_body,
     verify_chat,
     verify_completion,
 )
 from og_mcp.client.tee.gateways import Gateway, Gateways
-from og_mcp.client.tee.hashed_forms import HashedForms
 from og_mcp.client.tee.registry import TEE, Registry
 from og_mcp.client.wire.offloading import is_short, off_loop
 from og_mcp.errors import (
@@ -51,14 +48,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CHAT: Final = "/v1/chat/completions"
-COMPLETION: Final = "/v1/completions"
-
-SettlementMode = Literal["private", "batch", "individual"]
-
-ANYONE: Final = "Bearer og-mcp"
-"""`Authorization` is required and its value is not looked at: the payment is what counts."""
-
 GATEWAYS: Final = 3
 """Gateways that are tried before a call is given up."""
 
@@ -77,50 +66,6 @@ SERVICE: Final = "gateway"
 
 _NO_ANSWER: Final = (ServiceUnreachableError, ServiceTimeoutError, ServiceReplyError)
 _TOKEN: Final = re.compile(r"[\w.:-]{1,128}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """A request as a gateway takes it."""
-
-    path: str
-    body: Mapping[str, Any]
-    settlement: SettlementMode = "batch"
-    streams: bool = False
-    most_bytes: int = gateway_answer.MAX_TEXT_BYTES
-    """Of the answer."""
-
-    @cached_property
-    def asked(self) -> bytes:
-        """What is asked, as bytes that are hashed; however the answer is to travel.
-
-        Raises:
-            InputError: It holds what JSON cannot carry alike (threats.md T19).
-        """
-        return encode_body(self.body)
-
-    @property
-    def raw(self) -> bytes:
-        """The bytes that are sent, and verified against: `stream` is nothing that is hashed.
-
-        Raises:
-            InputError: As `asked`.
-        """
-        return self.asked[:-1] + b',"stream":true}' if self.streams else self.asked
-
-    @cached_property
-    def hashed(self) -> HashedForms:
-        """What the answer is verified against."""
-        return (chat_request if self.path == CHAT else completion_request)(self.raw)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Beside those that pay."""
-        return {
-            "Authorization": ANYONE,
-            "X-SETTLEMENT-TYPE": self.settlement,
-            "Accept-Encoding": ", ".join(gateway_answer.ENCODINGS),
-        }
 
 
 @dataclass(frozen=True, kw_only=True)

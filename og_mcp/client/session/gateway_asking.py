@@ -21,7 +21,8 @@ from og_mcp.types import Call, Cap, Check, ConsentRequest, Shape, Stage
 if TYPE_CHECKING:
     from og_mcp.client.chain.ticket import Ticket
     from og_mcp.client.llm.gateway_answer import Counted
-    from og_mcp.client.llm.gateway_llm import Answered, Question
+    from og_mcp.client.llm.gateway_llm import Answered
+    from og_mcp.client.llm.question import Question
 
 Shared = Mapping[str, Any]
 """The fields that results of all gateway calls have."""

@@ -13,7 +13,7 @@ from og_mcp.client.wire.offloading import off_loop
 from og_mcp.errors import InputError
 
 if TYPE_CHECKING:
-    from og_mcp.client.llm.gateway_llm import Question
+    from og_mcp.client.llm.question import Question
 
 LARGEST_SIDE: Final = 8192
 """Pixels of a drawn image."""
@@ -106,7 +106,7 @@ async def _question(
     **rest: Any,  # noqa: ANN401 - fields of Question
 ) -> Question:
     """Write a question of what was given, without holding up the event loop."""
-    module = await load("llm.gateway_llm")
+    module = await load("llm.question")
 
     def write() -> Question:
         question: Question = module.Question(

@@ -13,7 +13,8 @@ import pytest
 
 from og_mcp.client import Session, Timeouts
 from og_mcp.client.chain.ticket import Ticket
-from og_mcp.client.llm.gateway_llm import CHAT, GatewayLLM, Question
+from og_mcp.client.llm.gateway_llm import GatewayLLM
+from og_mcp.client.llm.question import CHAT, Question
 from og_mcp.client.payments.order import Order
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts

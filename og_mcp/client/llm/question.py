@@ -1,0 +1,68 @@
+"""A question to a gateway: what is asked, the bytes that are sent, and what may be hashed of them.
+
+Source: protocol.md section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal
+
+from og_mcp.client.llm.gateway_answer import ENCODINGS, MAX_TEXT_BYTES
+from og_mcp.client.tee.canonical_request import encode_body
+from og_mcp.client.tee.evidence import chat_request, completion_request
+from og_mcp.client.tee.hashed_forms import HashedForms
+
+CHAT: Final = "/v1/chat/completions"
+COMPLETION: Final = "/v1/completions"
+
+SettlementMode = Literal["private", "batch", "individual"]
+
+ANYONE: Final = "Bearer og-mcp"
+"""`Authorization` is required and its value is not looked at: the payment is what counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A request as a gateway takes it."""
+
+    path: str
+    body: Mapping[str, Any]
+    settlement: SettlementMode = "batch"
+    streams: bool = False
+    most_bytes: int = MAX_TEXT_BYTES
+    """Of the answer."""
+
+    @cached_property
+    def asked(self) -> bytes:
+        """What is asked, as bytes that are hashed; however the answer is to travel.
+
+        Raises:
+            InputError: It holds what JSON cannot carry alike (threats.md T19).
+        """
+        return encode_body(self.body)
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes that are sent, and verified against: `stream` is nothing that is hashed.
+
+        Raises:
+            InputError: As `asked`.
+        """
+        return self.asked[:-1] + b',"stream":true}' if self.streams else self.asked
+
+    @cached_property
+    def hashed(self) -> HashedForms:
+        """What the answer is verified against."""
+        return (chat_request if self.path == CHAT else completion_request)(self.raw)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Beside those that pay."""
+        return {
+            "Authorization": ANYONE,
+            "X-SETTLEMENT-TYPE": self.settlement,
+            "Accept-Encoding": ", ".join(ENCODINGS),
+        }
