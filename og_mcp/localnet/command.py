@@ -7,6 +7,7 @@ import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -71,6 +72,7 @@ def localnet(*, owner_stdin: bool, **given: object) -> None:
         )
     chosen = Options(**given)  # type: ignore[arg-type] # click checked them
     _check_folders(chosen)
+    _check_url(chosen.llm_url)
     from og_mcp.localnet.network import run  # noqa: PLC0415 - there only with the extra
     from og_mcp.localnet.service import PortTakenError  # noqa: PLC0415 - as above
 
@@ -79,6 +81,17 @@ def localnet(*, owner_stdin: bool, **given: object) -> None:
         asyncio.run(run(chosen, lifetime))
     except PortTakenError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if url and not usable:
+        # It is not repeated: it may hold a password.
+        raise click.ClickException("--llm-url (or OG_LOCAL_LLM_URL) is no http or https URL")
 
 
 def _check_folders(chosen: Options) -> None:

@@ -92,6 +92,16 @@ def test_a_ready_file_without_a_folder_is_told_at_once(tmp_path: Path) -> None:
     assert ended.stderr == f"Error: --ready-file: there is no folder {tmp_path / 'none'}\n"
 
 
+@pytest.mark.parametrize(
+    "url", ["localhost:11434", "ftp://a/", "http://", "http://[a", "http://a:x/"]
+)
+def test_a_url_of_an_llm_server_that_is_none_is_told_at_once(url: str) -> None:
+    ended = _run("--llm-url", url)
+
+    assert ended.returncode == 1
+    assert ended.stderr == "Error: --llm-url (or OG_LOCAL_LLM_URL) is no http or https URL\n"
+
+
 def test_without_a_ready_file_stdout_tells_what_runs() -> None:
     command = [sys.executable, "-m", "og_mcp.localnet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
