@@ -17,13 +17,18 @@ BROKEN_OFF: Final = (
     "The process ended during the call. get_model shows what was published; the same call again "
     "continues from there."
 )
+VERSION_IN_DOUBT: Final = (
+    "The process ended during the call. get_model shows whether the version was added; calling "
+    "again adds one more."
+)
 
 
 def end_of(call: Call) -> tuple[Stage, str]:
     """Say where such a call ended and what became of it."""
+    if call.tool not in PUBLISHING:
+        return Stage.NOT_SENT, NEVER_SENT
     # What it had sent went to the hub, and was not recorded here.
-    publishing = call.tool in PUBLISHING
-    return (Stage.SENT_UNKNOWN, BROKEN_OFF) if publishing else (Stage.NOT_SENT, NEVER_SENT)
+    return Stage.SENT_UNKNOWN, VERSION_IN_DOUBT if call.tool == "create_version" else BROKEN_OFF
 
 
 async def end_publication(journal: Journal, call: Call) -> bool:

@@ -13,11 +13,11 @@ import anyio
 from anyio import CancelScope
 
 from og_mcp.client.session.calling import Calling
-from og_mcp.client.session.interrupted import end_publication
+from og_mcp.client.session.interrupted import BROKEN_OFF, end_publication
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.publication import Publication, Steps
 from og_mcp.client.session.publishable_files import close
-from og_mcp.errors import ApprovalRequiredError, OGError
+from og_mcp.errors import ApprovalRequiredError, CallFailedError, OGError
 from og_mcp.types import Call, ConsentRequest, Shape, Stage
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class PublicationCalls:
     async def make(self, asked: Publication, work: Work) -> Call:
         """Journal a publication, and carry it out or join the one that it repeats.
 
+        Goes on with one whose process has died.
         Closes the publication's file.
 
         Raises:
@@ -64,11 +65,18 @@ class PublicationCalls:
             if asked.ask or self.must_ask(call.tool):
                 await self._consented(call, asked.what)
 
+        calling = Calling(self._parts, self._end_interrupted)
         try:
             # Whoever cannot sign in learns it before anything is recorded or a person is asked.
             await (await self._parts.account.get()).id_token()
-            calling = Calling(self._parts, self._end_interrupted)
-            return await calling.make(asked.request, asked.terms, run, consent=consent)
+            try:
+                return await calling.make(asked.request, asked.terms, run, consent=consent)
+            except CallFailedError as exc:
+                # The process of the call that this one repeats has died. What is there already is
+                # not published twice; a version would be, and its call ends with other words.
+                if exc.args[0] != BROKEN_OFF:
+                    raise
+                return await calling.make(asked.request, asked.terms, run, consent=consent)
         finally:
             if not taken:
                 await close(asked.model)

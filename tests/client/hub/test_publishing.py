@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from og_mcp.client import Session, Timeouts
-from og_mcp.client.session.interrupted import BROKEN_OFF
+from og_mcp.client.session.interrupted import BROKEN_OFF, VERSION_IN_DOUBT
 from og_mcp.client.session.publication import UNANSWERED
 from og_mcp.client.session.runner import CANCELLED
 from og_mcp.errors import (
@@ -794,43 +794,67 @@ async def test_a_hub_that_cannot_be_reached_still_leaves_the_catalogue(
     assert found.models
 
 
-UPLOADING = """
+PUBLISHING = """
 import os, sys, anyio
 from og_mcp.client import Session
 
 async def main():
     async with Session.from_env(os.environ) as og:
-        await og.upload(*sys.argv[1:])
+        await getattr(og, sys.argv[1])(*sys.argv[2:])
 
 anyio.run(main)
 """
 
 
+async def killed_meanwhile(
+    environ: dict[str, str], began: Callable[[], Awaitable[bool]], *arguments: str
+) -> None:
+    """Publish in a process of its own, and kill it once the hub is at it."""
+    process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own program
+        [sys.executable, "-c", PUBLISHING, *arguments], env=server_process.clean(environ)
+    )
+    with process:
+        await until(began)
+        process.kill()
+
+
 @pytest.mark.slow
-async def test_an_upload_whose_process_is_killed_is_told_and_can_be_repeated(
+async def test_an_upload_whose_process_is_killed_is_gone_on_with(
     environ: dict[str, str], og: Session, localnet: LocalNetwork, name: str, large: str
 ) -> None:
     await og.create_model(name, "")
     localnet.fault(FILES, "delay", service="hub", when="midway", after_bytes=2**20, delay_s=0.5)
-    arguments = (large, name, "0.01")
-    process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own program
-        [sys.executable, "-c", UPLOADING, *arguments], env=server_process.clean(environ)
-    )
 
     async def began() -> bool:
         return uploads(localnet, name) == 1
 
-    with process:
-        await until(began)
-        process.kill()
+    await killed_meanwhile(environ, began, "upload", large, name, "0.01")
+    localnet.reset()
+    again = await og.upload(large, name, "0.01")
+    done, killed = (await og.list_calls(2, tool="upload")).calls
+
+    assert (killed.status, killed.stage, killed.error) == ("failed", "sent_unknown", BROKEN_OFF)
+    assert (again.status, again.already_there, again.call_id) == ("done", False, done.call_id)
+
+
+@pytest.mark.slow
+async def test_a_version_whose_process_is_killed_is_not_added_twice_unasked(
+    environ: dict[str, str], og: Session, localnet: LocalNetwork, name: str
+) -> None:
+    await og.create_model(name, "")
+    localnet.fault("hub POST */versions", "delay", service="hub", when="after", delay_s=30)
+
+    async def added() -> bool:
+        return len((await og.get_model(name)).versions) == 2
+
+    await killed_meanwhile(environ, added, "create_version", name, "second")
     localnet.reset()
     with pytest.raises(CallFailedError) as told:
-        await og.upload(*arguments)
-    again = await og.upload(*arguments)
+        await og.create_version(name, "second")
 
+    assert str(told.value) == VERSION_IN_DOUBT
     assert told.value.stage is Stage.SENT_UNKNOWN
-    assert str(told.value) == BROKEN_OFF
-    assert (again.status, again.already_there) == ("done", False)
+    assert len((await og.get_model(name)).versions) == 2
 
 
 @pytest.fixture
