@@ -32,6 +32,7 @@ async def build(  # noqa: PLR0913 - the facts of one call, each told by name
     result: Shape | None,
     tee: Mapping[str, Any],
     cap: Cap | None,
+    settlement: Mapping[str, str],
     keep_content: bool,
 ) -> str:
     """Make the receipt of a gateway call, as canonical JSON.
@@ -43,6 +44,7 @@ async def build(  # noqa: PLR0913 - the facts of one call, each told by name
         result: What the tool returns; `None` where the answer is withheld.
         tee: The evidence's part `tee`; empty where nothing was signed.
         cap: What it was paid by.
+        settlement: What the gateway said of where it settles hashes; nobody vouches for it.
         keep_content: False with OG_RECEIPTS=hashes: hashes and the signature alone.
     """
     content: dict[str, Any] = {"request": dict(request)}
@@ -63,7 +65,8 @@ async def build(  # noqa: PLR0913 - the facts of one call, each told by name
         if tee:
             receipt["tee"] = dict(tee) if keep_content else without_content(tee)
         if cap is not None:
-            receipt["payment"] = payment_section(cap)
+            said = {"settlement": dict(settlement)} if settlement else {}
+            receipt["payment"] = payment_section(cap) | said
         return canonical(receipt)
 
     # Hashing a long answer takes over 10 ms.

@@ -180,19 +180,22 @@ class GatewayAsking:
             exc.stage = Stage.CHARGED
             exc.receipt = await self._receipt(ticket, request, None, answered.evidence.tee, cap)
             raise
-        receipt = await self._receipt(ticket, request, result, answered.evidence.tee, cap)
+        receipt = await self._receipt(
+            ticket, request, result, answered.evidence.tee, cap, answered.settlement
+        )
         # What nobody charges for is as final as it gets.
         stage = Stage.CHARGED if cap else Stage.CONFIRMED
         history = await self._parts.history.get()
         await history.record(ticket, stage, result.model_dump_json(), receipt)
 
-    async def _receipt(
+    async def _receipt(  # noqa: PLR0913, PLR0917 - the facts of one call
         self,
         ticket: Ticket,
         request: GatewayRequest,
         result: Shape | None,
         tee: Mapping[str, Any],
         cap: Cap | None,
+        settlement: Mapping[str, str] | None = None,
     ) -> str:
         build = (await load("receipts.gateway_receipt")).build
         receipt: str = await build(
@@ -202,6 +205,7 @@ class GatewayAsking:
             result=result,
             tee=tee,
             cap=cap,
+            settlement=settlement or {},
             keep_content=self._parts.settings.receipts == "full",
         )
         return receipt

@@ -81,6 +81,21 @@ def test_a_chat_s_receipt_verifies_with_nothing_but_the_file(
     assert found.returncode == 1
 
 
+async def test_what_the_gateway_says_of_settling_hashes_is_kept_unless_it_is_private(
+    receipt: dict[str, Any], localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    async with Session.from_env({**localnet.environ, "OG_DATA_DIR": str(tmp_path)}) as og:
+        result = await og.chat(
+            MODEL, [{"role": "user", "content": "Hello"}], settlement_mode="private"
+        )
+        private = await og.receipt(result.call_id)
+
+    said = receipt["payment"]["settlement"]
+    assert said.keys() == {"processing_hash"}
+    assert len(said["processing_hash"]) == 66
+    assert "settlement" not in private["payment"]
+
+
 def test_online_tee_and_settlement_are_confirmed(
     receipt: dict[str, Any], localnet: LocalNetwork, tmp_path: Path
 ) -> None:
