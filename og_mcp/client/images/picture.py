@@ -30,6 +30,11 @@ MOST_SCANS: Final = 32
 """Of a JPEG of the most pixels; a smaller one may have more. Each one costs a pass over all pixels
 and can be a hundred bytes long."""
 
+MOST_PROFILES: Final = 8
+"""Of a PNG, which has at most one: opening it unpacks each, a megabyte from a thousand bytes."""
+
+_PROFILE: Final = b"iCCP"
+
 _LEAST_COUNTED: Final = 2**16
 """Pixels that a scan is taken to cost at least."""
 
@@ -164,6 +169,8 @@ def _opened(file: BinaryIO) -> tuple[Kind, ImageFile.ImageFile]:
     if kind is WEBP:
         # Opening one already makes room for all its pixels.
         _check_pixels(_webp_size(head))
+    if kind is PNG:
+        _check_profiles(file)
     try:
         image = Image.open(file, formats=[kind.format])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
@@ -194,6 +201,13 @@ def _check_pixels(size: tuple[int, int]) -> None:
     width, height = size
     if not 0 < width * height <= MOST_PIXELS:
         raise ImageRefusedError(f"it has {width} x {height} pixels; {MOST_PIXELS} are the most")
+
+
+def _check_profiles(file: BinaryIO) -> None:
+    profiles = file.read().count(_PROFILE)
+    file.seek(0)
+    if profiles > MOST_PROFILES:
+        raise ImageRefusedError(f"it holds {profiles} colour profiles")
 
 
 def _check_scans(file: BinaryIO, size: tuple[int, int]) -> None:

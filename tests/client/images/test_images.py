@@ -334,6 +334,19 @@ def test_a_bomb_is_refused_by_what_it_says_of_its_size(file: bytes) -> None:
     assert "pixels" in refusal(file)
 
 
+def test_a_png_of_many_profiles_is_refused_before_they_are_unpacked() -> None:
+    profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(2**20 - 10), 9))
+    plain = drawn()
+    head = plain.index(b"IDAT") - 4
+
+    for times in (1, 9):
+        file = plain[:head] + times * profile + plain[head:]
+        if times == 1:
+            assert read(BytesIO(file))[0].size == (40, 30)
+        else:
+            assert "9 colour profiles" in refusal(file)
+
+
 def test_a_jpeg_of_many_passes_is_refused_before_they_are_made() -> None:
     file = BytesIO()
     Image.new("L", (2000, 2000), 128).save(file, "JPEG", progressive=True)
