@@ -311,7 +311,9 @@ def test_what_would_be_dropped_in_silence_is_refused(
         )
 
 
-@pytest.mark.parametrize("how", ["cut", "not_json", "wrong_shape", "error_frame"])
+@pytest.mark.parametrize(
+    "how", ["cut", "not_json", "wrong_shape", "error_frame", "wrong_signature", "huge"]
+)
 def test_t13_the_client_does_not_retry_what_may_have_been_charged(
     client: openai.OpenAI, network: LocalNetwork, how: str
 ) -> None:

@@ -15,6 +15,7 @@ from og_mcp.client.chain.chain import Chain, Receipt
 from og_mcp.client.payments.ledger import TRANSFER
 from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal
 from og_mcp.errors import coins
+from og_mcp.networks import UPTO_PROXY
 from og_mcp.types import Check
 
 NAME: Final = "settlement"
@@ -53,8 +54,10 @@ class SettlementCheck:
     async def _check(self, part: Mapping[str, Any]) -> str:
         equal(f"eip155:{self._chain.chain_id}", part.get("network"), "the payment chain")
         equal(self._token.lower(), str(part.get("asset")).lower(), "the token")
+        equal("upto", part.get("scheme"), "the scheme")
+        equal(UPTO_PROXY.lower(), str(part.get("spender")).lower(), "the spender")
         hash_ = part.get("transaction_hash")
-        if not hash_:
+        if hash_ in (None, ""):
             raise NotKeptError(
                 "the receipt names no settlement: as it was made, nothing was taken for it yet, or at all"
             )
