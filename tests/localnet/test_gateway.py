@@ -455,9 +455,13 @@ def test_answers_cost_by_token_and_by_image(gateway: GatewayClient, net: LocalNe
     assert _spent(net) - after == image["total_tokens"] * 10**12 + 5 * 10**15
 
 
-def test_without_authorization_nothing_is_asked_or_answered(gateway: GatewayClient) -> None:
+@pytest.mark.parametrize("headers", [{}, {"Authorization": ""}])
+@pytest.mark.parametrize("path", [CHAT, COMPLETION])
+def test_without_authorization_nothing_is_asked_or_answered(
+    gateway: GatewayClient, path: str, headers: dict[str, str]
+) -> None:
     with httpx.Client(verify=False, trust_env=False) as stranger:  # noqa: S501 - nothing is sent
-        answer = stranger.post(gateway.tee.endpoint + CHAT, json={})
+        answer = stranger.post(gateway.tee.endpoint + path, json={}, headers=headers)
 
     assert answer.status_code == 401
     assert "payment-required" not in answer.headers

@@ -91,7 +91,7 @@ def _is_sold(scope: Scope) -> bool:
         scope["type"] == "http"
         and scope["method"] == "POST"
         and scope["path"] in PATHS
-        and "authorization" in Headers(scope=scope)
+        and bool(Headers(scope=scope).get("authorization"))
     )
 
 
