@@ -13,15 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final
+from typing import Final
 
 from og_mcp.onnxfile._fields import FIELDS_KEY, field_names
 from og_mcp.onnxfile._values import DescriptionError, described, text_pair
 from og_mcp.onnxfile._wire import EIGHT_BYTES, FOUR_BYTES, SIZED, VARINT, varint
 from og_mcp.types import ModelGraph, TensorSpec
-
-CHUNK: Final = 1 << 18
-"""Bytes that are read at once."""
 
 MAX_DEPTH: Final = 64
 """Messages inside messages; each level of nested subgraphs takes three."""
@@ -234,29 +231,6 @@ class OnnxReader:
         if tag is None or read is None:
             return None
         return tag[0] >> 3, tag[0] & 7, read[0], read[1] - start
-
-
-def read_onnx(file: BinaryIO) -> OnnxFile:
-    """Read a seekable file from its beginning; up to three seconds, so in a thread.
-
-    Raises:
-        OnnxError: It is no ONNX model.
-        OSError: It cannot be read.
-    """
-    reader = OnnxReader()
-    size = file.seek(0, 2)
-    at = file.seek(0)
-    while at < size:
-        data = file.read(CHUNK)
-        if not data:
-            break
-        reader.feed(data)
-        at += len(data)
-        over = min(reader.idle, size - at)
-        if over:
-            reader.step_over(over)
-            at = file.seek(over, 1)
-    return reader.finish()
 
 
 def _content(wire: int, value: int) -> int:
