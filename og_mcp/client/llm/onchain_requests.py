@@ -167,6 +167,8 @@ def _message(message: Mapping[str, Any], index: int) -> Message:
     if role not in ROLES:
         raise InputError(f"{where} has the role {quote(role)}.", f"Use {', '.join(ROLES)}.")
     calls = message.get("tool_calls") or ()
+    if not isinstance(calls, Sequence) or isinstance(calls, (str, bytes)):
+        raise InputError(f"{where} has tool_calls that are no list.", "Give a list.")
     return Message(
         role=str(role),
         content=_content(message.get("content"), where),

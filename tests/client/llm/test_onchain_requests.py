@@ -125,6 +125,10 @@ CHATS: dict[str, tuple[dict[str, Any], str]] = {
         {"messages": [{"role": "assistant", "tool_calls": [{"id": "1", "name": "f"}]}]},
         "Message 0 has a tool call without a function",
     ),
+    "tool calls that are no list": (
+        {"messages": [{"role": "assistant", "tool_calls": 5}]},
+        "Message 0 has tool_calls that are no list",
+    ),
     "a tool without a name": (
         {"tools": [{"type": "function", "function": {}}]},
         "Tool 0 is no function",

@@ -1,0 +1,107 @@
+"""Whatever stands in a chat is taken or refused in words, by both routes and OpenAI's API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from og_mcp.client.codec.llm_shapes import LLMMode
+from og_mcp.client.llm import messages as check
+from og_mcp.client.llm.onchain_requests import chat_request
+from og_mcp.client.tee.canonical_request import chat_forms, encode_body
+from og_mcp.errors import InputError
+from og_mcp.llm._asked import read
+
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+PARTS = [
+    {"type": "text", "text": "x"},
+    {"type": "image_url", "image_url": {"url": "u"}},
+    {"type": "file", "file": {"filename": "f"}, "filename": "g"},
+]
+CHAT: dict[str, Any] = {
+    "model": "meta-llama/Llama-3.1-70B-Instruct",
+    "messages": [
+        {"role": "system", "content": "s", "name": "n"},
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "1", "content": "x"},
+    ],
+    "tools": [
+        {
+            "type": "function",
+            "function": {"name": "f", "description": "d", "parameters": {"type": "object"}},
+        }
+    ],
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {"name": "a", "schema": {"type": "object"}},
+    },
+    "stop": ["x"],
+    "tool_choice": {"type": "function", "function": {"name": "f"}},
+    "stream_options": {"include_usage": True},
+    "max_tokens": 3,
+    "temperature": 0.5,
+}
+PICTURED = {**CHAT, "messages": [{"role": "user", "content": PARTS}]}
+WHATEVER: list[Any] = [
+    *(None, True, 0, -1, 2**1100, 1.5, float("nan"), "", "text", "user", "\ud800"),
+    *([], {}, [[]], [None], ["x"], {"a": 1}, {"type": "text"}, {"type": []}, {"role": {}}),
+]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401 - JSON
+    if isinstance(value, (dict, list)):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield (*path, key)
+            yield from places(value[key], (*path, key))
+
+
+def changed(chat: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in places(chat):
+        for value in WHATEVER:
+            other = deepcopy(chat)
+            place: Any = other
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = deepcopy(value)
+            yield other
+
+
+def ask_gateway(chat: dict[str, Any]) -> None:
+    if isinstance(chat["messages"], list) and isinstance(chat["tools"], list):
+        body = {
+            "model": "m",
+            "messages": check.messages(chat["messages"]),
+            "tools": check.tools(chat["tools"]),
+        }
+        if isinstance(chat["response_format"], dict):
+            format_ = check.response_format(chat["response_format"], model="m", json_object=True)
+            body["response_format"] = format_
+        assert list(chat_forms(encode_body(body)))
+
+
+def ask_chain(chat: dict[str, Any]) -> None:
+    if isinstance(chat["messages"], list) and isinstance(chat["tools"], list):
+        chat_request(CHAT["model"], chat["messages"], LLMMode.TEE, tools=chat["tools"])
+
+
+@pytest.mark.parametrize("ask", [ask_gateway, ask_chain, read])
+@pytest.mark.parametrize("chat", [CHAT, PICTURED], ids=["texts", "parts"])
+def test_whatever_stands_in_a_chat_is_taken_or_refused_in_words(
+    ask: Any,  # noqa: ANN401 - each of the three takes a chat
+    chat: dict[str, Any],
+) -> None:
+    taken, words = 0, []
+    for other in changed(chat):
+        try:
+            ask(other)
+            taken += 1
+        except InputError as exc:
+            words.append(str(exc))
+
+    assert words
+    assert max(map(len, words)) < 1500
+    assert taken or ask is ask_chain
