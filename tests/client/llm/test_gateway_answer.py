@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from og_mcp.client.llm.gateway_answer import MAX_TEXT_BYTES, read
 from og_mcp.errors import AnswerLostError, GatewayRejectedError
 from og_mcp.types import Stage
+from tests.client.whatever import VALUES, changed
 
 SIGNED = {"tee_signature": "c2ln", "tee_timestamp": 1}
 
@@ -128,6 +129,31 @@ async def test_frames_that_the_protocol_does_not_have_are_a_lost_answer(bad: byt
 
     assert caught.value.stage is Stage.SENT_UNKNOWN
     assert "secret" not in str(caught.value)
+
+
+async def test_whatever_stands_in_a_frame_is_read_or_a_lost_answer() -> None:
+    frames = [
+        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "a"}}]},
+        {
+            "choices": [{"delta": {"content": "b", "tool_calls": [{}]}, "finish_reason": "stop"}],
+            "usage": {"total_tokens": 1},
+            "images": ["data:"],
+            **SIGNED,
+        },
+    ]
+    read_, lost = 0, 0
+
+    # Half a character can be written in JSON, and a number that is none cannot.
+    for other in changed(frames, [one for one in VALUES if str(one) != "nan"]):
+        stream = [frame(one) for one in other]
+        try:
+            await whole(*stream, b"data: [DONE]\n\n")
+            read_ += 1
+        except AnswerLostError:
+            lost += 1
+
+    assert read_
+    assert lost
 
 
 async def test_an_error_in_the_middle_is_quoted_and_shortened() -> None:

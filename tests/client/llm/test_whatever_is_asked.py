@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from og_mcp.client.llm.onchain_requests import chat_request
 from og_mcp.client.tee.canonical_request import chat_forms, encode_body
 from og_mcp.errors import InputError
 from og_mcp.llm._asked import read
+from tests.client.whatever import changed
 
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 PARTS = [
@@ -46,33 +45,11 @@ CHAT: dict[str, Any] = {
     "temperature": 0.5,
 }
 PICTURED = {**CHAT, "messages": [{"role": "user", "content": PARTS}]}
-WHATEVER: list[Any] = [
-    *(None, True, 0, -1, 2**1100, 1.5, float("nan"), "", "text", "user", "\ud800"),
-    *([], {}, [[]], [None], ["x"], {"a": 1}, {"type": "text"}, {"type": []}, {"role": {}}),
-]
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401 - JSON
-    if isinstance(value, (dict, list)):
-        for key in value if isinstance(value, dict) else range(len(value)):
-            yield (*path, key)
-            yield from places(value[key], (*path, key))
-
-
-def changed(chat: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for path in places(chat):
-        for value in WHATEVER:
-            other = deepcopy(chat)
-            place: Any = other
-            for key in path[:-1]:
-                place = place[key]
-            place[path[-1]] = deepcopy(value)
-            yield other
 
 
 def ask_gateway(chat: dict[str, Any]) -> None:
     if isinstance(chat["messages"], list) and isinstance(chat["tools"], list):
-        body = {
+        body: dict[str, Any] = {
             "model": "m",
             "messages": check.messages(chat["messages"]),
             "tools": check.tools(chat["tools"]),

@@ -28,6 +28,7 @@ from og_mcp.client.tee.registry import TEE
 from og_mcp.errors import InputError, VerificationError
 from og_mcp.types import Stage
 from tests.client.enclave import NOW, VOUCHER, Enclave, chat_answer
+from tests.client.whatever import changed
 
 ENCLAVE = Enclave()
 TEE_ = ENCLAVE.tee
@@ -242,6 +243,28 @@ def test_t19_whatever_cannot_be_read_is_a_mismatch(changes: dict[str, Any]) -> N
     error = mismatch(REQUEST, answer_to(CANONICAL) | changes)
 
     assert json.dumps(error.evidence)
+
+
+@pytest.mark.parametrize("ended", ["stop", "tool_calls"])
+def test_t19_whatever_stands_in_an_answer_only_what_was_signed_is_shown(ended: str) -> None:
+    signed = "Hallo ü" if ended == "stop" else json.dumps(CALLS, sort_keys=True)
+    whole = chat_answer("Hallo ü", ended, **({} if ended == "stop" else {"tool_calls": CALLS}))
+    whole |= ENCLAVE.signed(CANONICAL, signed)
+    shown, withheld = 0, 0
+
+    for other in changed(whole):
+        try:
+            evidence = verified(REQUEST, other)
+        except VerificationError as exc:
+            withheld += 1
+            json.dumps(exc.evidence)
+        else:
+            shown += 1
+            right = ("Hallo ü", ()) if ended == "stop" else ("", tuple(CALLS))
+            assert (evidence.text, evidence.tool_calls) == right
+
+    assert shown
+    assert withheld
 
 
 def test_a_key_that_no_tee_would_sign_with_verifies_nothing() -> None:
