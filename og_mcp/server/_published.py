@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.session import ServerSession
 from mcp.server.subscriptions import (
@@ -21,6 +22,9 @@ from og_mcp.types import ModelGraph
 
 CLIENTS: Final = 1000
 """Clients that are told without having asked for it; the oldest are forgotten."""
+
+PATIENCE_S: Final = 2.0
+"""Seconds for which a client is waited for that does not read what it is told."""
 
 
 class Changes(InMemorySubscriptionBus):
@@ -49,8 +53,15 @@ class Changes(InMemorySubscriptionBus):
         """Tell of a change."""
         await super().publish(event)
         if isinstance(event, ToolsListChanged):
-            for session in tuple(self._greeted):
-                await session.send_tool_list_changed()
+            async with anyio.create_task_group() as group:
+                for session in self._greeted:
+                    group.start_soon(_tell, session)
+
+
+async def _tell(session: ServerSession) -> None:
+    # Whoever does not read must keep nobody else from hearing.
+    with anyio.move_on_after(PATIENCE_S):
+        await session.send_tool_list_changed()
 
 
 async def learn(session: Session, models: Sequence[ModelTool], bus: SubscriptionBus) -> None:
