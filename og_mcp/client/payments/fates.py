@@ -11,12 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from og_mcp.client.payments.ledger import LOG_BLOCKS, Block, Ledger, Transfer, selector, view
+from og_mcp.client.payments.ledger import (
+    LOG_BLOCKS,
+    Block,
+    Ledger,
+    Transfer,
+    event_topic,
+    selector,
+    topic,
+    view,
+)
 from og_mcp.client.payments.requirement import LONGEST_DEADLINE_S
 from og_mcp.networks import PERMIT2, UPTO_PROXY
 from og_mcp.types import Cap
 
 NONCE_BITMAP: Final = selector("nonceBitmap(address,uint256)")
+INVALIDATION: Final = event_topic("UnorderedNonceInvalidation(address,uint256,uint256)")
 
 CLOCK_S: Final = 600
 """How far this machine's clock may have been ahead when it signed, at first."""
@@ -143,11 +153,23 @@ class Fates:
         """Judge a nonce that was spent by no transaction that names it."""
         since = cap.deadline - LONGEST_DEADLINE_S - FAR_CLOCK_S
         first = await self._ledger.block_before(since, depth.newest)
+        if await self._is_voided(cap, first.number, depth.final.number):
+            return Fate(settled=False)
         taken = await self._taken([cap], first.number, depth.final.number)
-        # The largest that may be it errs safely. Where none is, its owner voided it
-        # (`invalidateUnorderedNonces`).
+        # The largest that may be it errs safely.
         possible = taken.naming(cap) or taken.unexplained(cap)
         return _settlement(cap, possible) if possible else Fate(settled=False)
+
+    async def _is_voided(self, cap: Cap, first: int, last: int) -> bool:
+        """Tell whether the owner has voided the nonce (`invalidateUnorderedNonces`)."""
+        topics = [INVALIDATION, topic(cap.account.address)]
+        nonce = int(cap.nonce)
+        for event in await self._ledger.events(PERMIT2, topics, first, last):
+            words = str(event.get("data")).removeprefix("0x")
+            word, mask = (self._ledger.word("0x" + words[at : at + 64]) for at in (0, 64))
+            if word == nonce >> 8 and mask & 1 << (nonce & 0xFF):
+                return True
+        return False
 
     async def _taken(self, caps: Sequence[Cap], first: int, last: int) -> _Taken:
         recipients = sorted({cap.pay_to for cap in caps})

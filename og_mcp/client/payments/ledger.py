@@ -13,7 +13,11 @@ from og_mcp.client.chain.chain import quantity
 from og_mcp.client.chain.rpc import RPC, Reply, RPCError
 from og_mcp.errors import ServiceRejectedError, ServiceReplyError
 
-TRANSFER: Final = "0x" + keccak(text="Transfer(address,address,uint256)").hex()
+
+def event_topic(signature: str) -> str:
+    """Return the hash of an event, as hex: its first topic."""
+    return "0x" + keccak(text=signature).hex()
+
 
 LOG_BLOCKS: Final = 9_999
 """Blocks that one question for events may span; public RPCs refuse more than 10,000."""
@@ -22,6 +26,8 @@ BLOCK_S: Final = 2.0
 """Seconds between two blocks of Base."""
 
 MARGIN_BLOCKS: Final = 300
+
+TRANSFER: Final = event_topic("Transfer(address,address,uint256)")
 
 Question = tuple[str, list[Any]]
 """Method and parameters of one call."""
