@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from inline_snapshot import snapshot
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.types import PromptReference, ResourceTemplateReference, TextContent
 
 from og_mcp.catalogue import MODELS
@@ -115,6 +115,52 @@ async def test_tools_and_fields_that_a_prompt_names_are_there(
     assert all(f'"{name}"' in schemas for name in fields)
     # What looks like a name and is neither would send an assistant looking for it.
     assert {word for word in words if "_" in word} <= tools | fields
+
+
+@pytest.mark.parametrize(
+    ("flags", "left"),
+    [
+        ({"OG_READ_ONLY": "1"}, ["check_answer"]),
+        ({"OG_TOOLSETS": "models,hub"}, ["run_model"]),
+        ({"OG_TOOLSETS": "models,hub,wallet"}, ["run_model", "publish_model"]),
+        ({"OG_TOOLSETS": "llm"}, []),
+    ],
+)
+async def test_a_prompt_whose_tools_are_not_offered_is_not_listed(
+    flags: dict[str, str], left: list[str]
+) -> None:
+    async with Client(build_server(Session.from_env({"OG_NETWORK": "local", **flags}))) as mcp:
+        listed = (await mcp.list_prompts()).prompts
+        with pytest.raises(MCPError) as refused:
+            await mcp.get_prompt("publish_models", {})
+
+    assert [prompt.name for prompt in listed] == left
+    there = ", ".join(left) or "none"
+    assert refused.value.message == f"There is no prompt 'publish_models'; there are: {there}."
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("nosuch", {}, "There is no prompt 'nosuch'; there are: run_model, "),
+        ("run_model", {}, "Argument model_name is missing. run_model takes model_name, question."),
+        ("run_model", {"model_name": "m", "modl": "x"}, "Unknown argument 'modl'. run_model takes"),
+        ("run_model", {"model_name": "m", "question": "x" * 4001}, "Argument question: "),
+        ("x" * 5000, {}, "There is no prompt 'xxx"),
+    ],
+)
+async def test_what_fits_no_prompt_is_told_and_no_error_of_ours(
+    mode: str, name: str, arguments: dict[str, str], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Client(build_server(Session.from_env({"OG_NETWORK": "local"})), mode=mode) as mcp:
+        with pytest.raises(MCPError) as refused:
+            await mcp.get_prompt(name, arguments)
+
+    assert refused.value.code == -32602
+    assert refused.value.message.startswith(told)
+    assert len(refused.value.message) < 400
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_model_names_are_completed_from_the_hub(mcp: Client, localnet: LocalNetwork) -> None:

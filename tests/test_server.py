@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from og_mcp.client import Session
 from og_mcp.server import build_server
 from og_mcp.tools._injected import Call
 from og_mcp.tools._progress import with_progress
+from og_mcp.types import TOOL_NAMES
 from tests.localnet_client import LocalNetwork
 from tests.tools.calls import refusal, text_of
 
@@ -41,6 +43,33 @@ async def test_the_server_says_who_it_is() -> None:
     assert info.website_url
     assert instructions
     assert len(instructions) < 600
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [{"OG_READ_ONLY": "1"}, *({"OG_TOOLSETS": one} for one in ("models", "llm", "hub", "calls"))],
+)
+async def test_the_instructions_name_only_what_is_offered(flags: dict[str, str]) -> None:
+    async with Client(build_server(Session.from_env({**UNOPENED, **flags}))) as mcp:
+        instructions = mcp.instructions or ""
+        offered = {tool.name for tool in (await mcp.list_tools()).tools}
+
+    said = set(re.findall(r"[a-z_]+", instructions)) & TOOL_NAMES
+    assert said == offered
+
+
+async def test_a_published_model_is_offered_with_what_waits_for_it() -> None:
+    environ = {**UNOPENED, "OG_TOOLSETS": "models", "OG_MODELS": "Qm1:volatility"}
+    async with Client(build_server(Session.from_env(environ))) as mcp:
+        offered = [tool.name for tool in (await mcp.list_tools()).tools]
+
+    assert offered == ["infer", "get_call", "list_calls", "volatility"]
+
+
+async def test_an_argument_that_may_be_left_out_is_not_one_of_nothing(mcp: Client) -> None:
+    text = await refusal(mcp, "search_models", kind="audio")
+
+    assert "Argument kind must be one of onnx, llm, image or left out, not 'audio'." in text
 
 
 async def test_listings_may_be_kept_for_a_while() -> None:

@@ -16,6 +16,7 @@ from og_mcp.server import build_server
 
 FILES = sorted(path.stem for path in Path(tools.__file__).parent.glob("[!_]*.py"))
 TOOLSETS = {"models", "llm", "hub", "wallet", "calls"}
+TOOLS = {tool.name: tool for tool in tools.ALL}
 UNIONS = {"anyOf", "oneOf", "allOf", "not", "$ref", "$defs"}
 
 every_tool = pytest.mark.parametrize("tool", tools.ALL, ids=lambda tool: tool.name)
@@ -134,13 +135,31 @@ def test_toolsets_and_read_only_choose_tools_in_listing_order() -> None:
         "list_files",
         "search_models",
         "get_model",
+        "get_call",
+        "list_calls",
     ]
     assert "infer" not in {tool.name for tool in tools.select((), read_only=True)}
     assert [tool.name for tool in tools.select(["llm"], read_only=False)] == [
         "chat",
         "completion",
         "generate_image",
+        "get_call",
+        "list_calls",
     ]
+
+
+@pytest.mark.parametrize("toolset", sorted(TOOLSETS))
+@pytest.mark.parametrize("read_only", [False, True])
+def test_tools_that_make_calls_come_with_those_that_follow_them(
+    toolset: str, read_only: bool
+) -> None:
+    chosen = {tool.name for tool in tools.select([toolset], read_only=read_only)}
+    calling = {
+        name for name in chosen if (TOOLS[name].output_schema or {})["properties"].get("call_id")
+    }
+
+    assert calling - {"get_call"} == set() or {"get_call", "list_calls"} <= chosen
+    assert toolset == "calls" or ("get_call" in chosen) == (not read_only)
 
 
 async def test_the_listing_is_the_catalog_each_time() -> None:

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Final
 
+from mcp import MCPError
 from mcp.server import MCPServer
-from pydantic import Field
+from mcp.types import INVALID_PARAMS, Prompt
+from pydantic import Field, ValidationError
 
 from og_mcp.client import Session
+from og_mcp.errors import quote
 
 RUN_MODEL = "run_model"
 PUBLISH_MODEL = "publish_model"
 CHECK_ANSWER = "check_answer"
+
+TOOLS_OF: Final[Mapping[str, frozenset[str]]] = {
+    RUN_MODEL: frozenset({"get_model", "infer", "get_call"}),
+    PUBLISH_MODEL: frozenset(
+        {"status", "create_model", "create_version", "upload", "get_model", "infer"}
+    ),
+    CHECK_ANSWER: frozenset({"get_call", "verify_receipt"}),
+}
+"""Prompt -> the tools that its steps name; without one of them it is not offered."""
+
+MOST_TOLD: Final = 5
+"""Wrong arguments that one refusal lists."""
 
 ModelName = Annotated[str, Field(max_length=200, description="Name of the model repository.")]
 Question = Annotated[
@@ -26,9 +43,61 @@ NewName = Annotated[
 CallId = Annotated[str, Field(max_length=64, description="Id of the call to check.")]
 
 
-def add_prompts(server: MCPServer[Session]) -> None:
-    """Add `run_model`, `publish_model` and `check_answer`."""
+def add_prompts(server: MCPServer[Session], offered: Collection[str]) -> None:
+    """Add `run_model`, `publish_model` and `check_answer`.
 
+    Args:
+        server: Where to.
+        offered: Names of the tools that are listed.
+    """
+    add_of = {
+        RUN_MODEL: _add_run_model,
+        PUBLISH_MODEL: _add_publish_model,
+        CHECK_ANSWER: _add_check_answer,
+    }
+    for name, add in add_of.items():
+        if set(offered) >= TOOLS_OF[name]:
+            add(server)
+
+
+@contextmanager
+def refusing(
+    listed: Sequence[Prompt], name: str, arguments: Mapping[str, object]
+) -> Iterator[None]:
+    """Refuse, as the protocol has it, a prompt that is not there and arguments that do not fit.
+
+    Args:
+        listed: The prompts that are offered.
+        name: The one that is wanted.
+        arguments: What it is given.
+
+    Raises:
+        MCPError: The name or an argument is wrong (-32602).
+    """
+    prompt = next((one for one in listed if one.name == name), None)
+    if prompt is None:
+        there = ", ".join(one.name for one in listed) or "none"
+        raise MCPError(INVALID_PARAMS, f"There is no prompt {quote(name)}; there are: {there}.")
+    known = {one.name: bool(one.required) for one in prompt.arguments or ()}
+    told = [f"Argument {one} is missing." for one in known if known[one] and one not in arguments]
+    told += [f"Unknown argument {quote(one)}." for one in arguments if one not in known]
+    if told:
+        raise MCPError(INVALID_PARAMS, " ".join([*told[:MOST_TOLD], _takes(name, known)]))
+    try:
+        yield
+    except ValueError as exc:
+        unfit = exc.__cause__.__cause__ if exc.__cause__ is not None else None
+        if not isinstance(unfit, ValidationError):
+            raise
+        told = [f"Argument {one['loc'][0]}: {one['msg']}." for one in unfit.errors()]
+        raise MCPError(INVALID_PARAMS, " ".join([*told, _takes(name, known)])) from exc
+
+
+def _takes(name: str, known: Collection[str]) -> str:
+    return f"{name} takes {', '.join(known)}."
+
+
+def _add_run_model(server: MCPServer[Session]) -> None:
     @server.prompt(
         RUN_MODEL, title="Run a model", description="Run a model of the hub on chain, step by step."
     )
@@ -45,6 +114,8 @@ def add_prompts(server: MCPServer[Session]) -> None:
             "5. Tell me model_output in plain words, the transaction_hash, and what it cost."
         )
 
+
+def _add_publish_model(server: MCPServer[Session]) -> None:
     @server.prompt(
         PUBLISH_MODEL,
         title="Publish a model",
@@ -64,6 +135,8 @@ def add_prompts(server: MCPServer[Session]) -> None:
             "network takes the model and what a call may cost."
         )
 
+
+def _add_check_answer(server: MCPServer[Session]) -> None:
     @server.prompt(
         CHECK_ANSWER, title="Check an answer", description="Check the proof of an earlier call."
     )

@@ -11,13 +11,14 @@ import anyio
 from mcp.server import CacheHint, MCPServer, Server
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
-from mcp.types import InputRequiredResult
+from mcp.types import GetPromptResult, InputRequiredResult
 from pydantic import AnyUrl
 
 from og_mcp import __version__, tools
 from og_mcp.client import Session
 from og_mcp.server._completions import add_completions
-from og_mcp.server._prompts import add_prompts
+from og_mcp.server._instructions import instructions
+from og_mcp.server._prompts import add_prompts, refusing
 from og_mcp.server._published import Changes, learn
 from og_mcp.server._resources import add_call_resources, add_model_resource, resources, typed
 
@@ -28,17 +29,6 @@ if TYPE_CHECKING:
 
 CLOSING_S: Final = 10.0
 """Seconds that closing the session may take when the server is being cancelled."""
-
-_INSTRUCTIONS: Final = (
-    "Runs AI models on the OpenGradient network and returns results with their proof. "
-    "infer runs an ONNX model on chain and pays gas; chat, completion and generate_image ask "
-    "models in attested enclaves and pay OPG; search_models, get_model and list_files find models; "
-    "create_model, create_version and upload publish them. "
-    "status shows network, wallet, caps and what is missing; approve_opg lets OPG be spent. "
-    "get_call waits for a running call, list_calls shows what was spent, verify_receipt checks "
-    "the proof of a call. "
-    "og://network describes the network in use, and the local one's sample models."
-)
 
 # The listings change only with the program, and are the same for everyone.
 _LISTING: Final = CacheHint(ttl_ms=300_000, scope="public")
@@ -51,7 +41,17 @@ Lifespan = Callable[[MCPServer[Session]], AbstractAsyncContextManager[Session]]
 
 
 class _OGServer(MCPServer[Session]):
-    """An MCPServer that tells of each image which type it is of."""
+    """An MCPServer that tells of each image which type it is of, and of a prompt what it lacks."""
+
+    async def get_prompt(
+        self,
+        name: str,
+        arguments: dict[str, Any] | None = None,
+        context: Context[Session, Any] | None = None,
+    ) -> GetPromptResult | InputRequiredResult:
+        """Render a prompt; mcp would call a wrong name or argument an internal error."""
+        with refusing(await self.list_prompts(), name, arguments or {}):
+            return await super().get_prompt(name, arguments, context)
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[Session, Any] | None = None
@@ -73,14 +73,16 @@ def build_server(session: Session) -> MCPServer[Session]:
     settings = session.settings
     published, changes = tools.published(session), Changes()
     complete = all(model.from_file for model in published)
+    chosen = tools.select(settings.toolsets, read_only=settings.read_only)
+    offered = frozenset(tool.name for tool in chosen)
     server = _OGServer(
         "og-mcp",
         title="OpenGradient",
         version=__version__,
-        instructions=_INSTRUCTIONS,
+        instructions=instructions(offered),
         website_url="https://hub.opengradient.ai",
         tools=[
-            *tools.select(settings.toolsets, read_only=settings.read_only),
+            *chosen,
             *(model.tool for model in published),
         ],
         resources=resources(session),
@@ -98,7 +100,7 @@ def build_server(session: Session) -> MCPServer[Session]:
     )
     add_model_resource(server)
     add_call_resources(server)
-    add_prompts(server)
+    add_prompts(server, offered)
     add_completions(lowlevel_of(server))
     return server
 

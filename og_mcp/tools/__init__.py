@@ -46,15 +46,23 @@ ALL: Final[tuple[Tool, ...]] = (
     verify_receipt,
 )
 
+FOLLOWING: Final = (get_call, list_calls)
+"""What waits for a call that is handed back while it runs, and finds one whose answer was lost."""
+
 
 def select(toolsets: Collection[str], *, read_only: bool) -> tuple[Tool, ...]:
     """Give the tools of some toolsets, all of them where none is named, in listing order.
+
+    Where one of them makes calls, the tools that follow calls come with it.
 
     Args:
         toolsets: Names of toolsets; empty for all.
         read_only: Leave out every tool that can change or cost something.
     """
-    return _chosen(ALL, toolsets, read_only=read_only)
+    chosen = _chosen(ALL, toolsets, read_only=read_only)
+    if all(_is_read_only(tool) for tool in chosen):
+        return chosen
+    return tuple(tool for tool in ALL if tool in chosen or tool in FOLLOWING)
 
 
 def published(session: Session) -> tuple[ModelTool, ...]:
@@ -71,6 +79,9 @@ def _chosen(
     return tuple(
         tool
         for tool in tools
-        if (not toolsets or tool.toolset in toolsets)
-        and (not read_only or (tool.annotations is not None and tool.annotations.read_only_hint))
+        if (not toolsets or tool.toolset in toolsets) and (not read_only or _is_read_only(tool))
     )
+
+
+def _is_read_only(tool: Tool) -> bool:
+    return tool.annotations is not None and bool(tool.annotations.read_only_hint)

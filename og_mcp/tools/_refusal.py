@@ -71,7 +71,8 @@ def _dotted(path: Sequence[int | str]) -> str:
 
 def _expected(schema: dict[str, Any]) -> str:
     if "enum" in schema:
-        return "one of " + ", ".join(str(value) for value in schema["enum"])
+        names = [str(value) for value in schema["enum"]]
+        return f"one of {', '.join(filter(None, names))}" + (" or left out" if "" in names else "")
     words = _KINDS.get(schema.get("type", ""), "as its schema says")
     if "pattern" in schema:
         words += f" of the form {schema['pattern']}"
