@@ -110,6 +110,37 @@ def test_stdout_carries_the_protocol_and_nothing_else(tmp_path: Path) -> None:
     assert "printed at exit" in log
 
 
+def logged(environ: dict[str, str], level: str) -> str:
+    """Have the journal opened, which a library logs, and a fault of ours logged; returns stderr."""
+    list_calls = {
+        "jsonrpc": "2.0",
+        "id": 5,
+        "method": "tools/call",
+        "params": {"name": "list_calls", "arguments": {}},
+    }
+    with ending(start({**environ, "OG_LOG_LEVEL": level}, "serve")) as process:
+        exchange(process, INITIALIZE)
+        answer = exchange(process, list_calls)
+        _, log = process.communicate(timeout=END_S)
+    assert not answer["result"]["isError"], answer
+    return log
+
+
+def test_libraries_are_heard_at_debug_alone(tmp_path: Path) -> None:
+    usual = logged({**LOCAL, "OG_DATA_DIR": str(tmp_path / "a")}, "INFO")
+    all_of_it = logged({**LOCAL, "OG_DATA_DIR": str(tmp_path / "b")}, "DEBUG")
+
+    assert usual == ""
+    assert " alembic" in all_of_it
+
+
+def test_help_tells_the_levels_and_that_openai_is_a_flag_alone() -> None:
+    text = " ".join(run("serve", "--help", environ={}).stdout.split())
+
+    assert "DEBUG, INFO, WARNING, ERROR or CRITICAL (INFO)" in text
+    assert "Each option but --openai stands for the environment variable of its name" in text
+
+
 def test_a_configuration_that_cannot_be_used_ends_with_two_and_a_silent_stdout() -> None:
     done = run("serve", environ={"OG_MAX_PER_CAL": "1", "OG_PORT": "many"})
 

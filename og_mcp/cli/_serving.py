@@ -29,11 +29,7 @@ def serve(environ: Mapping[str, str], wire: Wire | None, *, openai: bool = False
         ConfigurationError: The environment is not usable.
     """
     session = Session.from_env(environ)
-    logging.basicConfig(
-        level=session.settings.log_level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.captureWarnings(capture=True)
+    _log(session.settings.log_level)
     public = {secret for one in NETWORKS.values() for secret in redaction.secrets_in(one)}
     redaction.install(set(redaction.secrets_in(session.settings)) - public)
     if wire is not None and session.settings.transport == "stdio":
@@ -42,6 +38,18 @@ def serve(environ: Mapping[str, str], wire: Wire | None, *, openai: bool = False
         anyio.run(serve_stdio, session, wire.stdin, wire.stdout)
     else:
         anyio.run(partial(serve_http, session, _announce, openai=openai))
+
+
+def _log(level: str) -> None:
+    """Log to stderr: ourselves from a level on, what we are built on from WARNING on.
+
+    At DEBUG both tell everything; at INFO libraries would write a line for each request.
+    """
+    chosen = logging.getLevelNamesMapping()[level]
+    others = chosen if chosen <= logging.DEBUG else max(chosen, logging.WARNING)
+    logging.basicConfig(level=others, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("og_mcp").setLevel(chosen)
+    logging.captureWarnings(capture=True)
 
 
 def _announce(endpoints: str) -> None:

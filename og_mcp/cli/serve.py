@@ -17,11 +17,17 @@ from og_mcp.cli._wire import Wire
 @click.option("--toolsets", metavar="A,B", help="Offer the tools of these toolsets alone (all).")
 @click.option("--read-only", is_flag=True, help="Offer only tools that change and cost nothing.")
 @click.option("--openai", is_flag=True, help="Also serve OpenAI's chat API at /v1 (http, sse).")
-@click.option("--log-level", metavar="LEVEL", help="What is logged to stderr.")
+@click.option(
+    "--log-level",
+    metavar="LEVEL",
+    help="Least that og-mcp logs to stderr: DEBUG, INFO, WARNING, ERROR or CRITICAL (INFO). What "
+    "it is built on logs warnings alone, but with DEBUG.",
+)
 def command(read_only: bool, openai: bool, **options: str | None) -> None:
     """Serve MCP to an assistant.
 
-    Each option stands for the environment variable of its name (--port: OG_PORT) and wins over it.
+    Each option but --openai stands for the environment variable of its name (--port: OG_PORT) and
+    wins over it.
     """
     flags = {f"OG_{name.upper()}": value for name, value in options.items() if value is not None}
     if read_only:
