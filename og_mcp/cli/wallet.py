@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from og_mcp.settings import Settings
 
 PASSWORD: Final = "OG_KEYSTORE_PASSWORD"  # noqa: S105 - the name of a variable
+MIN_PASSWORD: Final = 8
+"""Characters of a new keystore's password."""
+
 MAX_LINE: Final = 1024
 """Characters read from a pipe; a key has 66."""
 
@@ -85,6 +88,11 @@ def _keep(account: LocalAccount, path: Path | None) -> None:
     from og_mcp.networks import OPENGRADIENT  # noqa: PLC0415 - as above
 
     password = _password()
+    if len(password) < MIN_PASSWORD:
+        raise click.ClickException(
+            f"The keystore's password has {len(password)} character(s): use {MIN_PASSWORD} or more. "
+            "Whoever has the file can try short ones until one fits."
+        )
     path = (path or _folder() / file_name(account.address, datetime.now(UTC))).absolute()
     write_keystore(account, password, path)
     click.echo(f"Address:  {account.address}")

@@ -253,6 +253,11 @@ def folders(text: str) -> tuple[Path, ...]:
             raise BadValueError(f"must hold absolute paths without '..' (see folder {number})")
         if not _probe(folder, Path.is_dir):
             raise BadValueError(f"must hold folders that are there (see folder {number})")
+        if _probe(folder, lambda found: found.resolve().parent == found.resolve()):
+            raise BadValueError(
+                "must not hold the root folder: tools could read every file of the machine (see "
+                f"folder {number})"
+            )
     return found
 
 

@@ -77,6 +77,20 @@ def test_a_new_wallet_is_a_keystore_that_its_owner_alone_can_read(tmp_path: Path
         assert stat.S_IMODE(data.stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize("password", ["x", "seven.7"])
+def test_a_short_password_is_refused_and_nothing_made(tmp_path: Path, password: str) -> None:
+    path = tmp_path / "k.json"
+    environ = {"OG_DATA_DIR": str(tmp_path), "OG_KEYSTORE_PASSWORD": password}
+    new = inside("wallet", "new", "--file", str(path), environ=environ)
+    kept = inside("wallet", "import", "--file", str(path), environ=environ, text=KNOWN_KEY)
+
+    for done in (new, kept):
+        assert done.returncode == 1
+        assert f"has {len(password)} character(s): use 8 or more" in done.stderr
+        assert password not in done.stderr.replace("characters", "")
+    assert not path.exists()
+
+
 @posix_only
 def test_a_password_is_asked_for_twice_and_not_shown(tmp_path: Path) -> None:
     environ = {"OG_DATA_DIR": str(tmp_path)}
