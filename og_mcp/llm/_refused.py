@@ -38,6 +38,10 @@ class TooLargeError(InputError):
     """The body is longer than what is read."""
 
 
+class MediaTypeError(InputError):
+    """The body is not said to be JSON."""
+
+
 _UNPAID: Final = (
     *(OPGCapError, FeeCapError, BudgetExceededError),
     *(PaymentError, InsufficientFundsError),
@@ -46,6 +50,7 @@ _UNSET: Final = (NoWalletError, ConfigurationError, WrongChainError, UnsafeEndpo
 
 _STATUS: Final[tuple[tuple[tuple[type[OGError], ...], HTTPStatus, str], ...]] = (
     ((TooLargeError,), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "invalid_request_error"),
+    ((MediaTypeError,), HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "invalid_request_error"),
     ((InputError, SimulationRevertedError), HTTPStatus.BAD_REQUEST, "invalid_request_error"),
     ((NotFoundError,), HTTPStatus.NOT_FOUND, "invalid_request_error"),
     ((ApprovalRequiredError, ApprovalDeclinedError), HTTPStatus.FORBIDDEN, "approval_required"),

@@ -24,7 +24,7 @@ from og_mcp.client.wire.offloading import off_loop
 from og_mcp.errors import InputError, OGError, quote
 from og_mcp.llm._answered import completion, events
 from og_mcp.llm._asked import Asked, read
-from og_mcp.llm._refused import TooLargeError, failure, refusal
+from og_mcp.llm._refused import MediaTypeError, TooLargeError, failure, refusal
 from og_mcp.types import HTTP_PRINCIPAL, ChatResult
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ MAX_BODY: Final = 32 * 2**20
 """Bytes; images travel in messages as base64."""
 
 KEY: Final = re.compile(r"[!-~]{0,128}")
+JSON: Final = "application/json"
 GONE: Final = 499
 """What the client's own hanging up is logged as."""
 
@@ -144,6 +145,10 @@ class _Endpoint:
 
 
 async def _asked(request: Request) -> Asked:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    if kind.lower() != JSON:
+        # A page of another origin may send the few other types without asking first (T24).
+        raise MediaTypeError(f"Content-Type is {quote(kind)}.", f"Send {JSON}.")
     body = bytearray()
     async for part in request.stream():
         body += part

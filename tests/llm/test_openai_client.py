@@ -262,13 +262,40 @@ def test_t19_what_cannot_be_asked_is_refused_in_openai_s_shape(
     network.reset_counters("gateway")
 
     with httpx2.Client(trust_env=False, timeout=60) as http:
-        answer = http.post(f"{address}/v1/chat/completions", content=body)
+        answer = http.post(
+            f"{address}/v1/chat/completions",
+            content=body,
+            headers={"Content-Type": "application/json; charset=utf-8"},
+        )
 
     error = answer.json()["error"]
     assert (answer.status_code, error["type"]) == (status, "invalid_request_error")
     assert error.keys() == {"message", "type", "param", "code", "stage"}
     assert words in error["message"]
     assert len(error["message"]) < 1000
+    assert answer.headers["x-should-retry"] == "false"
+    assert asked_of(network) == 0
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "text/plain", "text/plain;application/json", "application/x-www-form-urlencoded"]
+)
+def test_t24_what_a_page_may_send_unasked_is_refused(
+    address: str, network: LocalNetwork, kind: str
+) -> None:
+    network.reset_counters("gateway")
+    body = json.dumps({"model": MODEL, "messages": QUESTION})
+
+    with httpx2.Client(trust_env=False, timeout=60) as http:
+        answer = http.post(
+            f"{address}/v1/chat/completions",
+            content=body,
+            headers={"Content-Type": kind} if kind else {},
+        )
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"]) == (415, "invalid_request_error")
+    assert "application/json" in error["message"]
     assert answer.headers["x-should-retry"] == "false"
     assert asked_of(network) == 0
 
@@ -377,6 +404,25 @@ def test_a_cap_is_told_and_no_reason_to_retry(network: LocalNetwork) -> None:
 
     assert caught.value.status_code == 402
     assert asked_of(network) <= 1
+
+
+def test_t22_where_a_person_has_to_agree_nothing_is_signed_and_the_command_is_named(
+    network: LocalNetwork,
+) -> None:
+    before = len(network.sessions())
+    environ = {**network.environ, "OG_CONFIRM_ABOVE": "0.05"}
+    with (
+        over_http(environ, "http", "--openai") as careful,
+        httpx2.Client(trust_env=False, timeout=60) as http,
+        openai.OpenAI(base_url=f"{careful}/v1", api_key="-", http_client=http) as client,
+        pytest.raises(openai.PermissionDeniedError, match="og-mcp calls approve") as asked,
+    ):
+        client.chat.completions.create(model=MODEL, messages=QUESTION)
+
+    headers = asked.value.response.headers
+    assert (asked.value.type, headers["x-should-retry"]) == ("approval_required", "false")
+    assert headers["x-og-call-id"] in str(asked.value)
+    assert len(network.sessions()) == before
 
 
 def test_t24_a_token_is_asked_for_on_this_path_too(network: LocalNetwork) -> None:
