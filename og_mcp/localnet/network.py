@@ -261,8 +261,11 @@ def _told(ready: Mapping[str, Any], file: Path | None) -> Iterator[None]:
         yield
         return
     write_whole(file, text)
-    if sys.stderr.isatty():
-        sys.stderr.write(f"The local network runs; {file} tells where. Ctrl-C ends it.\n")
+    sys.stderr.write(
+        f"The local network runs: RPC {ready['rpc_url']}, hub {ready['hub_url']}; {file} tells the "
+        "rest. Ctrl-C ends it.\n"
+    )
+    sys.stderr.flush()
     try:
         yield
     finally:

@@ -118,6 +118,23 @@ def test_without_a_ready_file_stdout_tells_what_runs() -> None:
     assert code == 0
 
 
+def test_with_a_ready_file_stderr_tells_that_it_runs(tmp_path: Path) -> None:
+    ready_file = tmp_path / "ready.json"
+    command = [sys.executable, "-m", "og_mcp.localnet", "--ready-file", str(ready_file)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        ready = json.loads(ready_file.read_text())
+        process.terminate()
+        code = process.wait(timeout=15)
+
+    assert line == (
+        f"The local network runs: RPC {ready['rpc_url']}, hub {ready['hub_url']}; {ready_file} "
+        "tells the rest. Ctrl-C ends it.\n"
+    )
+    assert code == 0
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home folder that nothing may be written to."""
