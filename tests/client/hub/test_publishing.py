@@ -15,6 +15,7 @@ from og_mcp.errors import (
     InputError,
     ModelNotFoundError,
     ServiceRejectedError,
+    SignInError,
     UnfitFileError,
 )
 from tests.client.hub.publications import FILES, SIZE, Tally, files, rewrite, until, uploads
@@ -329,6 +330,21 @@ async def test_publishing_on_a_real_network_takes_the_configured_account_and_no_
     assert (call.status, call.result["version"]) == ("done", "0.01")
     assert set(listed) == {"doubling.onnx"}
     assert localnet.counters("hub_read")["http_requests"] == 0
+
+
+async def test_a_password_that_is_wrong_records_no_call_and_asks_nobody(
+    real: dict[str, str], localnet: LocalNetwork, name: str, model: str
+) -> None:
+    localnet.reset_counters("hub")
+    async with Session.from_env({**real, "OG_PASSWORD": "wrong", "OG_CONFIRM_ABOVE": "0"}) as og:
+        with pytest.raises(SignInError):
+            await og.create_model(name, "", model)
+        with pytest.raises(SignInError):
+            await og.upload(model, name, "0.01")
+        calls = (await og.list_calls(100)).calls
+
+    assert calls == []
+    assert localnet.counters("hub")["http_requests"] == 0
 
 
 async def test_on_a_real_network_0_waits_for_a_person_where_none_can_be_asked(
