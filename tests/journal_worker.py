@@ -61,10 +61,15 @@ class Worker:
 
 
 @contextmanager
-def running(environ: Mapping[str, str]) -> Iterator[Worker]:
-    """Run a worker, ready to be asked, for as long as the context is open."""
+def running(environ: Mapping[str, str], *, lease_s: float = LEASE_S) -> Iterator[Worker]:
+    """Run a worker, ready to be asked, for as long as the context is open.
+
+    Args:
+        environ: Its environment.
+        lease_s: Seconds of silence after which others take it for dead.
+    """
     process = subprocess.Popen(  # noqa: S603 - this very file
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-m", __name__, str(lease_s)],
         env=clean(environ),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -79,10 +84,10 @@ def running(environ: Mapping[str, str]) -> Iterator[Worker]:
             worker.kill()
 
 
-async def _serve() -> None:
+async def _serve(lease_s: float) -> None:
     settings = Settings.from_env(os.environ)
     async with (
-        open_journal(settings, lease_s=LEASE_S) as journal,
+        open_journal(settings, lease_s=lease_s) as journal,
         Session(settings, journal=journal) as og,
         anyio.create_task_group() as group,
     ):
@@ -115,4 +120,4 @@ def _tell(line: Mapping[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(_serve)
+    anyio.run(_serve, float(sys.argv[1]))

@@ -12,10 +12,9 @@ from tests.client.payments.chats import OPG
 from tests.localnet_client import LocalNetwork
 
 
-@pytest.fixture
-async def purse(localnet: LocalNetwork, tmp_path: Path) -> Purse:
-    """A wallet with OPG that Permit2 may take."""
-    purse = Purse(localnet, tmp_path)
+async def new_purse(localnet: LocalNetwork, folder: Path) -> Purse:
+    """Make a wallet with 100 OPG, of which Permit2 may take 50."""
+    purse = Purse(localnet, folder)
     localnet.fund_opg(purse.address, 100 * OPG)
     localnet.fund(purse.address, chain="base_rpc")
     async with purse.session() as og:
@@ -24,3 +23,15 @@ async def purse(localnet: LocalNetwork, tmp_path: Path) -> Purse:
         await og.approve(asked.value.approval_of)
         await og.approve_opg("50")
     return purse
+
+
+@pytest.fixture
+async def purse(localnet: LocalNetwork, tmp_path: Path) -> Purse:
+    """A wallet with OPG that Permit2 may take."""
+    return await new_purse(localnet, tmp_path)
+
+
+@pytest.fixture
+async def fresh_purse(fresh_localnet: LocalNetwork, tmp_path: Path) -> Purse:
+    """The same, on a local network of its own."""
+    return await new_purse(fresh_localnet, tmp_path)
