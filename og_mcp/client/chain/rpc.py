@@ -127,7 +127,8 @@ class RPC(AsyncJSONBaseProvider):
     def _in_order(self, answer: object, count: int) -> list[Reply]:
         if not isinstance(answer, list):
             raise ServiceReplyError(self.service, "a batch was answered by a single object")
-        by_id = {item.get("id"): item for item in answer if isinstance(item, dict)}
+        items = [item for item in answer if isinstance(item, dict)]
+        by_id = {item["id"]: item for item in items if isinstance(item.get("id"), (int, float))}
         if any(number not in by_id for number in range(count)):
             raise ServiceReplyError(self.service, "an answer of a batch is missing")
         return [self._reply(by_id[number]) for number in range(count)]

@@ -379,6 +379,19 @@ async def test_a_malformed_answer_is_an_error_of_ours(
             await registry.active()
 
 
+@pytest.mark.parametrize("number", [[], {"a": 1}, "0", None, True])
+async def test_an_answer_to_nothing_that_was_asked_is_an_error_of_ours(
+    localnet: LocalNetwork, number: object
+) -> None:
+    def mislabelled(_: int, answer: JSON) -> None:
+        if answer["id"] == 0:
+            answer["id"] = number
+
+    async with reading(localnet, Wire(localnet, answered=mislabelled)) as registry:
+        with pytest.raises(ServiceReplyError):
+            await registry.active()
+
+
 def lagging(localnet: LocalNetwork, number: int) -> Wire:
     """An RPC that has not seen the blocks after one."""
 
