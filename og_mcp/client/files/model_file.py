@@ -84,7 +84,7 @@ class Publishable:
     """Bytes, as it was opened."""
 
     stamp: tuple[int, ...]
-    """Device, inode, size and times: another one is another content."""
+    """Device, inode, size, times of content and of entry: another one is another content."""
 
     sha256: str = ""
     """Of the content that was read last, hex; empty before all of it was."""
@@ -178,6 +178,9 @@ class Publishable:
         self.sha256 = hashed.hexdigest()
         if before not in {"", self.sha256}:
             raise UnfitFileError(self.path, "it has changed since it was checked", _CHANGED)
+        if not before and os.fstat(self.file.fileno()).st_mtime_ns != self.stamp[-2]:
+            # Each byte was checked, but they are of no one file.
+            raise UnfitFileError(self.path, "it was written to while it was read", _CHANGED)
 
     def _cleared(self) -> Iterator[bytes]:
         """Give out what was looked at together with the `CONTEXT` bytes around it."""

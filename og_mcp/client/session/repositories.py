@@ -59,6 +59,7 @@ class Repositories:
             NoAccountError: No hub account is configured; also a RuntimeError.
             SignInError: The account is refused.
             InputError: The file may not be read, or is none that is published.
+            NameTakenError: Another author has the name.
             ApprovalRequiredError: A person has to agree first.
             PublishingStoppedError: Some steps are done, and a later one failed.
             ServiceError: The hub refuses, or cannot be used.

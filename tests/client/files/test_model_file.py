@@ -269,6 +269,23 @@ def test_t26_a_file_that_changes_its_size_while_it_is_read_fails(
     model.close()
 
 
+def test_t26_a_file_that_is_written_to_in_place_while_it_is_read_fails_at_its_end(
+    root: Path,
+) -> None:
+    path = write(root / "m.pt", os.urandom(3 * PIECE))
+    os.utime(path, ns=(0, 0))
+    model = publishable(path)
+    pieces = model.pieces()
+    next(pieces)
+    with path.open("r+b") as file:
+        file.seek(2 * PIECE)
+        file.write(os.urandom(PIECE))
+
+    with pytest.raises(UnfitFileError, match="was written to while it was read"):
+        list(pieces)
+    model.close()
+
+
 def test_t26_a_file_that_is_rewritten_after_its_check_fails_at_its_end(root: Path) -> None:
     path = write(root / "m.onnx", onnx_files.small("x"))
     model = publishable(path)
