@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -49,5 +50,5 @@ async def test_the_sdk_and_we_get_one_answer_and_pay_one_amount(
     assert theirs == ours.content
     assert their_settlement["payer"].lower() != our_settlement["payer"].lower()
     assert their_settlement["amount"] == our_settlement["amount"]
-    assert float(info.payment.amount_opg) == int(our_settlement["amount"]) / 1e18
+    assert Decimal(info.payment.amount_opg).scaleb(18) == int(our_settlement["amount"])
     assert info.payment.transaction_hash == our_settlement["transaction_hash"]

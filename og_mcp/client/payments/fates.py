@@ -28,6 +28,10 @@ from og_mcp.types import Cap
 NONCE_BITMAP: Final = selector("nonceBitmap(address,uint256)")
 INVALIDATION: Final = event_topic("UnorderedNonceInvalidation(address,uint256,uint256)")
 
+SETTLE: Final = selector(
+    "settle(((address,uint256),uint256,uint256),uint256,address,(address,address,uint256),bytes)"
+)
+
 CLOCK_S: Final = 600
 """How far this machine's clock may have been ahead when it signed, at first."""
 
@@ -60,25 +64,37 @@ class _Taken:
     transfers: Sequence[Transfer]
     transactions: dict[str, dict[str, Any]]
 
-    def naming(self, cap: Cap) -> list[Transfer]:
-        """Return the transfers in whose transaction the cap's nonce stands."""
+    def settling(self, cap: Cap) -> list[Transfer]:
+        """Return what calls of the proxy itself took by this payment: they say which it is."""
         nonce = f"{int(cap.nonce):064x}"
-        return [one for one in self.transfers if nonce in self._field(one, "input")]
+        return [one for one in self.transfers if self._is_call(one) and self._nonce(one) == nonce]
 
-    def unexplained(self, cap: Cap) -> list[Transfer]:
-        """Return those that may be the cap's though their transaction does not say so.
+    def possible(self, cap: Cap) -> list[Transfer]:
+        """Return what may have been taken by this payment, though nothing proves it.
 
-        Facilitators may be contracts, whose calls hold whatever they like. A call of the proxy
-        itself tells which payment it takes, and what the owner sends is no payment.
+        Facilitators may be contracts, whose calls hold whatever they like, others' payments too.
+        What the owner sends is no payment.
         """
-        owner, proxy = cap.account.address.lower(), UPTO_PROXY.lower()
+        owner = cap.account.address.lower()
         return [
             one
             for one in self.transfers
             if one.amount <= cap.max_opg
-            and self._field(one, "to") != proxy
+            and not self._is_call(one)
             and self._field(one, "from") != owner
         ]
+
+    def names(self, transfer: Transfer, cap: Cap) -> bool:
+        """Whether the nonce stands anywhere in a transfer's transaction."""
+        return f"{int(cap.nonce):064x}" in self._field(transfer, "input")
+
+    def _is_call(self, transfer: Transfer) -> bool:
+        to, data = self._field(transfer, "to"), self._field(transfer, "input")
+        return to == UPTO_PROXY.lower() and data.startswith(SETTLE)
+
+    def _nonce(self, transfer: Transfer) -> str:
+        """Read the third word, behind token and signed maximum."""
+        return self._field(transfer, "input")[len(SETTLE) + 2 * 64 :][:64]
 
     def _field(self, transfer: Transfer, name: str) -> str:
         return str(self.transactions.get(transfer.transaction_hash, {}).get(name)).lower()
@@ -138,11 +154,12 @@ class Fates:
         found: dict[str, Fate] = {}
         unnamed: list[Cap] = []
         for cap in caps:
-            named = taken.naming(cap)
+            settling, possible = taken.settling(cap), taken.possible(cap)
+            named = settling or [one for one in possible if taken.names(one, cap)]
             if not named:
                 unnamed.append(cap)
             elif named[0].block <= depth.safe.number:
-                found[cap.id] = _settlement(cap, named)
+                found[cap.id] = _settlement(cap, settling or possible)
         # Spent, and no transaction says so: certain only once it can no longer be taken.
         late = [cap for cap in unnamed if depth.final.time > cap.deadline]
         for cap in await self._spent(late, depth.final):
@@ -157,7 +174,7 @@ class Fates:
             return Fate(settled=False)
         taken = await self._taken([cap], first.number, depth.final.number)
         # The largest that may be it errs safely.
-        possible = taken.naming(cap) or taken.unexplained(cap)
+        possible = taken.settling(cap) or taken.possible(cap)
         return _settlement(cap, possible) if possible else Fate(settled=False)
 
     async def _is_voided(self, cap: Cap, first: int, last: int) -> bool:

@@ -14,9 +14,9 @@ import anyio
 import httpx
 
 from og_mcp.calls import Journal
+from og_mcp.client.chain.unrecorded import Unrecorded
 from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.gateway_session import GatewaySession, Line
-from og_mcp.client.payments.opg import OPG
 from og_mcp.client.payments.order import Order
 from og_mcp.client.payments.paid_sending import PaidSending
 from og_mcp.client.payments.payer import Payer
@@ -47,7 +47,7 @@ class Payments:
     Args:
         network: What may be paid with, and to whom.
         journal: Every payment is on its disk before it is signed.
-        opg: What the chain shows as paid.
+        unrecorded: What was paid that the journal does not know.
         purse: Balance and allowance.
         payer: Signs.
         account: The payer's account on the payment chain.
@@ -61,7 +61,7 @@ class Payments:
         self,
         network: Network,
         journal: Journal,
-        opg: OPG,
+        unrecorded: Unrecorded,
         purse: Purse,
         payer: Payer,
         account: Account,
@@ -76,7 +76,7 @@ class Payments:
         self._signing = Signing(
             network,
             journal,
-            opg,
+            unrecorded,
             purse,
             payer,
             account,

@@ -6,6 +6,7 @@ Kept in the journal under its seal (threats.md T25), and checked again at every 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,6 +50,11 @@ class Requirements:
     async def preferred(self, path: str) -> str:
         """Return the TEE that was paid last on a path; empty where none was."""
         return next(reversed(await self._of(path)), "")
+
+    async def least(self, paths: Iterable[str]) -> int:
+        """Return the lowest cap that any gateway asked for on some paths; 0 where none is known."""
+        known = [one for path in paths for one in (await self._of(path)).values()]
+        return min((one.requirement.amount for one in known), default=0)
 
     async def keep(self, tee_id: str, path: str, known: Known) -> None:
         """Remember a price, as the newest."""

@@ -10,18 +10,17 @@ import anyio
 import anyio.lowlevel
 
 from og_mcp.calls import Journal
+from og_mcp.client.chain.unrecorded import Unrecorded
 from og_mcp.client.chain.wallet import check_endpoint
 from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.gateway_session import GatewaySession
 from og_mcp.client.payments.guarded_signer import Draft
-from og_mcp.client.payments.opg import OPG
 from og_mcp.client.payments.order import Order
 from og_mcp.client.payments.payer import Payer
 from og_mcp.client.payments.prices import Prices
 from og_mcp.client.payments.purse import Purse
 from og_mcp.client.payments.requirement import Requirement
 from og_mcp.client.payments.sending import Outgoing
-from og_mcp.client.payments.unrecorded import Unrecorded
 from og_mcp.client.tee.gateways import Gateway
 from og_mcp.errors import (
     AllowanceError,
@@ -54,7 +53,7 @@ class Signing:
     Args:
         network: What may be paid with, and to whom.
         journal: Every payment is on its disk before it is signed.
-        opg: What the chain shows as paid.
+        unrecorded: What was paid that the journal does not know.
         purse: Balance and allowance.
         payer: Signs.
         account: The payer's account on the payment chain.
@@ -68,7 +67,7 @@ class Signing:
         self,
         network: Network,
         journal: Journal,
-        opg: OPG,
+        unrecorded: Unrecorded,
         purse: Purse,
         payer: Payer,
         account: Account,
@@ -82,7 +81,7 @@ class Signing:
         self._purse, self._payer = purse, payer
         self._account, self._caps, self._prices = account, caps, prices
         self._limits, self._allow_insecure = limits, allow_insecure
-        self._unrecorded = Unrecorded(journal, opg, account)
+        self._unrecorded = unrecorded
         self._look_again_at = 0.0
 
     async def sign(

@@ -237,6 +237,30 @@ async def test_two_processes_of_one_journal_share_the_day_and_open_a_session_eac
     assert len(listed.calls) == 2 * chats + 1
 
 
+async def test_what_a_contract_may_have_taken_counts_by_the_largest_that_it_took(
+    purse: Purse,
+) -> None:
+    """Its call can name any payment, and hold any amount."""
+    async with purse.session() as og:
+        small = await chat(og, "first")
+        await chat(og, "second", principal="http")
+        large = await chat(og, "third", principal="http")
+        journal = await og._parts.journal.get()  # noqa: SLF001 - the nonces
+        caps = [await journal.cap(one.payment.cap_id) for one in (small, large)]
+        spent = paid(purse)
+        named = "".join(f"{int(cap.nonce):064x}" for cap in caps)
+        other = {"from": "0x" + "33" * 20, "to": "0x" + "44" * 20, "input": f"0x01{named}"}
+        method = "eth_getTransactionByHash"
+        purse.localnet.fault(method, "result", service="base_rpc", result=other, times=1000)
+        await og.status()
+        found = [await journal.cap(cap.id) for cap in caps]
+
+    took = settled(purse)
+    assert (len(took), sum(took)) == (2, spent)
+    assert min(took) < max(took)
+    assert [(one.status, one.amount_opg) for one in found] == [("settled", max(took))] * 2
+
+
 @pytest.mark.slow
 async def test_a_payment_that_no_transaction_names_counts_as_taken_and_a_voided_one_does_not(
     purse: Purse,
