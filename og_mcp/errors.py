@@ -31,6 +31,8 @@
         * ApprovalRequiredError
         * ApprovalDeclinedError
         * CallFailedError
+            * AlreadySentError
+    * AnswerNotKeptError
     * VerificationError
     * ServiceError
         * NoGatewayError
@@ -57,6 +59,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -391,13 +394,17 @@ class TransactionPendingError(ChainError):
     stage = Stage.SENT_UNKNOWN
 
     def __init__(self, transaction_hash: str, waited_s: float, why: str = "") -> None:
+        waited = f" after {waited_s:.3g} s" if waited_s else ""
         because = f" ({why})" if why else ""
         super().__init__(
-            f"Transaction {transaction_hash} is not known to be mined after {waited_s:.0f} s{because}; "
+            f"Transaction {transaction_hash} is not known to be mined{waited}{because}; "
             "it may still be."
         )
         self.transaction_hash, self.waited_s = transaction_hash, waited_s
-        self.hint = "Look it up by its hash before repeating the call: repeating pays again."
+        self.hint = (
+            "The same request, repeated, does not pay twice: it sends the same transaction again "
+            "where the chain does not have it, and waits for its end."
+        )
 
 
 class TransactionRevertedError(ChainError):
@@ -462,6 +469,47 @@ class CallFailedError(ChainError):
 
     def __init__(self, call_id: str, stage: Stage, error: str) -> None:
         super().__init__(error)
+        self.call_id, self.stage = call_id, stage
+
+
+class AlreadySentError(CallFailedError):
+    """The very same request was sent before, and its answer is lost; it was not asked again.
+
+    Args:
+        call_id: The call it was.
+        sent_at: When that began.
+        paid_opg: What its payment settled for, base units; `None`: not known yet.
+    """
+
+    hint = (
+        "get_call tells what becomes of it; to ask, and pay, once more, give a new idempotency_key."
+    )
+
+    def __init__(self, call_id: str, sent_at: datetime, paid_opg: int | None = None) -> None:
+        fate = (
+            f"it may have been paid (stage {Stage.SENT_UNKNOWN})"
+            if paid_opg is None
+            else f"its payment, which may cover other calls too, settled for {in_opg(paid_opg)}"
+            f" (stage {Stage.SENT_UNKNOWN})"
+        )
+        super().__init__(
+            call_id,
+            Stage.SENT_UNKNOWN,
+            f"This very request was sent at {sent_at:%Y-%m-%d %H:%M:%S} UTC as call {call_id}, and "
+            f"no answer of it was kept; {fate}, and nothing was signed again.",
+        )
+
+
+class AnswerNotKeptError(OGError):
+    """The call is done, and its answer was handed over once and not kept (threats.md T29)."""
+
+    hint = "To ask, and pay, once more, give a new idempotency_key."
+
+    def __init__(self, call_id: str, stage: Stage) -> None:
+        super().__init__(
+            f"Call {call_id} is done, and its answer was handed over before: OG_RECEIPTS=hashes "
+            "keeps hashes of answers, and no answers."
+        )
         self.call_id, self.stage = call_id, stage
 
 
@@ -684,6 +732,22 @@ class PaymentRejectedError(PaymentError):
         )
 
 
+class ClockError(PaymentError):
+    """The payment chain's time is another than this machine's; nothing was signed."""
+
+    def __init__(self, ahead_s: int) -> None:
+        side = "ahead of" if ahead_s > 0 else "behind"
+        super().__init__(
+            f"This machine's clock is {abs(ahead_s)} s {side} the payment chain's newest block, so "
+            "that the deadline of a payment would be wrong; nothing was signed."
+        )
+        self.ahead_s = ahead_s
+        self.hint = (
+            "Set the clock. Where it is right, the payment chain's RPC is wrong or lags: set "
+            "OG_BASE_RPC_URL to another."
+        )
+
+
 class AllowanceError(PaymentError):
     """Permit2 may not take what the payment could cost; nothing was signed."""
 
@@ -733,7 +797,8 @@ class AnswerLostError(GatewayError):
     stage = Stage.SENT_UNKNOWN
     hint = (
         "It may have been charged, at most up to the signed cap; get_call shows what the cap "
-        "settled for. Repeating the request asks, and may pay, again."
+        "settled for. Until it has, the same request is not asked again; to ask, and pay, once more, "
+        "give a new idempotency_key."
     )
 
     def __init__(self, gateway: str, why: str, cap_id: str = "") -> None:

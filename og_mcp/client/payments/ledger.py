@@ -82,7 +82,7 @@ class Ledger:
             ServiceError: One of them cannot be had.
         """
         found = await self.ask(*(("eth_getBlockByNumber", [tag, False]) for tag in tags))
-        return [self._block(block) for block in found]
+        return [self.block(block) for block in found]
 
     async def block_before(self, time: int, newest: Block) -> Block:
         """Find a block that is no younger than a moment, and, where it can be, not much older."""
@@ -169,7 +169,12 @@ class Ledger:
             raise ServiceReplyError(self._rpc.service, what)
         return quantity(value, self._rpc.service)
 
-    def _block(self, block: object) -> Block:
+    def block(self, block: object) -> Block:
+        """Read a block's number and time.
+
+        Raises:
+            ServiceReplyError: It is none.
+        """
         service = self._rpc.service
         if not isinstance(block, dict):
             raise ServiceReplyError(service, "a block is missing")

@@ -5,6 +5,7 @@ Contracts and selectors: protocol.md sections 4 and 7.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -37,6 +38,9 @@ class Holdings:
     coins: int
     """Wei of the payment chain's own coin, which pays for `approve`."""
 
+    ahead_s: int
+    """Seconds that this machine's clock was ahead of the chain's newest block."""
+
 
 class OPG:
     """The token, for one network.
@@ -67,8 +71,9 @@ class OPG:
             ServiceError: No usable answer.
         """
         token = self._network.opg_token
-        chain_id, *amounts = await self._ledger.ask(
+        chain_id, newest, *amounts = await self._ledger.ask(
             ("eth_chainId", []),
+            ("eth_getBlockByNumber", ["latest", False]),
             view(token, BALANCE_OF, ["address"], [address]),
             view(token, ALLOWANCE, ["address", "address"], [address, PERMIT2]),
             ("eth_getBalance", [address, "latest"]),
@@ -76,7 +81,9 @@ class OPG:
         actual = quantity(chain_id, self._rpc.service)
         if actual != self._network.base_chain_id:
             raise WrongChainError(self._network.base_chain_id, actual, self._rpc.shown)
-        return Holdings(*(self._ledger.word(amount) for amount in amounts))
+        opg, allowance, coins = (self._ledger.word(amount) for amount in amounts)
+        ahead_s = int(time.time()) - self._ledger.block(newest).time
+        return Holdings(opg=opg, allowance=allowance, coins=coins, ahead_s=ahead_s)
 
     async def taken_in_a_day(self, address: str) -> int:
         """Sum what others took from the wallet in the last 24 hours, base units; or a bit more.

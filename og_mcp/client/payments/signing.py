@@ -13,6 +13,7 @@ from og_mcp.calls import Journal
 from og_mcp.client.chain.unrecorded import Unrecorded
 from og_mcp.client.chain.wallet import check_endpoint
 from og_mcp.client.payments.caps import Caps
+from og_mcp.client.payments.clock import check_clock
 from og_mcp.client.payments.gateway_session import GatewaySession
 from og_mcp.client.payments.guarded_signer import Draft
 from og_mcp.client.payments.order import Order
@@ -26,6 +27,7 @@ from og_mcp.errors import (
     AllowanceError,
     BudgetExceededError,
     CallStateError,
+    ClockError,
     InsufficientOPGError,
     OPGCapError,
     PaymentRefusedError,
@@ -96,7 +98,8 @@ class Signing:
         """
         self._check(outgoing.gateway, requirement)
         await self._agreed(outgoing, order, requirement.amount)
-        await self._check_holdings(requirement.amount)
+        held = await self._check_holdings(requirement.amount)
+        self._check_clock(held, requirement)
         limits = await self._limits_now()
         try:
             return await self._sign(outgoing, order, requirement, limits)
@@ -203,12 +206,20 @@ class Signing:
         if flaw:
             raise PaymentRefusedError(shown(gateway.tee.endpoint), flaw)
 
-    async def _check_holdings(self, amount: int) -> None:
+    def _check_clock(self, held: Holdings, requirement: Requirement) -> None:
+        try:
+            check_clock(held.ahead_s, requirement.timeout_s, is_idle=self._network.local)
+        except ClockError:
+            # Set right, it is believed at once.
+            self._purse.forget()
+            raise
+
+    async def _check_holdings(self, amount: int) -> Holdings:
         """Refuse what balance or allowance would not cover; what was read before is read again."""
         for fresh in (False, True):
             held = await self._purse.holdings(anew=fresh)
             if held.opg >= amount and held.allowance >= amount:
-                return
+                return held
         if held.opg < amount:
             raise InsufficientOPGError(self._payer.address, amount, held.opg)
         raise AllowanceError(self._payer.address, amount, held.allowance)

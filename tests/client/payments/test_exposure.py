@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 
 import anyio
 import pytest
@@ -18,10 +19,12 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from og_mcp.client import Session
+from og_mcp.client.payments.clock import check_clock
 from og_mcp.errors import (
     AllowanceError,
     ApprovalRequiredError,
     BudgetExceededError,
+    ClockError,
     FeeCapError,
     OGError,
 )
@@ -117,6 +120,44 @@ async def test_a_revoked_allowance_is_not_signed_on(purse: Purse) -> None:
         assert (await chat(og, "third", principal="http")).status == "done"
 
     assert purse.localnet.allowance(purse.address) == OPG
+
+
+async def test_t3_a_clock_that_is_behind_the_chain_signs_nothing(purse: Purse) -> None:
+    url = purse.localnet.ready["base_rpc_url"]
+    block = purse.localnet.rpc("eth_getBlockByNumber", "latest", False, url=url)
+    later = {**block, "timestamp": hex(int(block["timestamp"], 16) + 1000)}
+
+    async with purse.session() as og:
+        purse.localnet.fault(
+            "eth_getBlockByNumber", "result", service="base_rpc", result=later, times=1000
+        )
+        with pytest.raises(ClockError, match=r"behind the payment chain's newest block") as failed:
+            await chat(og, "first")
+        purse.localnet.clear_faults("base_rpc")
+        second = await chat(og, "second")
+
+    assert failed.value.stage is Stage.NOT_SENT
+    assert -1100 < failed.value.ahead_s < -900
+    assert second.status == "done"
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "timeout_s", "is_idle", "is_fit"),
+    [
+        (300, 300, False, True),
+        (301, 300, False, False),
+        (120, 600, False, True),
+        (121, 600, False, False),
+        (10**6, 300, True, True),
+        (-120, 300, False, True),
+        (-121, 300, True, False),
+    ],
+)
+def test_t3_no_signature_is_good_for_longer_than_ten_minutes_and_a_little(
+    *, ahead_s: int, timeout_s: int, is_idle: bool, is_fit: bool
+) -> None:
+    with nullcontext() if is_fit else pytest.raises(ClockError):
+        check_clock(ahead_s, timeout_s, is_idle=is_idle)
 
 
 async def test_an_approval_passes_no_cap_on_fees(purse: Purse) -> None:
