@@ -32,8 +32,8 @@ class Tally:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Look again and again, at most ten seconds."""
-    with anyio.fail_after(10):
+    """Look again and again, at most half a minute."""
+    with anyio.fail_after(30):
         while not await holds():  # noqa: ASYNC110 - the other process tells no event
             await anyio.sleep(0.01)
 

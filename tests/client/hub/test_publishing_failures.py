@@ -223,7 +223,7 @@ async def test_a_call_that_is_cancelled_does_not_read_its_file_to_the_end(
 async def test_a_session_that_ends_before_the_answer_leaves_the_upload_in_doubt(
     environ: dict[str, str], og: Session, localnet: LocalNetwork, name: str, weights: str
 ) -> None:
-    localnet.fault(FILES, "delay", service="hub", when="after", delay_s=30)
+    localnet.fault(FILES, "delay", service="hub", when="after", delay_s=60)
 
     async def stored() -> bool:
         return await files(og, name) == {"weights.safetensors": SIZE}
@@ -440,7 +440,7 @@ async def test_a_version_whose_process_is_killed_is_not_added_twice_unasked(
     environ: dict[str, str], og: Session, localnet: LocalNetwork, name: str
 ) -> None:
     await og.create_model(name, "")
-    localnet.fault("hub POST */versions", "delay", service="hub", when="after", delay_s=30)
+    localnet.fault("hub POST */versions", "delay", service="hub", when="after", delay_s=60)
 
     async def added() -> bool:
         return len((await og.get_model(name)).versions) == 2
