@@ -16,6 +16,7 @@ from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.clock import check_clock
 from og_mcp.client.payments.gateway_session import GatewaySession
 from og_mcp.client.payments.guarded_signer import Draft
+from og_mcp.client.payments.opg import Holdings
 from og_mcp.client.payments.order import Order
 from og_mcp.client.payments.payer import Payer
 from og_mcp.client.payments.prices import Prices
