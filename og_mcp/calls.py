@@ -118,7 +118,8 @@ class Journal(Protocol):
 
         Within one principal and tool: the same idempotency key and request give the same call,
         whatever became of it, for 30 days. Without a key, an identical request joins a call that
-        runs, or has ended past `not_sent` and was never delivered. A call that failed at
+        runs, or has ended past `not_sent` and was never delivered, or has failed at `sent_unknown`
+        while its transaction or its signed cap is open. A call that failed at
         `not_sent` (under its key), one that waits for approval, and one at `not_sent` whose
         process died are handed to exactly one caller, with `joined` false.
 
@@ -137,6 +138,7 @@ class Journal(Protocol):
         """End a call well: `charged`, or `confirmed` at a safe depth.
 
         The death of this process changes nothing of it; the disk has it about a millisecond later.
+        Where the call had failed, this end has not been delivered yet.
 
         Args:
             call_id: The call.
@@ -156,7 +158,8 @@ class Journal(Protocol):
         """End a call badly.
 
         At `sent_unknown` what was signed stays open; at `charged` the fee is settled. A call that
-        came further already is left as it is.
+        came further already is left as it is; one whose signature was given back after it had
+        failed tells the new error.
 
         Raises:
             CallStateError: It is done; or `stage` is `not_sent` and it is signed: see `give_back`.
@@ -397,8 +400,8 @@ class Journal(Protocol):
     async def prune(self, before: datetime) -> Pruned:
         """Remove delivered calls that ended before a time, with their documents.
 
-        Calls that are unfinished, that the last 24 hours need, or whose idempotency key is still
-        known stay.
+        Calls that are unfinished, that ended within the last 24 hours, or whose idempotency key is
+        still known stay.
         """
         ...
 

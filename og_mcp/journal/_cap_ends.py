@@ -80,6 +80,7 @@ _confirm_calls: Final = Statement(
     )
 )
 _is_unknown = calls.c.stage == Stage.SENT_UNKNOWN.value
+_is_lost = _is_unknown & (calls.c.status == s.FAILED)
 _release_calls: Final = Statement(
     update(calls)
     .where(calls.c.cap_id == _cap)
@@ -87,9 +88,10 @@ _release_calls: Final = Statement(
         cap_status=s.CAP_VOID,
         stage=case(
             (calls.c.stage == Stage.CHARGED.value, Stage.CONFIRMED.value),
-            (_is_unknown & (calls.c.status == s.FAILED), Stage.NOT_SENT.value),
+            (_is_lost, Stage.NOT_SENT.value),
             else_=calls.c.stage,
         ),
+        error=case((_is_lost, s.NEVER_TAKEN), else_=calls.c.error),
         updated_at=now(),
     )
 )

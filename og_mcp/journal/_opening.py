@@ -53,7 +53,8 @@ def _new(insert: InsertInto, *, keyed: bool) -> Any:  # noqa: ANN401 - either da
     values |= {"created_at": now(), "updated_at": now()}
     row = select(*(value.label(name) for name, value in values.items()))
     if not keyed:
-        row = row.where(~exists().where(calls.c.joinable, *_SAME_REQUEST))
+        for state in (calls.c.joinable, calls.c.in_doubt):
+            row = row.where(~exists().where(state, *_SAME_REQUEST))
     else:
         row = row.where(literal(1) == 1)
     inserted = insert(calls).from_select(list(values), row)
@@ -72,6 +73,12 @@ _by_key: Final = Statement(
 )
 _by_request: Final = Statement(
     select(calls.c.id).where(calls.c.joinable, *_SAME_REQUEST).order_by(calls.c.created_at).limit(1)
+)
+_doubt_by_request: Final = Statement(
+    select(calls.c.id)
+    .where(calls.c.in_doubt, *_SAME_REQUEST)
+    .order_by(calls.c.created_at.desc())
+    .limit(1)
 )
 _forget_key: Final = Statement(
     update(calls)
@@ -163,6 +170,8 @@ class Opening:
         """Return the call in the way, if it is still there."""
         if not self.request.idempotency_key:
             same = yield from row(_by_request, **values)
+            if same is None:
+                same = yield from row(_doubt_by_request, **values)
             return (yield from self._read(same["id"])) if same else None
         same = yield from row(_by_key, **values)
         if same is None:

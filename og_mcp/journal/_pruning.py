@@ -34,7 +34,8 @@ _removable: Final = Statement(
         calls.c.delivered_at.is_not(None),
         ~calls.c.active,
         ~_is_open,
-        or_(calls.c.settled_at.is_(None), calls.c.settled_at < now() - WINDOW_US),
+        # The budget of 24 hours needs them, and so does whoever looks at what was just paid.
+        calls.c.updated_at < now() - WINDOW_US,
         or_(calls.c.key_slot.is_(None), calls.c.created_at < now() - KEY_LIFE_US),
     )
     .limit(BATCH)

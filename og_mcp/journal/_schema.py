@@ -47,6 +47,12 @@ CAP_SETTLED: Final = "settled"
 CAP_VOID: Final = "void"
 """Values of a signed maximum's `status`."""
 
+NEVER_TAKEN: Final = (
+    "The request was sent and its answer is lost; its payment was never taken and can no longer "
+    "be, so that nothing was paid. The same request makes a new call."
+)
+"""The error of a call whose signed maximum is void: what it had told before is over."""
+
 
 def _text(name: str, default: str | None = None) -> Column[Any]:
     return Column(name, Text, nullable=False, server_default=default)
@@ -121,6 +127,16 @@ calls = Table(
     # Runs, or counts against the budget without being in the spending rows yet.
     _state("active", "status = 'running' OR hold IN ('signed', 'settled')"),
     _state("charged", "stage = 'charged'"),
+    # What was signed for it may still be taken; whoever repeats the request joins it, delivered or
+    # not. Computed when read in SQLite, which adds no stored column to a table.
+    Column(
+        "in_doubt",
+        Boolean,
+        Computed(
+            "status = 'failed' AND stage = 'sent_unknown'"
+            " AND (hold = 'signed' OR cap_status = 'open')"
+        ),
+    ),
 )
 
 Index("calls_by_principal", calls.c.principal, calls.c.created_at, calls.c.id)
@@ -143,6 +159,15 @@ Index(
     calls.c.idempotency_key,
     unique=True,
     **_where("joinable"),
+)
+# Not unique: under keys of their own, and in older journals, several may be in doubt.
+Index(
+    "calls_in_doubt",
+    calls.c.principal,
+    calls.c.tool,
+    calls.c.network,
+    calls.c.request_hash,
+    **_where("in_doubt"),
 )
 Index("calls_active", calls.c.lane, **_where("active"))
 Index("calls_charged", calls.c.lane, calls.c.created_at, **_where("charged"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, Text, and_, bindparam, case, or_, select, update
+from sqlalchemy import ColumnElement, Text, and_, bindparam, case, exists, or_, select, update
 
 from og_mcp.errors import CallStateError
 from og_mcp.journal import _schema as s
@@ -48,6 +48,14 @@ _payment: Final = {
     "updated_at": now(),
 }
 
+_other = calls.alias("other")
+_is_repeated = exists().where(
+    _other.c.joinable,
+    *(
+        _other.c[name] == calls.c[name]
+        for name in ("principal", "tool", "network", "request_hash", "idempotency_key")
+    ),
+)
 _settle: Final = Statement(
     update(calls)
     .where(
@@ -61,6 +69,10 @@ _settle: Final = Statement(
     .values(
         **_payment,
         status=s.DONE,
+        # What was delivered was the failure: whoever repeats the request gets its answer, too.
+        delivered_at=case(
+            (and_(calls.c.status == s.FAILED, ~_is_repeated), None), else_=calls.c.delivered_at
+        ),
         error="",
         result=bindparam("new_result"),
         result_hash=bindparam("new_result_hash"),
@@ -98,21 +110,30 @@ _fail_unknown: Final = Statement(
             (calls.c.cap_status == s.CAP_VOID, Stage.NOT_SENT.value),
             else_=Stage.SENT_UNKNOWN.value,
         ),
-        error=bindparam("new_error"),
+        error=case((calls.c.cap_status == s.CAP_VOID, s.NEVER_TAKEN), else_=bindparam("new_error")),
         receipt=bindparam("new_receipt"),
         updated_at=now(),
     )
 )
+_new_status = bindparam("new_status", type_=Text)
 _fail_unsent: Final = Statement(
     update(calls)
     .where(
         calls.c.id == _call,
-        calls.c.status == s.RUNNING,
         calls.c.stage == Stage.NOT_SENT.value,
         s.holds(*s.UNSIGNED),
+        or_(
+            calls.c.status == s.RUNNING,
+            # What its failure told is over: that it may still be mined.
+            and_(
+                calls.c.status == s.FAILED,
+                calls.c.hold == s.GIVEN_BACK,
+                _new_status == s.FAILED,
+            ),
+        ),
     )
     .values(
-        status=bindparam("new_status"),
+        status=_new_status,
         hold=s.FREE,
         nonce=None,
         max_fee_wei="0",

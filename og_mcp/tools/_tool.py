@@ -108,7 +108,7 @@ def tool(  # noqa: PLR0913 - each is told by name, for every tool
     def decorate(fn: Callable[P, Awaitable[R]]) -> Tool:
         @functools.wraps(fn)
         async def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            with told():
+            with told(fn.__name__):
                 return await fn(*args, **kwargs)
 
         made = Tool.from_function(

@@ -145,6 +145,8 @@ async def test_a_void_maximum_confirms_answers_and_takes_back_failures(journal: 
 
     found = [await journal.get(call.id, "local") for call in (first, *others)]
     assert [call.stage for call in found] == [Stage.CONFIRMED, Stage.NOT_SENT, Stage.NOT_SENT]
+    # What they had told before, that they may have been paid, is over.
+    assert ["nothing was paid" in call.error for call in found] == [False, True, True]
     assert await spent_and_open(journal) == (0, 0)
     again = await journal.open_call(
         asking(request_hash=others[0].request_hash, idempotency_key="k")
@@ -159,7 +161,8 @@ async def test_a_doubt_that_was_taken_back_may_be_told_again(journal: Journal) -
 
     await journal.fail(call.id, Stage.SENT_UNKNOWN, "no answer")
 
-    assert (await journal.get(call.id, "local")).stage is Stage.NOT_SENT
+    found = await journal.get(call.id, "local")
+    assert (found.stage, "nothing was paid" in found.error) == (Stage.NOT_SENT, True)
 
 
 async def test_a_maximum_whose_signature_never_left_is_dropped_with_its_doubt(
@@ -494,7 +497,9 @@ async def test_calls_whose_maximum_is_open_are_not_pruned(
     newer = await cap_for(journal, call)
     await journal.settle(call.id, Stage.CHARGED, 0, "{}")
     await journal.deliver(call.id)
+    await _age(settings, 2)
     await journal.settle_cap(newer.id, 7, "0xaa")
+    await _age(settings, 2, "UPDATE caps SET ended_at = ended_at + {past}")
     now = datetime.now(UTC) + timedelta(minutes=1)
 
     assert (await journal.prune(now)).calls == 0

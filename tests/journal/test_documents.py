@@ -16,6 +16,7 @@ from og_mcp.journal._documents import INLINE_BYTES
 from og_mcp.journal._opened import database_of
 from og_mcp.settings import Settings
 from og_mcp.types import Call, CallRequest, Stage
+from tests.journal.paying import cap_for
 from tests.journal.steps import FEE, asking, opened, settled_call, sign
 
 LARGE = f'"{"é" * INLINE_BYTES}"'
@@ -150,6 +151,24 @@ async def test_pruning_leaves_what_is_younger_unfinished_or_known_by_its_key(
     assert (await journal.prune(datetime.now(UTC))).calls == 0
     assert (await journal.prune(datetime.now(UTC) - timedelta(days=9))).calls == 0
     assert len(await journal.list_calls("local", 10)) == 3
+
+
+async def test_pruning_leaves_what_ended_within_the_day_whatever_pays_for_it(
+    journal: Journal, settings: Settings
+) -> None:
+    call = await opened(journal, tool="chat")
+    cap = await cap_for(journal, call)
+    await journal.settle(call.id, Stage.CHARGED, 0, "{}", "{}")
+    await journal.settle_cap(cap.id, 5, "0xaa")
+    failed = await opened(journal)
+    await journal.fail(failed.id, Stage.NOT_SENT, "refused")
+    for one in (call, failed):
+        await journal.deliver(one.id)
+
+    assert (await journal.prune(datetime.now(UTC) + timedelta(days=999))).calls == 0
+    assert (await journal.get(call.id, "local")).receipt
+    await _old(settings, 2)
+    assert (await journal.prune(datetime.now(UTC))).calls == 2
 
 
 async def test_a_key_is_forgotten_after_thirty_days(journal: Journal, settings: Settings) -> None:

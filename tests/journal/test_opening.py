@@ -12,7 +12,8 @@ from og_mcp.errors import IdempotencyKeyReusedError, InputError
 from og_mcp.journal import open_journal
 from og_mcp.settings import Settings
 from og_mcp.types import Opened, Stage
-from tests.journal.steps import asking, opened, settled_call, sign, signed_call
+from tests.journal.paying import cap_for
+from tests.journal.steps import ACCOUNT, FEE, asking, opened, settled_call, sign, signed_call
 
 
 async def test_a_new_call_is_running_and_not_sent(journal: Journal) -> None:
@@ -74,6 +75,71 @@ async def test_a_failure_that_may_have_cost_something_is_joined(journal: Journal
     again = await journal.open_call(asking(request_hash="aa"))
 
     assert (again.call.id, again.joined, again.call.error) == (call.id, True, "no answer")
+
+
+async def test_a_delivered_failure_is_joined_until_its_transaction_has_its_end(
+    journal: Journal, settings: Settings
+) -> None:
+    call = await signed_call(journal, request_hash="aa")
+    await journal.fail(call.id, Stage.SENT_UNKNOWN, "no answer")
+    await journal.deliver(call.id)
+
+    results = await _open_at_once(journal, settings, request_hash="aa")
+    named = await journal.open_call(asking(request_hash="aa", idempotency_key="k"))
+    theirs = await journal.open_call(asking(request_hash="aa", principal="http"))
+
+    assert {(one.call.id, one.joined) for one in results} == {(call.id, True)}
+    # A key of its own asks, and pays, once more; T21: others never join.
+    assert (named.joined, theirs.joined) == (False, False)
+    await journal.fail(named.call.id, Stage.NOT_SENT, "refused")
+    async with journal.lane(ACCOUNT) as lane:
+        await lane.give_back(call.id)
+    assert not (await journal.open_call(asking(request_hash="aa"))).joined
+
+
+async def test_an_answer_that_is_found_after_its_failure_was_delivered_is_handed_over(
+    journal: Journal,
+) -> None:
+    call = await signed_call(journal, request_hash="aa")
+    await journal.fail(call.id, Stage.SENT_UNKNOWN, "no answer")
+    await journal.deliver(call.id)
+    await journal.settle(call.id, Stage.CHARGED, FEE, '{"y": 1}')
+
+    found = await journal.open_call(asking(request_hash="aa"))
+    await journal.deliver(call.id)
+    anew = await journal.open_call(asking(request_hash="aa"))
+
+    assert (found.call.id, found.joined, found.call.result) == (call.id, True, '{"y": 1}')
+    assert not anew.joined
+
+
+@pytest.mark.parametrize("end", ["settled", "void"])
+async def test_a_delivered_failure_is_joined_until_its_payment_has_its_end(
+    journal: Journal, end: str
+) -> None:
+    call = await opened(journal, request_hash="aa", tool="chat")
+    cap = await cap_for(journal, call)
+    await journal.fail(call.id, Stage.SENT_UNKNOWN, "no answer")
+    await journal.deliver(call.id)
+    request = asking(request_hash="aa", tool="chat")
+
+    joined = await journal.open_call(request)
+    if end == "settled":
+        await journal.settle_cap(cap.id, 5, "0xaa")
+    else:
+        await journal.void_cap(cap.id)
+    anew = await journal.open_call(request)
+
+    assert (joined.call.id, joined.joined) == (call.id, True)
+    assert (anew.call.id != call.id, anew.joined) == (True, False)
+
+
+async def test_a_failure_that_signed_nothing_is_told_once(journal: Journal) -> None:
+    call = await opened(journal, request_hash="aa", tool="upload")
+    await journal.fail(call.id, Stage.SENT_UNKNOWN, "no answer")
+    await journal.deliver(call.id)
+
+    assert not (await journal.open_call(asking(request_hash="aa", tool="upload"))).joined
 
 
 async def test_a_failure_before_sending_is_not_joined(journal: Journal) -> None:

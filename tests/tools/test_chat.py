@@ -265,7 +265,49 @@ async def test_an_answer_that_is_lost_says_that_it_may_have_been_charged(
     (call, _) = (await answer(mcp, "list_calls"))["calls"]
     assert (call["status"], call["stage"]) == ("failed", "sent_unknown")
     assert "may have been charged" in text
+    # A host may show nothing of an error but its text.
+    fate = f"It may have been paid (stage sent_unknown); get_call with call_id {call['call_id']} tells."
+    assert text.endswith(fate)
     assert asked_of(localnet) == before + 1
+
+
+async def test_a_lost_answer_is_not_paid_again_unasked_until_its_payment_has_its_end(
+    mcp: Client, localnet: LocalNetwork
+) -> None:
+    await answer(mcp, "chat", **asking("to open a session"))
+    localnet.spoil("cut")
+    await refusal(mcp, "chat", **asking("lost"))
+    (call, _) = (await answer(mcp, "list_calls"))["calls"]
+    before = asked_of(localnet)
+
+    for _ in range(2):
+        text = await refusal(mcp, "chat", **asking("lost"))
+        assert f"as call {call['call_id']}, and no answer of it was kept" in text
+        assert "it may have been paid (stage sent_unknown)" in text
+        assert "new idempotency_key" in text
+    assert asked_of(localnet) == before
+    # Said out loud, it is asked and paid once more; and so it is once the first has its end.
+    said = await answer(mcp, "chat", **asking("lost", idempotency_key="once-more"))
+    localnet.settle()
+    anew = await answer(mcp, "chat", **asking("lost"))
+
+    assert len({call["call_id"], said["call_id"], anew["call_id"]}) == 3
+    assert asked_of(localnet) == before + 2
+
+
+async def test_under_its_key_a_lost_answer_stays_lost_and_tells_what_was_paid(
+    mcp: Client, localnet: LocalNetwork
+) -> None:
+    await answer(mcp, "chat", **asking("to open a session"))
+    localnet.spoil("cut")
+    await refusal(mcp, "chat", **asking("lost", idempotency_key="k"))
+    localnet.settle()
+    before = asked_of(localnet)
+
+    text = await refusal(mcp, "chat", **asking("lost", idempotency_key="k"))
+
+    assert "its payment, which may cover other calls too, settled for 0." in text, text
+    assert asked_of(localnet) == before
 
 
 async def test_a_person_is_asked_with_the_most_it_may_cost_in_opg(localnet: LocalNetwork) -> None:

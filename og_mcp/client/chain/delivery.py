@@ -63,6 +63,7 @@ class Delivery:
             TransactionPendingError: The node may have it.
             ServiceUnreachableError: Nothing was sent.
         """
+        started = anyio.current_time()
         try:
             async for attempt in attempts(max_retries, is_unsent):
                 with attempt:
@@ -70,12 +71,12 @@ class Delivery:
         except ServiceUnreachableError:
             raise  # nothing was sent: the nonce is still the next one
         except RPCError as exc:
-            await self._after_error(signed, exc)
+            await self._after_error(signed, exc, started)
         except ServiceError as exc:
-            await self._after_silence(signed, str(exc))
+            await self._after_silence(signed, str(exc), started)
         return None
 
-    async def _after_error(self, signed: Signed, error: RPCError) -> None:
+    async def _after_error(self, signed: Signed, error: RPCError, started: float) -> None:
         """Return if the node has the transaction in spite of its error reply."""
         if is_accepted(error):
             return
@@ -84,17 +85,14 @@ class Delivery:
         if known:
             return
         if known is None or not refused:
-            raise self._in_doubt(signed, f"the node answered {quote(error.message)}")
+            raise _in_doubt(signed, f"the node answered {quote(error.message)}", started)
         if is_nonce_taken(error):
             raise NonceTakenError(error.message)
         raise TransactionRefusedError(error.message)
 
-    async def _after_silence(self, signed: Signed, why: str) -> None:
+    async def _after_silence(self, signed: Signed, why: str, started: float) -> None:
         if not await self._look_up(signed, times=LOOK_UPS):
-            raise self._in_doubt(signed, why)
-
-    def _in_doubt(self, signed: Signed, why: str) -> TransactionPendingError:
-        return TransactionPendingError(signed.transaction_hash, self._timeouts.look_up_s, why)
+            raise _in_doubt(signed, why, started)
 
     async def _look_up(self, signed: Signed, *, times: int) -> bool | None:
         """Ask whether the node knows the hash; `None` where it could not be asked."""
@@ -111,3 +109,8 @@ class Delivery:
                     await anyio.sleep(0.5)
             return False
         return None
+
+
+def _in_doubt(signed: Signed, why: str, started: float) -> TransactionPendingError:
+    waited = anyio.current_time() - started
+    return TransactionPendingError(signed.transaction_hash, waited, why)

@@ -15,6 +15,7 @@ from og_mcp.client.wire.timeouts import Timeouts
 from og_mcp.errors import (
     OGError,
     ServiceError,
+    ServiceRejectedError,
     TransactionCancelledError,
     TransactionPendingError,
     TransactionRefusedError,
@@ -36,8 +37,12 @@ class Outcomes:
         self._chain, self._signer, self._journal = chain, signer, journal
         self._timeouts = timeouts
 
-    async def wait(self, ticket: Ticket) -> Receipt:
-        """Wait until one of the call's transactions is mined; speed it up where it is stuck.
+    async def wait(self, ticket: Ticket, *, speed_up: bool = True) -> Receipt:
+        """Wait until one of the call's transactions is mined.
+
+        Args:
+            ticket: With all that was signed for the call.
+            speed_up: Sign again at a higher price where it is stuck.
 
         Raises:
             TransactionPendingError: Not known to be mined; it may still be.
@@ -50,7 +55,7 @@ class Outcomes:
                     receipt = await self.find_receipt(ticket)
                     if receipt is not None:
                         return receipt
-                    if anyio.current_time() > replace_at:
+                    if speed_up and anyio.current_time() > replace_at:
                         replace_at += self._timeouts.stuck_after_s
                         await self._replace_if_cheap(ticket)
                 except ServiceError as exc:
@@ -104,6 +109,30 @@ class Outcomes:
                             exc.message, "The earlier transaction may still be mined."
                         ) from exc
         return signed
+
+    async def send_again(self, ticket: Ticket) -> None:
+        """Send the newest of what was signed for a call once more, where the node has none of it.
+
+        The very same bytes: they can be mined at most once. In the lane, so that nobody gives the
+        nonce back or replaces them meanwhile.
+
+        Raises:
+            ServiceError: The node cannot be asked, or does not take them.
+        """
+        async with self._signer.lane() as lane:
+            await self._learn_replacements(ticket)
+            newest = ticket.signed[-1]
+            for signed in ticket.signed:
+                if await self._chain.knows(signed.transaction_hash):
+                    return
+            if await self._chain.mined_nonce(lane.account.address) > newest.nonce:
+                return
+            try:
+                await self._chain.broadcast(newest.raw, newest.transaction_hash)
+            except RPCError as exc:
+                if not is_accepted(exc):
+                    service = self._chain.service
+                    raise ServiceRejectedError(service, exc.code, exc.message) from exc
 
     async def find_receipt(self, ticket: Ticket) -> Receipt | None:
         """Return the receipt of whichever of the call's transactions is mined."""

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from anyio import CancelScope, get_cancelled_exc_class
 
+from og_mcp.client.session.doubt import is_in_doubt, is_lost
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.wire.offloading import off_loop
-from og_mcp.errors import CallStateError, ServiceError
+from og_mcp.errors import (
+    AlreadySentError,
+    AnswerNotKeptError,
+    CallStateError,
+    OGError,
+    ServiceError,
+)
 from og_mcp.types import Call, CallRequest, Opened, Stage
 
 if TYPE_CHECKING:
@@ -22,8 +30,9 @@ if TYPE_CHECKING:
 Consent = Callable[[Call], Awaitable[None]]
 """Makes sure that a person agreed, or raises ApprovalRequiredError; run before the work."""
 
-Look = Callable[[Call], Awaitable[bool]]
-"""Asks a chain what became of a call; tells whether that is known now. Signs nothing."""
+Look = Callable[[Call, float | None], Awaitable[object]]
+"""Finds out what became of a call that nobody runs, for whoever repeats it; signs nothing. Waits
+for its end no longer than so many seconds, where it is on its way."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,18 +48,27 @@ class Terms:
     wait_s: float | None = None
     """Seconds after which a running call is handed back; `None`: wait for its end."""
 
+    asked_at: float = field(default_factory=time.monotonic)
+    """When they asked: what is loaded and looked up before the call begins is waited for, too."""
+
+    @property
+    def left_s(self) -> float | None:
+        """What is left of `wait_s`."""
+        if self.wait_s is None:
+            return None
+        return max(0.0, self.wait_s - (time.monotonic() - self.asked_at))
+
 
 class Calling:
     """The journalled calls of one session.
 
     Args:
         parts: What they are carried out with.
-        look: Finds the end of a call that is interrupted or in doubt; else the network's own chain
-            is asked for its transaction.
+        look: Finds the end of a call that is interrupted or in doubt.
     """
 
-    def __init__(self, parts: Parts, look: Look | None = None) -> None:
-        self._parts, self._look = parts, look or self._look_again
+    def __init__(self, parts: Parts, look: Look) -> None:
+        self._parts, self._look = parts, look
 
     async def make(
         self,
@@ -72,22 +90,34 @@ class Calling:
 
         Raises:
             ApprovalRequiredError: A person has to agree first.
+            AlreadySentError: The same request was sent before, and its answer is lost.
+            AnswerNotKeptError: It is done, and its answer was handed over before.
             OGError: It failed.
         """
-        with CancelScope(shield=True):
-            # A call that is recorded and given up before it runs would be waited for for ever.
-            opened = await self._open(request, terms, max_opg)
-        if opened.joined and _is_in_doubt(opened.call) and await self._is_found(opened.call):
-            # Its end now, or, where it never came to be, a try that sends something.
+
+        async def open_call() -> Opened:
             with CancelScope(shield=True):
+                # A call that is recorded and given up before it runs would be waited for for ever.
                 opened = await self._open(request, terms, max_opg)
-        if consent is not None and not opened.joined:
-            try:
-                await consent(opened.call)
-            except get_cancelled_exc_class():
-                await self._give_up(opened.call)
-                raise
-        return await self._follow(opened, terms, work)
+            return opened  # noqa: RET504 - mypy: the scope might swallow an error
+
+        async def begin(opened: Opened) -> Call:
+            if consent is not None and not opened.joined:
+                await self._consented(opened.call, consent)
+            runner = await self._parts.runner.get()
+            return await runner.follow(opened, terms.principal, work, wait_s=terms.left_s)
+
+        opened = await open_call()
+        if opened.joined and is_in_doubt(opened.call):
+            opened = await self._fate_of(opened.call, terms, open_call)
+        call = await begin(await self._unlost(opened))
+        if call.orphaned:
+            # Its process died; what it signed is looked up, and nothing is signed again.
+            opened = await self._fate_of(call, terms, open_call)
+            call = await begin(await self._unlost(opened))
+        if call.status == "done" and not call.result:
+            raise AnswerNotKeptError(call.id, call.stage)
+        return call
 
     async def _open(self, request: Mapping[str, Any], terms: Terms, max_opg: int) -> Opened:
         form = await load("wire.canonical_json")
@@ -109,36 +139,51 @@ class Calling:
             )
         )
 
-    async def _follow(self, opened: Opened, terms: Terms, work: Work) -> Call:
-        runner = await self._parts.runner.get()
-        call = await runner.follow(opened, terms.principal, work, wait_s=terms.wait_s)
-        if call.orphaned:
-            # Its process died; what it signed is looked up, and nothing is signed again.
-            await self._look(call)
-            again = Opened(call, joined=True)
-            call = await runner.follow(again, terms.principal, work, wait_s=terms.wait_s)
-        return call
-
-    async def _look_again(self, call: Call) -> bool:
-        found: bool = await (await self._parts.history.get()).look_again(call)
-        return found
-
-    async def _is_found(self, call: Call) -> bool:
+    async def _fate_of(
+        self, call: Call, terms: Terms, open_call: Callable[[], Awaitable[Opened]]
+    ) -> Opened:
+        """Find out what became of a call that is repeated: its end, or a new try."""
         try:
-            return await self._look(call)
+            await self._look(call, terms.left_s)
         except ServiceError as exc:
+            if call.status == "running":
+                exc.call_id, exc.stage = call.id, call.stage
+                raise
             # What the journal has is still true; the chain is asked again next time.
             logger.info("call %s was not looked up: %s", call.id, exc)
-            return False
+        journal = await self._parts.journal.get()
+        found = await journal.get(call.id, call.principal)
+        is_told = found.status != "failed" or found.stage in {Stage.CHARGED, Stage.CONFIRMED}
+        if is_told or is_in_doubt(found):
+            return Opened(found, joined=True)
+        # Nothing of it was taken, or its payment has its end.
+        return await open_call()
+
+    async def _unlost(self, opened: Opened) -> Opened:
+        """Refuse to hand over the end of a call that was sent, and whose answer nobody has.
+
+        Raises:
+            AlreadySentError: It is one.
+        """
+        call = opened.call
+        if not opened.joined or not is_lost(call):
+            return opened
+        await (await self._parts.journal.get()).deliver(call.id)
+        settled = call.cap is not None and call.cap.status == "settled"
+        raise AlreadySentError(call.id, call.created_at, call.amount_opg if settled else None)
+
+    async def _consented(self, call: Call, consent: Consent) -> None:
+        try:
+            await consent(call)
+        except get_cancelled_exc_class():
+            await self._give_up(call)
+            raise
+        except OGError as exc:
+            exc.call_id = call.id
+            raise
 
     async def _give_up(self, call: Call) -> None:
         """Record that nobody waits for a call any more that has not begun to run."""
         with CancelScope(shield=True), suppress(CallStateError):
             # It waits for approval already where the question was recorded in the last moment.
             await (await self._parts.journal.get()).fail(call.id, Stage.NOT_SENT, GIVEN_UP)
-
-
-def _is_in_doubt(call: Call) -> bool:
-    """Whether a call has failed without knowing what became of what it signed."""
-    is_unknown = call.status == "failed" and call.stage is Stage.SENT_UNKNOWN
-    return is_unknown and (bool(call.transaction_hashes) or call.cap is not None)

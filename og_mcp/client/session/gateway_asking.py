@@ -121,7 +121,7 @@ class GatewayAsking:
         calling = Calling(self._parts, self._find_end)
         return await calling.make(request.canonical, terms, work, consent=begin)
 
-    async def _find_end(self, call: Call) -> bool:
+    async def _find_end(self, call: Call, _wait_s: float | None) -> None:
         """Ask the payment chain what became of a call's payment; its answer is lost."""
         if call.cap is not None:
             await (await self._paying.caps.get()).look()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import anyio
 import stamina
 
 from og_mcp.calls import Journal
@@ -17,8 +20,15 @@ from og_mcp.client.chain.wallet import Signed, read_transaction
 from og_mcp.client.payments.told import payment_of
 from og_mcp.client.receipts import receipts
 from og_mcp.client.receipts.gateway_receipt import payment_section
+from og_mcp.client.session.doubt import is_in_doubt
 from og_mcp.client.session.interrupted import end_of
-from og_mcp.errors import CallStateError, JournalError, OGError, ServiceError
+from og_mcp.errors import (
+    CallStateError,
+    JournalError,
+    OGError,
+    ServiceError,
+    TransactionPendingError,
+)
 from og_mcp.networks import Network
 from og_mcp.types import Call, CallInfo, Shape, Stage
 
@@ -32,12 +42,14 @@ WATCH_S: Final = 60.0
 
 ANSWER_GONE = (
     "The process ended after the request was sent, and its answer is lost. What was paid for it "
-    "shows once its payment settles; repeating the request may pay again."
+    "shows once its payment settles; asking, and paying, again before that takes a new "
+    "idempotency_key."
 )
 NEVER_MINED = "Its nonce went to another transaction: it can never be mined, and nothing was paid."
 MAY_BE_MINED = (
     "The process ended after it had signed transaction {hash}, which is not mined yet; it may still "
-    "be. Look again with get_call before repeating the call: repeating pays again."
+    "be. The same request, repeated, signs nothing new: it sends the same transaction again where "
+    "the chain does not have it."
 )
 
 
@@ -194,6 +206,31 @@ class History:
         except CallStateError:
             # Another process found it first.
             return True
+
+    async def resume(self, call: Call, wait_s: float | None) -> None:
+        """Find the end of a call for whoever repeats it, as `look_again`, and help it along.
+
+        Where the chain knows nothing of what was signed and its nonce is free, the very same bytes
+        go out once more; nothing is signed.
+
+        Args:
+            call: It.
+            wait_s: How long to wait for what is on its way; `None`: as for a call's own.
+
+        Raises:
+            ServiceError: The chain cannot be asked, or does not take them.
+        """
+        if await self.look_again(call):
+            return
+        found = await self._journal.get(call.id, call.principal)
+        if not (found.transaction_hashes and is_in_doubt(found) and await self._is_ours(found)):
+            return
+        ticket = await self._ticket(found)
+        await self._outcomes.send_again(ticket)
+        with anyio.move_on_after(inf if wait_s is None else wait_s):
+            with suppress(TransactionPendingError):
+                await self._outcomes.wait(ticket, speed_up=False)
+        await self.look_again(found)
 
     async def confirm(self, call: Call) -> bool:
         """Move a charged call to `confirmed` once the chain calls its block safe (T12)."""

@@ -138,8 +138,8 @@ class OnchainCalling:
             await history.settle(ticket, request, outcome)
         await self._look_back()
 
-    async def _find_end(self, call: Call) -> bool:
-        return await (await self._books.history.get()).look_again(call)
+    async def _find_end(self, call: Call, wait_s: float | None) -> None:
+        await (await self._books.history.get()).resume(call, wait_s)
 
     async def _look_back(self) -> None:
         """Settle the interrupted calls that the sender came across in the lane."""

@@ -81,8 +81,8 @@ class PublicationCalls:
             if not taken:
                 await close(asked.model)
 
-    async def _end_interrupted(self, call: Call) -> bool:
-        return await end_publication(await self._parts.journal.get(), call)
+    async def _end_interrupted(self, call: Call, _wait_s: float | None) -> None:
+        await end_publication(await self._parts.journal.get(), call)
 
     async def _run(self, ticket: Ticket, work: Work) -> None:
         """Carry a publication out and record its end."""

@@ -133,7 +133,9 @@ class Runner:
         try:
             return await self._journal.get(call_id, principal)
         except OGError as exc:
-            raise _in_doubt(exc, mine.ticket) from exc
+            failure = _in_doubt(exc, mine.ticket)
+            failure.call_id = call_id
+            raise failure from exc
 
     async def _deliver(self, call_id: str) -> None:
         """Note that the caller has the end; they get it even where the journal cannot take that."""

@@ -46,12 +46,18 @@ def sample(localnet: LocalNetwork) -> dict[str, Any]:
 
 
 async def infer(
-    og: Session, localnet: LocalNetwork, *, max_retries: int = 5, idempotency_key: str = ""
+    og: Session,
+    localnet: LocalNetwork,
+    mode: str = "VANILLA",
+    *,
+    max_retries: int = 5,
+    idempotency_key: str = "",
 ) -> InferenceResult:
     model = sample(localnet)
     return await og.infer(
         model["cid"],
         model["model_input"],
+        mode,
         max_retries=max_retries,
         idempotency_key=idempotency_key,
     )
@@ -199,8 +205,8 @@ async def test_an_error_says_whether_the_transaction_may_still_be_mined_when(
     assert ("may still be" in str(caught.value)) == (stage is Stage.SENT_UNKNOWN)
     assert transactions(localnet) == before
     localnet.reset()
-    assert (await infer(og, localnet)).status == "done"
-    # What was in doubt was sent once more by the next call, so that no gap stays.
+    # What is in doubt is sent once more by whatever comes next, so that no gap stays.
+    assert (await infer(og, localnet, "TEE")).status == "done"
     assert transactions(localnet) == before + (2 if stage is Stage.SENT_UNKNOWN else 1)
 
 
@@ -243,10 +249,12 @@ async def test_a_repeated_call_after_a_doubt_is_still_one_transaction_on_chain(
     with pytest.raises(TransactionPendingError) as doubt:
         await infer(og, localnet)
     localnet.reset()
+    other = await infer(og, localnet, "TEE")
     again = await infer(og, localnet)
 
-    # The first was mined after all: the chain's own count moved the second to the next nonce.
-    assert again.transaction_hash != doubt.value.transaction_hash
+    # The first was mined after all: the chain's own count moved the other to the next nonce.
+    assert other.transaction_hash != doubt.value.transaction_hash
+    assert again.transaction_hash == doubt.value.transaction_hash
     assert transactions(localnet) == before + 2
 
 
@@ -259,7 +267,7 @@ async def test_a_transaction_that_never_arrived_is_sent_by_the_next_call_and_set
 
     with pytest.raises(TransactionPendingError) as doubt:
         await infer(og, localnet)
-    again = await infer(og, localnet)
+    again = await infer(og, localnet, "TEE")
 
     settled = await og.get_call(doubt.value.call_id)
     assert settled.status == "done"
@@ -277,9 +285,9 @@ async def test_a_transaction_in_a_held_block_is_pending_and_the_next_call_does_n
         before = transactions(localnet)
         localnet.hold_blocks()
 
-        for _ in range(2):
+        for mode in ("VANILLA", "TEE"):
             with pytest.raises(TransactionPendingError):
-                await infer(og, localnet)
+                await infer(og, localnet, mode)
         localnet.release_blocks()
 
         assert transactions(localnet) == before + 2

@@ -12,7 +12,7 @@ import pytest
 from og_mcp.client import Session, Timeouts
 from og_mcp.client.chain.wallet import read_transaction
 from og_mcp.errors import (
-    CallFailedError,
+    AlreadySentError,
     CallNotFoundError,
     CallStateError,
     ServiceError,
@@ -347,20 +347,22 @@ async def test_t12_a_chain_that_knows_no_safe_block_confirms_nothing(
     assert purse.localnet.pending_faults() == []
 
 
+@pytest.mark.parametrize("key", ["", "key"])
 async def test_a_call_that_failed_in_doubt_is_not_paid_again_by_its_repetition(
-    purse: Purse,
+    purse: Purse, key: str
 ) -> None:
     async with purse.session(BRIEF) as og:
         purse.localnet.hold_blocks()
         with pytest.raises(TransactionPendingError):
-            await infer(og, purse, "key")
-        with pytest.raises(CallFailedError, match="may still be"):
-            await infer(og, purse, "key")
+            await infer(og, purse, key)
+        for _ in range(2):
+            with pytest.raises(AlreadySentError, match="it may have been paid"):
+                await infer(og, purse, key)
         purse.localnet.release_blocks()
         await until(lambda: _is_mined(purse))
 
         # The chain is asked before the failure is told again.
-        result = await infer(og, purse, "key")
+        result = await infer(og, purse, key)
         (call,) = (await og.list_calls()).calls
     assert (result.status, result.call_id) == ("done", call.call_id)
     assert purse.sent() == 1
@@ -370,11 +372,91 @@ async def test_a_call_in_doubt_that_cannot_be_looked_up_still_tells_that(purse: 
     async with purse.session(BRIEF) as og:
         purse.localnet.hold_blocks()
         with pytest.raises(TransactionPendingError):
-            await infer(og, purse, "key")
+            await infer(og, purse)
         purse.localnet.close_service("rpc")
-        with pytest.raises(CallFailedError, match="may still be"):
-            await infer(og, purse, "key")
+        with pytest.raises(AlreadySentError, match="it may have been paid"):
+            await infer(og, purse)
         purse.localnet.open_service("rpc")
+
+
+@pytest.mark.parametrize("key", ["", "key"])
+async def test_a_transaction_that_never_arrived_is_sent_again_by_its_repetition(
+    purse: Purse, key: str
+) -> None:
+    async with purse.session(BRIEF) as og:
+        purse.localnet.fault(SEND, "drop")
+        with pytest.raises(TransactionPendingError) as lost:
+            await infer(og, purse, key)
+        assert purse.sent("pending") == 0
+        # Looking changes nothing.
+        assert (await og.get_call(lost.value.call_id)).stage is Stage.SENT_UNKNOWN
+        assert purse.sent("pending") == 0
+
+        again = await infer(og, purse, key)
+
+    assert (again.status, again.call_id) == ("done", lost.value.call_id)
+    # The very same bytes: there is no second signature.
+    assert again.transaction_hash == lost.value.transaction_hash
+    (call,) = await check_books(purse)
+    assert call.transaction_hashes == (again.transaction_hash,)
+    assert purse.sent() == 1
+
+
+async def test_a_lost_call_that_two_processes_repeat_at_once_is_paid_once(purse: Purse) -> None:
+    async with purse.session(BRIEF) as og:
+        purse.localnet.fault(SEND, "drop")
+        with pytest.raises(TransactionPendingError) as lost:
+            await infer(og, purse)
+    results: list[InferenceResult] = []
+
+    async def repeat(session: Session) -> None:
+        results.append(await infer(session, purse))
+
+    async with purse.session() as one, purse.session() as other:
+        async with anyio.create_task_group() as group:
+            group.start_soon(repeat, one)
+            group.start_soon(repeat, other)
+        assert {result.call_id for result in results} == {lost.value.call_id}
+        # Its end was handed over: from now on the same request is a new one.
+        assert (await infer(one, purse)).call_id != lost.value.call_id
+
+    assert purse.sent() == 2
+    assert len(await check_books(purse)) == 2
+
+
+async def test_a_lost_call_that_the_node_refuses_is_never_signed_anew(purse: Purse) -> None:
+    async with purse.session(BRIEF) as og:
+        purse.localnet.fault(SEND, "drop")
+        with pytest.raises(TransactionPendingError):
+            await infer(og, purse)
+        purse.localnet.fault(SEND, "error", message="insufficient funds for gas * price + value")
+        with pytest.raises(AlreadySentError):
+            await infer(og, purse)
+
+        assert (await infer(og, purse)).status == "done"
+
+    (call,) = await check_books(purse)
+    assert len(call.transaction_hashes) == 1
+
+
+async def test_a_lost_call_whose_nonce_went_elsewhere_is_told_so_and_asked_anew(
+    purse: Purse,
+) -> None:
+    async with purse.session(BRIEF) as og:
+        purse.localnet.fault(SEND, "drop")
+        with pytest.raises(TransactionPendingError) as lost:
+            await infer(og, purse)
+    async with purse.session(BRIEF, OG_DATA_DIR=str(purse.folder / "elsewhere")) as stranger:
+        await infer(stranger, purse)
+
+    async with purse.session() as og:
+        again = await infer(og, purse)
+        told = await og.get_call(lost.value.call_id)
+
+    assert (again.status, purse.sent()) == ("done", 2)
+    assert again.call_id != lost.value.call_id
+    assert (told.stage, "nothing was paid" in told.error) == (Stage.NOT_SENT, True)
+    assert "may still be" not in told.error
 
 
 async def _is_mined(purse: Purse) -> bool:
