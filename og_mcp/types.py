@@ -222,9 +222,13 @@ class Check(Shape):
 class Verification(Shape):
     """What checking a receipt showed."""
 
-    valid: bool = Field(description="No check failed.")
+    network: str = Field(
+        description="The network that the receipt names; where og-mcp knows no such one, that in use."
+    )
+    valid: bool = Field(description="Its level is consistent or confirmed.")
     level: Level = Field(
-        description="consistent: its parts belong together; confirmed: the chain has it too."
+        description="consistent: what it keeps belongs together; confirmed: the chain has it too; "
+        "none: a check failed, or nothing signed speaks for what it keeps."
     )
     checks: list[Check]
 

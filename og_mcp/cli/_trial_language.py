@@ -31,10 +31,8 @@ async def ask(trial: Trial, call: Call) -> None:
         drawn = await call("generate_image", model=IMAGE_MODEL, prompt="a lighthouse at dusk")
         said += [await to_thread.run_sync(_on_disk, drawn["images"][0]), _paid(drawn)]
     async with trial.step("Verify their receipts (verify_receipt)") as said:
-        for name, result in (("chat", chatted), ("completion", completed)):
-            said.append(f"{name}: {await _verified(call, result, 'consistent')}")
-        # The signature of a TEE leaves an image's bytes out: no level is claimed for them.
-        said.append(f"generate_image: {await _verified(call, drawn, 'none')}")
+        results = {"chat": chatted, "completion": completed, "generate_image": drawn}
+        said += [f"{name}: {await _verified(call, results[name])}" for name in results]
 
 
 def _paid(result: dict[str, Any]) -> str:
@@ -53,12 +51,11 @@ def _on_disk(image: dict[str, Any]) -> str:
     return f"{image['width']} x {image['height']} pixels, {len(file)} bytes, {image['uri'][:28]}…"
 
 
-async def _verified(call: Call, result: dict[str, Any], level: str) -> str:
+async def _verified(call: Call, result: dict[str, Any]) -> str:
     verification = await call("verify_receipt", call_id=result["call_id"])
     checks = verification["checks"]
-    if not verification["valid"] or verification["level"] != level:
+    if not verification["valid"] or verification["level"] != "consistent":
         failed = [f"{c['name']}: {c['detail']}" for c in checks if c["result"] != "ok"]
         raise StepFailedError(f"level {verification['level']}: {'; '.join(failed)}")
     held = sum(check["result"] == "ok" for check in checks)
-    told = "no check fails" if level == "none" else verification["level"]
-    return f"{told}, {held} of {len(checks)} checks hold"
+    return f"{verification['level']}, {held} of {len(checks)} checks hold"

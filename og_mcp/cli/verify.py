@@ -24,12 +24,10 @@ MAX_DEPTH: Final = 200
 
 _MARKS: Final = {"ok": "[green]ok[/]", "failed": "[red]failed[/]", "not_checked": "not checked"}
 
-_SUMS: Final = {
-    "confirmed": "The receipt belongs together, and the chain has it.",
-    "consistent": "The receipt belongs together; --online asks the chain whether it has it, too.",
-    "failed": "The receipt does not hold.",
-    "none": "Nothing failed, and not enough could be checked to say that it belongs together.",
-}
+_FAILED: Final = "The receipt does not hold."
+_UNKNOWN: Final = "Nothing failed, and not enough could be checked to say that it belongs together."
+_CONFIRMED: Final = "What the receipt keeps belongs together, and the chain has it."
+_CONSISTENT: Final = "What the receipt keeps belongs together"
 
 
 class _UnreadableError(click.ClickException):
@@ -47,16 +45,23 @@ class _UnreadableError(click.ClickException):
 def command(file: Path, online: bool, as_json: bool) -> None:
     """Verify a saved receipt (FILE, or - for stdin).
 
-    Exit 0 if its parts belong together, with --online also on the chain; 1 if not, or if it keeps
-    too little to tell (OG_RECEIPTS=hashes); 2 if it cannot be read, or nobody can be asked.
+    Exit 0 if what it keeps belongs together (consistent), with --online also on the chain
+    (confirmed); 1 if a check failed; 2 if it cannot be found out: the file cannot be read, nothing
+    signed speaks for what it keeps, or nobody can be asked.
     """
     receipt = _read(file)
     verification = _ask_chain(receipt) if online else _verify(receipt)
     if as_json:
         click.echo(verification.model_dump_json(indent=2))
     else:
-        _print(verification)
-    sys.exit(0 if verification.level == ("confirmed" if online else "consistent") else 1)
+        _print(verification, online=online)
+    sys.exit(_exit_code(verification, online=online))
+
+
+def _exit_code(verification: Verification, *, online: bool) -> int:
+    if any(check.result == "failed" for check in verification.checks):
+        return 1
+    return 0 if verification.level == ("confirmed" if online else "consistent") else 2
 
 
 def _read(file: Path) -> Any:  # noqa: ANN401 - JSON
@@ -123,7 +128,22 @@ def _environ(receipt: Any) -> dict[str, str]:  # noqa: ANN401 - JSON
     return {**chosen, **os.environ}
 
 
-def _print(verification: Verification) -> None:
+def _summed_up(verification: Verification, *, online: bool) -> str:
+    """Say in a sentence what was found, and which checks it says nothing about."""
+    if any(check.result == "failed" for check in verification.checks):
+        return _FAILED
+    if verification.level == "none":
+        return _UNKNOWN
+    if verification.level == "consistent":
+        more = "that the chain has it was not found out" if online else "--online asks the chain"
+        summed_up = f"{_CONSISTENT}; {more}."
+    else:
+        summed_up = _CONFIRMED
+    unchecked = ", ".join(one.name for one in verification.checks if one.result == "not_checked")
+    return f"{summed_up} Not checked: {unchecked}." if unchecked else summed_up
+
+
+def _print(verification: Verification, *, online: bool) -> None:
     from rich.console import Console  # noqa: PLC0415 - --help does without
     from rich.markup import escape  # noqa: PLC0415 - as above
     from rich.table import Table  # noqa: PLC0415 - as above
@@ -137,4 +157,4 @@ def _print(verification: Verification) -> None:
         table.add_row(check.name, _MARKS[check.result], escape(check.source), escape(check.detail))
     console = Console(highlight=False)
     console.print(table)
-    console.print(_SUMS[verification.level if verification.valid else "failed"])
+    console.print(_summed_up(verification, online=online))

@@ -25,9 +25,12 @@ async def verify_receipt(
 ) -> Verification:
     """Return whether a receipt holds: each check, its result, and who vouches for it.
 
-    Takes the call_id of a call made here, or a receipt from elsewhere, not both. By itself a
-    receipt is at most consistent: request, answer, hashes and signatures belong together. With
-    online the chain is asked whether it has the transaction (confirmed). Costs nothing.
+    Takes the call_id of a call made here, or a receipt from elsewhere, not both. Calls that pay or
+    go on chain leave one, failed ones too if they were charged or their answer was withheld; hub
+    calls leave none. By itself a receipt is at most consistent: what it keeps belongs together.
+    With online it is confirmed if the chain or the registry has it, too. none: a check failed, or
+    nothing signed speaks for it. No level covers what is not_checked, as the bytes of images.
+    Costs nothing.
     """
     return await og.verify_receipt(
         receipt or None, call_id=call_id, online=online, principal=principal

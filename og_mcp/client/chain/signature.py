@@ -80,7 +80,7 @@ def read_signed(raw: bytes) -> SignedCall:
     return SignedCall(
         transaction_hash="0x" + keccak(raw).hex(),
         chain_id=fields.chain_id,
-        sender=_recover(fields.signed_hash, *fields.signature),
+        sender=recover(fields.signed_hash, *fields.signature),
         to=fields.to,
         data=fields.data,
     )
@@ -145,7 +145,12 @@ def _bytes_of(text: str | None, *, is_number: bool) -> bytes:
     return bytes.fromhex("0" * (len(digits) % 2) + digits)
 
 
-def _recover(message_hash: bytes, parity: int, r: int, s: int) -> str:
+def recover(message_hash: bytes, parity: int, r: int, s: int) -> str:
+    """Return who signed a hash, as EIP-55 address.
+
+    Raises:
+        ValueError: Nobody can have, or not in the form that chains take.
+    """
     if s > HALF_ORDER:
         raise ValueError("its signature is not in the form that chains take (EIP-2)")
     try:

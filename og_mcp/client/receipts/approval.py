@@ -14,6 +14,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from og_mcp.client.chain.chain import Log
+from og_mcp.client.chain.signature import SignedCall
 from og_mcp.client.payments.opg import APPROVE
 from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal
 from og_mcp.errors import coins
@@ -25,18 +26,26 @@ class ApproveFunction:
     """`approve(address,uint256)` of the OPG token; an answer is the amount, base units."""
 
     selector = bytes.fromhex(APPROVE[2:])
+    tool = "approve_opg"
 
-    def request_of(self, data: bytes, tool: str) -> dict[str, Any]:
-        """Read the request; which token it is, the transaction tells and call data does not."""
-        spender, amount = _decoded(data)
-        return {"tool": tool, "amount_opg": coins(amount), "spender": spender}
+    def request_of(self, signed: SignedCall) -> dict[str, Any]:
+        """Read the request; the token is what the transaction calls."""
+        spender, amount = _decoded(signed.data)
+        asset = str(to_checksum_address(signed.to))
+        return {
+            "tool": self.tool,
+            "amount_opg": coins(amount),
+            "asset": asset,
+            "spender": spender,
+        }
 
-    def compare_request(self, data: bytes, request: Mapping[str, Any]) -> str:
-        """Compare spender and amount."""
-        spender, amount = _decoded(data)
-        equal(spender, request["spender"], "the spender that was signed for")
-        equal(coins(amount), request["amount_opg"], "the amount that was signed for")
-        return "spender and amount of the request are those of the signed call data"
+    def compare_request(self, signed: SignedCall, request: Mapping[str, Any]) -> str:
+        """Compare token, spender and amount."""
+        told = self.request_of(signed)
+        equal(sorted(told), sorted(request), "the list of fields that were signed for")
+        for name, value in told.items():
+            equal(value, request[name], f"the {name} that was signed for")
+        return "token, spender and amount of the request are those that were signed for"
 
     def answer_in(self, logs: Sequence[Log], contract: str) -> int:
         """Read the token's event."""

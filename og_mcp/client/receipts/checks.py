@@ -14,20 +14,24 @@ from typing import Any, Final
 
 from og_mcp.client.chain.signature import SignedCall, read_signed
 from og_mcp.client.receipts import tee_checks as _tee_checks
+from og_mcp.client.receipts.chain_signature import check_signature
 from og_mcp.client.receipts.functions import Function, function_of
+from og_mcp.client.receipts.labels import check_labels, check_tool
+from og_mcp.client.receipts.named_network import SOURCE as TABLE
+from og_mcp.client.receipts.named_network import chain_network, payment_network
 from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal, read_hex, read_logs
 from og_mcp.client.wire.canonical_json import digest
 from og_mcp.errors import OGError, quote
-from og_mcp.networks import NETWORKS
+from og_mcp.networks import Network
 from og_mcp.types import Check, CheckResult
 
 SCHEMA: Final = "og-mcp/receipt/1"
 REQUIRED: Final = ("call_id", "network", "tool", "created_at", "request_hash")
-KNOWN: Final = frozenset(
-    {"schema", *REQUIRED, "request", "response", "response_hash", "chain", "tee", "payment"},
-)
 EVIDENCE: Final = ("chain", "tee")
 """Parts that prove something; a receipt has one of them at least."""
+
+DIGEST: Final = "digest"
+_HASHED: Final = frozenset({"request", "response", DIGEST})
 
 FILE: Final = "this file alone"
 MAKER: Final = "nobody but whoever made the file"
@@ -38,6 +42,9 @@ class Evidence:
     """One receipt, and what its parts say."""
 
     receipt: Mapping[str, Any]
+
+    known: Network | None = None
+    """The network that whoever verifies uses, as configured."""
 
     def part(self, *path: str) -> Any:  # noqa: ANN401 - JSON
         """Return the value at a path of keys.
@@ -76,6 +83,20 @@ class Evidence:
         return self.function.answer_in(logs, str(self.part("chain", "contract")))
 
 
+def whole_digest(receipt: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a receipt but its request and answer, which have hashes of their own.
+
+    Raises:
+        ValueError: It holds what JSON does not know.
+    """
+    return digest({name: receipt[name] for name in receipt if name not in _HASHED})
+
+
+def digested(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the digest of a receipt into it."""
+    return {**receipt, DIGEST: whole_digest(receipt)}
+
+
 def run(evidence: Evidence, name: str, test: Test, source: str) -> Check:
     """Carry one check out; whatever the receipt holds, it ends in a result.
 
@@ -109,11 +130,10 @@ def _schema(evidence: Evidence) -> str:
     return f"a receipt of schema {SCHEMA}"
 
 
-def _labels(evidence: Evidence) -> str:
-    tool, created_at = evidence.part("tool"), evidence.part("created_at")
-    rest = ", ".join(quote(name) for name in evidence.receipt if name not in KNOWN)
-    parts = f"; nor was anything looked at in {rest}" if rest else ""
-    raise NotKeptError(f"that it was a call of {quote(tool)}, made at {quote(created_at)}{parts}")
+def _digest(evidence: Evidence) -> str:
+    told = evidence.part(DIGEST)
+    equal(whole_digest(evidence.receipt), told, "the SHA-256 of all but request and answer")
+    return "nothing was changed by accident; whoever changes it on purpose can make it anew"
 
 
 def _request_hash(evidence: Evidence) -> str:
@@ -133,12 +153,6 @@ def _transaction_hash(evidence: Evidence) -> str:
     return "Keccak-256 of the signed transaction"
 
 
-def _signature(evidence: Evidence) -> str:
-    signed = evidence.signed
-    equal(signed.chain_id, evidence.part("chain", "chain_id"), "the chain that was signed for")
-    return f"signed by {signed.sender} for chain {signed.chain_id}"
-
-
 def _contract(evidence: Evidence) -> str:
     told = str(evidence.part("chain", "contract"))
     equal(evidence.signed.to, told.lower(), "the contract that is called")
@@ -149,7 +163,7 @@ def _call_data(evidence: Evidence) -> str:
     """Compare the request with the signed call data."""
     request, function = evidence.part("request"), evidence.function
     try:
-        return function.compare_request(evidence.signed.data, request)
+        return function.compare_request(evidence.signed, request)
     except ValueError as exc:
         raise MismatchError(f"the call data cannot be read: {exc}") from exc
 
@@ -164,29 +178,16 @@ def _output(evidence: Evidence) -> str:
     return "the events decode to the answer; offline, nobody vouches for the events"
 
 
-def _network(evidence: Evidence) -> str:
-    name, chain_id = evidence.part("network"), evidence.part("chain", "chain_id")
-    contract = str(evidence.part("chain", "contract"))
-    profile = NETWORKS.get(name) if isinstance(name, str) else None
-    if profile is None:
-        raise NotKeptError(f"{quote(name)} is no public network: it moves no real money")
-    known = (profile.chain_id, profile.inference_contract.lower())
-    if (chain_id, contract.lower()) != known:
-        raise NotKeptError(
-            f"network {name} has chain {known[0]} and contract {profile.inference_contract}, and the "
-            f"receipt says chain {quote(chain_id)} and contract {quote(contract)}"
-        )
-    return f"chain and contract are those of network {name}"
-
-
 Test = Callable[[Evidence], str]
 
 EVERY: Final[Mapping[str, Test]] = MappingProxyType(
     {
         "schema": _schema,
+        DIGEST: _digest,
         "request_hash": _request_hash,
         "response_hash": _response_hash,
-        "labels": _labels,
+        "tool": check_tool,
+        "labels": check_labels,
     }
 )
 """Checks of every receipt."""
@@ -196,35 +197,20 @@ OF_PART: Final[Mapping[str, Mapping[str, Test]]] = MappingProxyType(
         "chain": MappingProxyType(
             {
                 "transaction_hash": _transaction_hash,
-                "signature": _signature,
+                "signature": check_signature,
                 "contract": _contract,
                 "call_data": _call_data,
                 "output": _output,
-                "network": _network,
+                "network": chain_network,
             }
         ),
         "tee": _tee_checks.CHECKS,
+        "payment": MappingProxyType({"payment": payment_network}),
     }
 )
 """Checks of the parts that a receipt may have."""
 
 SOURCES: Final[Mapping[str, str]] = MappingProxyType(
-    dict.fromkeys(("network", "tee_network"), "og-mcp's own table of networks")
+    dict.fromkeys(("network", "tee_network", "payment"), TABLE)
 )
 """Checks that rest on something else than the receipt."""
-
-BINDING: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {
-        "chain": frozenset(
-            {
-                *("schema", "request_hash", "response_hash", "transaction_hash"),
-                *("signature", "contract", "call_data", "output"),
-            }
-        ),
-        "tee": frozenset({"schema", "request_hash", "response_hash", *_tee_checks.BINDING}),
-    }
-)
-"""Checks of a part that together bind request, evidence and answer."""
-
-OF_ANSWER: Final = frozenset({"response_hash", "output", *_tee_checks.OF_ANSWER})
-"""Checks that a receipt without an answer does without: of a call that reverted."""

@@ -11,9 +11,10 @@ from typing import Any, Final, Protocol, TypeVar
 from og_mcp.client.chain.chain import Log
 from og_mcp.client.chain.inference import PRECOMPILE_TOPIC, RESULT_TOPIC, find_log
 from og_mcp.client.chain.onchain_llm import find_answer
+from og_mcp.client.chain.signature import SignedCall
 from og_mcp.client.codec.abi import RUN_SELECTOR, decode_inference_event, decode_result, decode_run
 from og_mcp.client.codec.canonical import is_same, request_of
-from og_mcp.client.codec.llm_abi import CHAT, COMPLETION, LLMFunction
+from og_mcp.client.codec.llm_abi import FUNCTIONS, LLMFunction
 from og_mcp.client.codec.llm_shapes import LLMResponse
 from og_mcp.client.codec.outputs import ModelOutput, to_json
 from og_mcp.client.receipts.approval import ApproveFunction
@@ -24,6 +25,8 @@ from og_mcp.networks import INFERENCE_PRECOMPILE
 
 Answer = TypeVar("Answer")
 
+_RUN_FIELDS: Final = ("tool", "model_cid", "model_input", "inference_mode")
+
 
 class Function(Protocol[Answer]):
     """One function of a contract."""
@@ -33,16 +36,21 @@ class Function(Protocol[Answer]):
         """What its call data begins with."""
         ...
 
-    def request_of(self, data: bytes, tool: str) -> dict[str, Any]:
-        """Read the canonical request back from call data.
+    @property
+    def tool(self) -> str:
+        """The tool that calls it."""
+        ...
+
+    def request_of(self, signed: SignedCall) -> dict[str, Any]:
+        """Read the canonical request back from what was signed.
 
         Raises:
             ValueError: The call data is malformed.
         """
         ...
 
-    def compare_request(self, data: bytes, request: Mapping[str, Any]) -> str:
-        """Compare a request with call data; returns what was shown.
+    def compare_request(self, signed: SignedCall, request: Mapping[str, Any]) -> str:
+        """Compare a request with what was signed; returns what was shown.
 
         Raises:
             MismatchError: They differ.
@@ -72,14 +80,16 @@ class _Run:
     """`run`: ONNX inference."""
 
     selector = RUN_SELECTOR
+    tool = "infer"
 
-    def request_of(self, data: bytes, tool: str) -> dict[str, Any]:
+    def request_of(self, signed: SignedCall) -> dict[str, Any]:
         """Read the request; a tensor's file name does not travel."""
-        return request_of(decode_run(data), tool)
+        return request_of(decode_run(signed.data), self.tool)
 
-    def compare_request(self, data: bytes, request: Mapping[str, Any]) -> str:
+    def compare_request(self, signed: SignedCall, request: Mapping[str, Any]) -> str:
         """Compare tensor by tensor."""
-        call = decode_run(data)
+        call = decode_run(signed.data)
+        equal(sorted(_RUN_FIELDS), sorted(request), "the list of fields that were signed for")
         equal(call.model_cid, request["model_cid"], "the model that was signed for")
         equal(call.mode_name, request["inference_mode"], "the mode that was signed for")
         kept = request["model_input"]
@@ -116,21 +126,21 @@ class _Run:
 class _LLM:
     """`runLLMChat` or `runLLMCompletion`."""
 
-    def __init__(self, function: LLMFunction) -> None:
-        self._function, self.selector = function, function.selector
+    def __init__(self, tool: str, function: LLMFunction) -> None:
+        self.tool, self._function, self.selector = tool, function, function.selector
 
-    def request_of(self, data: bytes, tool: str) -> dict[str, Any]:  # noqa: ARG002 - call data tells it
+    def request_of(self, signed: SignedCall) -> dict[str, Any]:
         """Read the request; it has one form, so that this is what was recorded."""
-        return self._function.decode_request(data).canonical
+        return self._function.decode_request(signed.data).canonical
 
-    def compare_request(self, data: bytes, request: Mapping[str, Any]) -> str:
+    def compare_request(self, signed: SignedCall, request: Mapping[str, Any]) -> str:
         """Compare field by field."""
-        signed = self._function.decode_request(data).canonical
-        equal(sorted(signed), sorted(request), "the list of fields that were signed for")
-        for name, value in signed.items():
+        told = self.request_of(signed)
+        equal(sorted(told), sorted(request), "the list of fields that were signed for")
+        for name, value in told.items():
             if canonical(value) != canonical(request[name]):
                 raise MismatchError(f"{name} is not what was signed for")
-        return f"{', '.join(signed)} are those of the signed call data"
+        return f"{', '.join(told)} are those of the signed call data"
 
     def answer_in(self, logs: Sequence[Log], contract: str) -> LLMResponse:
         """Read the contract's event, else the precompile's."""
@@ -150,8 +160,7 @@ class _LLM:
 
 _FUNCTIONS: Final[tuple[Function[Any], ...]] = (
     _Run(),
-    _LLM(CHAT),
-    _LLM(COMPLETION),
+    *(_LLM(tool, function) for tool, function in FUNCTIONS.items()),
     ApproveFunction(),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from og_mcp.client.receipts.checks import SCHEMA
+from og_mcp.client.receipts.checks import SCHEMA, digested
 from og_mcp.client.tee.section import without_content
 from og_mcp.client.wire.canonical_json import canonical, digest
 from og_mcp.client.wire.offloading import off_loop
@@ -67,7 +67,7 @@ async def build(  # noqa: PLR0913 - the facts of one call, each told by name
         if cap is not None:
             said = {"settlement": dict(settlement)} if settlement else {}
             receipt["payment"] = payment_section(cap) | said
-        return canonical(receipt)
+        return canonical(digested(receipt))
 
     # Hashing a long answer takes over 10 ms.
     return await off_loop(make, content, tee)

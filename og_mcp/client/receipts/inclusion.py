@@ -74,7 +74,7 @@ def complete(receipt: Mapping[str, Any], mined: Mined) -> dict[str, Any]:
     }
     completed = {**receipt, "chain": part}
     if "request" not in receipt:
-        request = _request_in(mined.raw, receipt["tool"])
+        request = _request_in(mined.signed)
         if digest(request) == receipt["request_hash"]:
             completed["request"] = request
     if "response" not in receipt and "response_hash" in receipt:
@@ -84,11 +84,10 @@ def complete(receipt: Mapping[str, Any], mined: Mined) -> dict[str, Any]:
     return completed
 
 
-def _request_in(raw: bytes, tool: str) -> dict[str, Any]:
+def _request_in(signed: SignedCall) -> dict[str, Any]:
     try:
-        data = read_signed(raw).data
-        return function_of(data).request_of(data, tool)
-    except ValueError:
+        return function_of(signed.data).request_of(signed)
+    except (MismatchError, LookupError, ValueError):
         return {}
 
 

@@ -18,14 +18,17 @@ from og_mcp.client.chain.chain import Chain, Receipt
 from og_mcp.client.chain.signature import read_signed
 from og_mcp.client.codec.canonical import canonical_input
 from og_mcp.client.receipts import checks
-from og_mcp.client.receipts.checks import SCHEMA, Evidence
+from og_mcp.client.receipts.chain_signature import kept_signature
+from og_mcp.client.receipts.checks import SCHEMA, Evidence, digested
 from og_mcp.client.receipts.functions import function_of
 from og_mcp.client.receipts.inclusion import compare, complete, look_up
+from og_mcp.client.receipts.levels import verdict
 from og_mcp.client.receipts.reading import MismatchError, log_json, readable
 from og_mcp.client.receipts.tee_online import NAME as REGISTRY
 from og_mcp.client.receipts.tee_online import registry_check
 from og_mcp.client.wire.canonical_json import canonical, digest
-from og_mcp.types import Check, Level, Verification
+from og_mcp.networks import Network
+from og_mcp.types import Check, CheckResult, Verification
 
 __all__ = [
     "SCHEMA",
@@ -34,6 +37,7 @@ __all__ = [
     "canonical_input",
     "confirm_online",
     "digest",
+    "digested",
     "request_of_transaction",
     "verify",
 ]
@@ -53,13 +57,15 @@ ONLINE_OF: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         ),
         "payment": (
             SETTLEMENT,
-            "what was paid, and that it settled: online, the payment chain tells",
+            "payer, pay_to, nonce, deadline, max_opg and amount_opg: online, once it settled",
         ),
     }
 )
 """Part of a receipt -> the check of it that asks somebody, and what it would show."""
 
 ONLINE: Final = frozenset(name for name, _ in ONLINE_OF.values())
+CONFIRMING: Final = ONLINE - {SETTLEMENT}
+"""Checks that make a receipt `confirmed`; a payment may settle long after, or never."""
 
 Settlement = Callable[[object], Awaitable[Check]]
 """Asks the payment chain about a part `payment`, of any origin; gives the check `settlement`."""
@@ -94,7 +100,7 @@ def build(  # noqa: PLR0913 - the facts of one call, each told by name
         contract: What was called on the chain.
         chain_id: Where.
         keep_content: False with OG_RECEIPTS=hashes: neither request and answer are kept, nor what
-            repeats them, call data and events.
+            repeats them, call data and events; of the transaction, its signature stays.
 
     Source: interface.md section 4.
     """
@@ -111,19 +117,23 @@ def build(  # noqa: PLR0913 - the facts of one call, each told by name
     if keep_content:
         evidence["raw_transaction"] = "0x" + raw_transaction.hex()
         evidence["logs"] = [log_json(log) for log in receipt.logs]
-    return {
-        "schema": SCHEMA,
-        "call_id": call_id,
-        "network": network,
-        "tool": tool,
-        "created_at": created_at,
-        **(content if keep_content else {}),
-        **{f"{name}_hash": digest(value) for name, value in content.items()},
-        "chain": evidence,
-    }
+    else:
+        evidence |= kept_signature(raw_transaction)
+    return digested(
+        {
+            "schema": SCHEMA,
+            "call_id": call_id,
+            "network": network,
+            "tool": tool,
+            "created_at": created_at,
+            **(content if keep_content else {}),
+            **{f"{name}_hash": digest(value) for name, value in content.items()},
+            "chain": evidence,
+        }
+    )
 
 
-def request_of_transaction(raw_transaction: bytes, tool: str) -> dict[str, Any]:
+def request_of_transaction(raw_transaction: bytes) -> dict[str, Any]:
     """Read the request back from what was signed for it.
 
     Returns:
@@ -133,23 +143,30 @@ def request_of_transaction(raw_transaction: bytes, tool: str) -> dict[str, Any]:
     Raises:
         ValueError: It is no call of the inference contract in a signed legacy transaction.
     """
-    data = read_signed(raw_transaction).data
-    return function_of(data).request_of(data, tool)
+    signed = read_signed(raw_transaction)
+    return function_of(signed.data).request_of(signed)
 
 
-def verify(receipt: object) -> Verification:
+def verify(receipt: object, known: Network | None = None) -> Verification:
     """Check that the parts of a receipt belong together; asks nobody.
 
     Never raises for what the receipt holds: a part that cannot be read is a failed check.
 
     Args:
         receipt: JSON of any origin.
+        known: The network that is used here, where its values are not the public ones.
     """
-    return _verdict(receipt, [*_offline(receipt, checks.FILE), *_unasked(receipt)])
+    found = [*_offline(receipt, checks.FILE, known), *_unasked(receipt)]
+    return verdict(receipt, found, CONFIRMING)
 
 
 async def confirm_online(
-    receipt: object, chain: Chain, *, tee_registry: str = "", settlement: Settlement | None = None
+    receipt: object,
+    chain: Chain,
+    *,
+    network: Network | None = None,
+    tee_registry: str = "",
+    settlement: Settlement | None = None,
 ) -> Verification:
     """Check a receipt, and ask the chain for its transaction and events, or for its TEE.
 
@@ -158,6 +175,7 @@ async def confirm_online(
     Args:
         receipt: JSON of any origin.
         chain: Of the network that is believed; the receipt must be of that chain.
+        network: That network; the receipt must name it.
         tee_registry: Address of the network's registry; empty where it has none.
         settlement: Asks the payment chain about a receipt's part `payment`.
 
@@ -165,35 +183,40 @@ async def confirm_online(
         WrongChainError: The RPC serves another chain than its network's.
         ServiceError: The RPC cannot be used.
     """
-    offline = await to_thread.run_sync(verify, receipt)
+    offline = await to_thread.run_sync(verify, receipt, network)
     found = [check for check in offline.checks if check.name not in ONLINE]
     if not isinstance(receipt, dict) or found[0].result == "failed":
         return offline
     asked = {check.name: check for check in _unasked(receipt)}
+    checked = receipt
     if "chain" in receipt:
-        found, asked[INCLUSION] = await _include(receipt, found, chain)
+        checked, found, asked[INCLUSION] = await _include(receipt, found, chain, network)
     if "tee" in receipt:
         asked[REGISTRY] = await registry_check(receipt["tee"], chain, tee_registry)
     if "payment" in receipt and settlement is not None:
         asked[SETTLEMENT] = await settlement(receipt["payment"])
-    return _verdict(receipt, [*found, *asked.values()])
+    return verdict(checked, [*found, *asked.values()], CONFIRMING)
 
 
 async def _include(
-    receipt: dict[str, Any], found: list[Check], chain: Chain
-) -> tuple[list[Check], Check]:
+    receipt: dict[str, Any], found: list[Check], chain: Chain, network: Network | None
+) -> tuple[dict[str, Any], list[Check], Check]:
     """Ask for the transaction; the checks may be carried out anew with what the chain has."""
-    source = f"RPC {chain.rpc_shown}"
+    source, completed = f"RPC {chain.rpc_shown}", receipt
+    result: CheckResult = "ok"
     try:
         mined = await look_up(receipt["chain"], chain)
         completed = await to_thread.run_sync(complete, receipt, mined)
         if completed != receipt:
             both = f"this file, completed by {source}"
-            found = await to_thread.run_sync(_offline, completed, both)
+            again = await to_thread.run_sync(_offline, completed, both, network)
+            # What the file's own digest covers is the file.
+            of_file = {check.name: check for check in found if check.name == checks.DIGEST}
+            found = [of_file.get(check.name, check) for check in again]
         detail = compare(receipt, mined)
     except MismatchError as exc:
-        return found, Check(name=INCLUSION, result="failed", source=source, detail=str(exc))
-    return found, Check(name=INCLUSION, result="ok", source=source, detail=detail)
+        result, detail = "failed", str(exc)
+    return completed, found, Check(name=INCLUSION, result=result, source=source, detail=detail)
 
 
 def _unasked(receipt: object) -> list[Check]:
@@ -206,7 +229,7 @@ def _unasked(receipt: object) -> list[Check]:
     ]
 
 
-def _offline(receipt: object, source: str) -> list[Check]:
+def _offline(receipt: object, source: str, known: Network | None) -> list[Check]:
     """Carry out every check that asks nobody; the schema's comes first."""
     try:
         readable(receipt)
@@ -214,30 +237,8 @@ def _offline(receipt: object, source: str) -> list[Check]:
         return [Check(name="schema", result="failed", source=source, detail=str(exc))]
     if not isinstance(receipt, dict):
         return [Check(name="schema", result="failed", source=source, detail="it is no object")]
-    evidence = Evidence(receipt)
+    evidence = Evidence(receipt, known)
     tests = dict(checks.EVERY)
     for part, of_part in checks.OF_PART.items():
         tests |= of_part if part in receipt else {}
     return [checks.run(evidence, name, test, source) for name, test in tests.items()]
-
-
-def _verdict(receipt: object, found: list[Check]) -> Verification:
-    """Sum checks up: no word stronger than what they showed (T14)."""
-    results = {check.name: check.result for check in found}
-    level: Level = "none"
-    if "failed" not in results.values() and _is_bound(receipt, results):
-        needed = {name for name in (INCLUSION, REGISTRY) if name in results}
-        level = "confirmed" if {results[name] for name in needed} == {"ok"} else "consistent"
-    return Verification(valid="failed" not in results.values(), level=level, checks=found)
-
-
-def _is_bound(receipt: object, results: Mapping[str, str]) -> bool:
-    """Tell whether each part of evidence binds request, evidence and answer, if one is claimed."""
-    assert isinstance(receipt, dict)  # noqa: S101 - else a check failed
-    answered = "response" in receipt or "response_hash" in receipt
-    # There is one at least: the schema was checked.
-    needed = frozenset().union(
-        *(checks.BINDING[part] for part in checks.BINDING if part in receipt)
-    )
-    wanted = needed if answered else needed - checks.OF_ANSWER
-    return all(results[name] == "ok" for name in wanted)

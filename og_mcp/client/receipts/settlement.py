@@ -14,11 +14,17 @@ from typing import Any, Final
 from og_mcp.client.chain.chain import Chain, Receipt
 from og_mcp.client.payments.ledger import TRANSFER
 from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal
-from og_mcp.errors import coins
+from og_mcp.errors import coins, quote
 from og_mcp.networks import UPTO_PROXY
 from og_mcp.types import Check
 
 NAME: Final = "settlement"
+_WORD: Final = 64
+"""Hexadecimal digits of an ABI word."""
+
+_BEFORE_WORDS: Final = len("0x") + 8
+"""Where words begin: behind the function's selector."""
+
 _HASH: Final = re.compile(r"0x[0-9a-f]{64}")
 _NONCE: Final = re.compile(r"[0-9]{1,78}", re.ASCII)
 _AMOUNT: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,18})?", re.ASCII)
@@ -67,13 +73,21 @@ class SettlementCheck:
         sent, mined = await self._chain.transaction(hash_), await self._chain.receipt(hash_)
         if sent is None or mined is None or not mined.succeeded:
             raise MismatchError("the payment chain has no such transaction that succeeded")
-        if _signed(part) not in str(sent.get("input", "")).lower():
+        to, at = str(sent.get("to")), str(sent.get("input")).lower().find(_signed(part))
+        if at < 0 or (at - _BEFORE_WORDS) % _WORD:
             raise MismatchError("the transaction settles no payment of these terms and amount")
         amount = part.get("amount_opg")
         if amount not in {coins(one) for one in self._transfers(part, mined)}:
             raise MismatchError("the transaction holds no transfer of that amount to the recipient")
+        if to.lower() != UPTO_PROXY.lower():
+            # What a contract between does with these words, nobody tells.
+            raise NotKeptError(
+                f"the transaction took {amount} OPG, and calls {quote(to)}, not the spender: that it "
+                "was for these terms is not certain"
+            )
         return (
-            f"transaction {hash_} took {amount} OPG for this payment, in block {mined.block_number}"
+            f"transaction {hash_} took {amount} OPG on these terms, in block {mined.block_number}; "
+            "that it was for this call, cap_id alone says"
         )
 
     def _transfers(self, part: Mapping[str, Any], mined: Receipt) -> list[int]:

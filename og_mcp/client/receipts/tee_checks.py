@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eth_utils.crypto import keccak
 
+from og_mcp.client.receipts.named_network import tee_network
 from og_mcp.client.receipts.reading import MAX_DEPTH, MismatchError, NotKeptError, equal, read_hex
 from og_mcp.client.tee.canonical_request import (
     chat_forms,
@@ -26,10 +27,12 @@ from og_mcp.client.tee.signature import is_signed, signed_message, tee_id_of
 from og_mcp.client.tee.signed_content import reduced_call, until_stop
 from og_mcp.client.wire.json_text import is_deeper
 from og_mcp.errors import quote
-from og_mcp.networks import NETWORKS
 
 if TYPE_CHECKING:
     from og_mcp.client.receipts.checks import Evidence
+
+IMAGES: Final = frozenset({"images"})
+"""Fields of an answer that is images; no signature covers them."""
 
 SHOWN: Final = ("content", "text", "tool_calls")
 """Fields of an answer that a signature can cover."""
@@ -81,9 +84,12 @@ def _response(evidence: Evidence) -> str:
     response, content = evidence.part("response"), _text(evidence, "tee", "content")
     if not isinstance(response, Mapping):
         raise MismatchError("the answer is no object")
-    if {*response} == {"images"}:
+    if {*response} == IMAGES:
         # Held to be no proof of them (threats.md T17), whatever text is signed beside them.
-        raise NotKeptError("the signature does not cover images")
+        raise NotKeptError(
+            "the signature does not cover images: their SHA-256 stand in the answer, and "
+            "response_hash alone covers it"
+        )
     if not any(name in response for name in SHOWN):
         raise NotKeptError("the answer has neither content nor text nor tool_calls")
     texts = [response[name] for name in ("content", "text") if response.get(name)]
@@ -122,19 +128,6 @@ def _signature(evidence: Evidence) -> str:
     return f"RSA-PSS by the TEE's key over both hashes and the time {timestamp}"
 
 
-def _network(evidence: Evidence) -> str:
-    name, chain_id = evidence.part("network"), evidence.part("tee", "registry", "chain_id")
-    profile = NETWORKS.get(name) if isinstance(name, str) else None
-    if profile is None:
-        raise NotKeptError(f"{quote(name)} is no public network: its TEEs prove nothing")
-    if chain_id != profile.chain_id:
-        raise NotKeptError(
-            f"network {name} has chain {profile.chain_id}, and the receipt's registry is on chain "
-            f"{quote(chain_id)}"
-        )
-    return f"the registry's chain is that of network {name}"
-
-
 def _text(evidence: Evidence, *path: str) -> str:
     text = evidence.part(*path)
     if not isinstance(text, str):
@@ -168,13 +161,7 @@ CHECKS: Final[Mapping[str, Callable[[Evidence], str]]] = MappingProxyType(
         "tee_output_hash": _output_hash,
         "tee_response": _response,
         "tee_signature": _signature,
-        "tee_network": _network,
+        "tee_network": tee_network,
     }
 )
 """Checks of the part `tee`."""
-
-BINDING: Final = frozenset({*CHECKS} - {"tee_network"})
-"""Checks that together bind request, evidence and answer."""
-
-OF_ANSWER: Final = frozenset({"tee_response"})
-"""Checks that a receipt without an answer does without."""

@@ -275,7 +275,7 @@ class History:
         request = (
             json.loads(call.request)
             if call.request
-            else receipts.request_of_transaction(ticket.signed[0].raw, call.tool)
+            else receipts.request_of_transaction(ticket.signed[0].raw)
         )
         try:
             await self._outcomes.judge(ticket, mined)
@@ -357,4 +357,5 @@ def receipt_of(call: Call) -> dict[str, Any]:
     receipt: dict[str, Any] = json.loads(call.receipt)
     if call.cap is not None and "payment" in receipt:
         receipt["payment"] |= payment_section(call.cap)
+        receipt = receipts.digested(receipt)
     return receipt

@@ -130,14 +130,17 @@ class Ledger:
             verified = await receipts.confirm_online(
                 checked,
                 payment_chain if of_payments else await self._parts.chain.get(),
+                network=network,
                 tee_registry=network.tee_registry,
                 settlement=(await load("receipts.settlement")).SettlementCheck(
                     payment_chain, network.opg_token
                 ),
             )
         else:
-            verified = await to_thread.run_sync(receipts.verify, checked)
-        return verified
+            known = self._parts.settings.network
+            verified = await to_thread.run_sync(receipts.verify, checked, known)
+        name = verified.network or self._parts.settings.network_name
+        return verified.model_copy(update={"network": name})
 
     async def reconcile(self) -> list[CallInfo]:
         """Settle what was interrupted, by hash and nonce; nothing is signed again.

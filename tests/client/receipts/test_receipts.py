@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from og_mcp.client.chain.chain import Receipt
 from og_mcp.client.chain.signature import read_signed
 from og_mcp.client.codec.inputs import parse_inputs
 from og_mcp.client.receipts import receipts
+from og_mcp.client.receipts.chain_signature import kept_signature
 from og_mcp.errors import ServiceError, ServiceReplyError, WrongChainError
+from og_mcp.networks import NETWORKS
 from og_mcp.types import Verification
 from tests.localnet_client import LocalNetwork
 
@@ -90,7 +93,8 @@ def changed(*path: str | int, to: object) -> dict[str, Any]:
 def rehashed(receipt: dict[str, Any]) -> dict[str, Any]:
     """Make the hashes fit again, as a forger would."""
     hashes = {f"{part}_hash": receipts.digest(receipt[part]) for part in ("request", "response")}
-    return {**receipt, **hashes}
+    made = {**receipt, **hashes}
+    return receipts.digested(made) if "digest" in receipt else made
 
 
 def signed_anew(receipt: dict[str, Any], **fields: object) -> dict[str, Any]:
@@ -267,7 +271,7 @@ async def test_the_parts_of_a_receipt_are_those_of_the_published_schema(
     receipt = await receipt_of(og, sample(localnet))
 
     assert set(receipt) == {
-        *("schema", "call_id", "network", "tool", "created_at"),
+        *("schema", "call_id", "network", "tool", "created_at", "digest"),
         *("request", "request_hash", "response", "response_hash", "chain"),
     }
     assert set(receipt["chain"]) == {
@@ -295,8 +299,30 @@ async def test_with_hashes_a_receipt_keeps_nothing_of_request_and_answer(
     assert "love" not in text
     assert b"love".hex() not in text
     offline = receipts.verify(receipt)
-    assert offline.valid
-    assert offline.level == "none"
+    assert (offline.valid, offline.level) == (True, "consistent")
+    assert receipt["chain"]["sender"] in detail(offline, "signature")
+    not_shown = {"request_hash", "response_hash", "transaction_hash", "call_data", "output"}
+    assert {results(offline)[name] for name in not_shown} == {"not_checked"}
+
+
+async def test_t29_what_is_left_of_a_signed_transaction_cannot_be_changed(
+    hashing: Session, localnet: LocalNetwork
+) -> None:
+    receipt = await receipt_of(hashing, sample(localnet))
+    for name in ("signed_hash", "signature", "sender"):
+        text = receipt["chain"][name]
+        for place in range(2, len(text), 9):
+            other = text[:place] + ("1" if text[place] != "1" else "2") + text[place + 1 :]
+            forged = receipts.digested({**receipt, "chain": {**receipt["chain"], name: other}})
+            assert failed(receipts.verify(forged)) == {"signature"}, (name, place)
+    others = signed_anew({**KEPT, "network": "local"})
+    raw = bytes.fromhex(others["chain"]["raw_transaction"][2:])
+    stolen = receipts.digested({**receipt, "chain": {**receipt["chain"], **kept_signature(raw)}})
+
+    online = await hashing.verify_receipt(stolen, online=True)
+
+    assert receipts.verify(stolen).level == "consistent"
+    assert failed(online) == {"signature"}
 
 
 async def test_what_a_receipt_of_hashes_leaves_out_is_held_to_them_online(
@@ -306,16 +332,20 @@ async def test_what_a_receipt_of_hashes_leaves_out_is_held_to_them_online(
 
     confirmed = await hashing.verify_receipt(receipt, online=True)
     other_answer = await hashing.verify_receipt(
-        {**receipt, "response_hash": "00" * 32}, online=True
+        receipts.digested({**receipt, "response_hash": "00" * 32}), online=True
     )
     other_request = await hashing.verify_receipt(
-        {**receipt, "request_hash": "00" * 32}, online=True
+        receipts.digested({**receipt, "request_hash": "00" * 32}), online=True
     )
 
     assert confirmed.level == "confirmed"
-    assert "completed by RPC" in confirmed.checks[1].source
-    assert other_answer.level == "none"
-    assert other_request.level == "none"
+    source = {check.name: check.source for check in confirmed.checks}
+    assert "completed by RPC" in source["request_hash"]
+    assert source["digest"] == "this file alone"
+    # Texts travel without their shape, tensors without their file's name.
+    assert other_answer.level == "consistent"
+    assert other_request.level == "consistent"
+    assert results(other_request)["request_hash"] == "not_checked"
 
 
 async def test_an_answer_that_is_not_the_chain_s_fails_though_only_its_hash_is_kept(
@@ -323,7 +353,9 @@ async def test_an_answer_that_is_not_the_chain_s_fails_though_only_its_hash_is_k
 ) -> None:
     receipt = await receipt_of(hashing, sample(localnet, "candle-volatility"))
 
-    forged = await hashing.verify_receipt({**receipt, "response_hash": "00" * 32}, online=True)
+    receipt = receipts.digested({**receipt, "response_hash": "00" * 32})
+
+    forged = await hashing.verify_receipt(receipt, online=True)
 
     assert failed(forged) == {"response_hash"}
 
@@ -357,7 +389,7 @@ async def test_an_answer_from_the_node_s_api_is_bound_by_nothing_and_not_called_
     online = await og.verify_receipt(receipt, online=True)
 
     assert results(offline)["output"] == "not_checked"
-    assert offline.valid
+    assert (offline.valid, failed(offline)) == (False, set())
     assert (offline.level, online.level) == ("none", "none")
     assert results(online)["inclusion"] == "ok"
 
@@ -429,8 +461,11 @@ def test_a_receipt_verifies_long_after_its_network_is_gone() -> None:
     assert verification.level == "consistent"
     assert results(verification) == {
         "schema": "ok",
+        # It was made before receipts had one.
+        "digest": "not_checked",
         "request_hash": "ok",
         "response_hash": "ok",
+        "tool": "ok",
         "labels": "not_checked",
         "transaction_hash": "ok",
         "signature": "ok",
@@ -454,7 +489,7 @@ def test_t14_a_receipt_forged_with_a_key_of_its_own_is_consistent_and_says_what_
 async def test_t14_online_the_forged_one_is_found(og: Session, localnet: LocalNetwork) -> None:
     genuine = await receipt_of(og, sample(localnet))
 
-    verification = await og.verify_receipt(signed_anew(genuine), online=True)
+    verification = await og.verify_receipt(receipts.digested(signed_anew(genuine)), online=True)
 
     assert not verification.valid
     assert verification.level == "none"
@@ -496,7 +531,7 @@ async def test_an_answer_whose_events_were_made_up_is_found_online(
     counts = [[3, 0, 12], [1, 7, -3]]
     other = await receipt_of(og, sample(localnet), counts=counts)
     mixed = {**one, "response": other["response"], "response_hash": other["response_hash"]}
-    mixed["chain"] = {**one["chain"], "logs": other["chain"]["logs"]}
+    mixed = receipts.digested({**mixed, "chain": {**one["chain"], "logs": other["chain"]["logs"]}})
 
     verification = await og.verify_receipt(mixed, online=True)
 
@@ -626,11 +661,49 @@ def test_a_receipt_without_some_of_its_evidence_is_not_called_consistent(part: s
     assert receipts.verify(receipt).level == "none"
 
 
-def test_a_name_that_does_not_go_with_chain_and_contract_is_not_vouched_for() -> None:
-    real = receipts.verify(changed("network", to="opengradient"))
+async def test_a_local_receipt_cannot_be_relabelled_as_real(
+    og: Session, localnet: LocalNetwork
+) -> None:
+    relabelled = receipts.digested(
+        {**await receipt_of(og, sample(localnet)), "network": "opengradient"}
+    )
 
-    assert results(real)["network"] == "not_checked"
-    assert "10740" in detail(real, "network")
+    offline = receipts.verify(relabelled)
+    online = await og.verify_receipt(relabelled, online=True)
+
+    for found in (offline, online):
+        assert (found.valid, found.level, failed(found)) == (False, "none", {"network"})
+        assert "10740" in detail(found, "network")
+
+
+async def test_a_contract_that_is_not_the_network_s_is_not_confirmed_for_being_on_its_chain(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    environ = {**localnet.environ, "OG_DATA_DIR": str(tmp_path)}
+    async with Session.from_env(environ) as og:
+        receipt = await receipt_of(og, sample(localnet))
+        receipt["chain"]["contract"] = "0x" + "11" * 20
+        elsewhere = receipts.digested(
+            signed_anew(receipt, to="0x" + "11" * 20, chainId=localnet.ready["chain_id"])
+        )
+
+        online = await og.verify_receipt(elsewhere, online=True)
+
+    assert receipts.verify(elsewhere).level == "consistent"
+    assert failed(online) == {"network", "inclusion"}
+
+
+def test_who_has_another_chain_in_a_network_s_name_vouches_for_it_and_nobody_else_does() -> None:
+    own = replace(
+        NETWORKS["opengradient"],
+        chain_id=KEPT["chain"]["chain_id"],
+        inference_contract=KEPT["chain"]["contract"],
+    )
+    receipt = {**KEPT, "network": "opengradient"}
+
+    assert receipts.verify(receipt, own).level == "consistent"
+    assert failed(receipts.verify(receipt)) == {"network"}
+    assert failed(receipts.verify(KEPT, own)) == {"network"}
 
 
 def test_a_name_that_goes_with_chain_and_contract_is_told_by_our_own_table() -> None:
@@ -644,10 +717,98 @@ def test_a_name_that_goes_with_chain_and_contract_is_told_by_our_own_table() -> 
     assert results(verification)["network"] == "ok"
 
 
-def test_parts_that_nothing_is_known_about_are_named() -> None:
+def test_what_nothing_speaks_for_is_named() -> None:
     verification = receipts.verify({**KEPT, "zkml": {"proof": "0x00"}, "notes": {}})
 
-    assert "'zkml', 'notes'" in detail(verification, "labels")
+    told = detail(verification, "labels")
+    assert "'zkml', 'notes'" in told
+    assert KEPT["call_id"] in told
+    assert KEPT["created_at"] in told
+
+
+@pytest.mark.parametrize("tool", ["chat", "approve_opg", "Infer", ""])
+def test_a_call_cannot_be_relabelled_as_one_of_another_tool(tool: str) -> None:
+    head = receipts.verify(changed("tool", to=tool))
+    both = receipts.verify(rehashed({**changed("request", "tool", to=tool), "tool": tool}))
+    without = {name: changed("tool", to=tool)[name] for name in KEPT if name != "request"}
+
+    assert failed(head) == failed(receipts.verify(without)) == {"tool"}
+    assert "tool" in failed(both)
+
+
+@pytest.mark.parametrize(("field", "value"), [("max_fee", "1"), ("tool", "chat"), ("stream", True)])
+def test_a_request_with_a_field_that_was_not_signed_for_is_found(field: str, value: object) -> None:
+    receipt = rehashed(changed("request", field, to=value))
+
+    assert failed(receipts.verify(receipt)) - {"tool"} == (
+        {"call_data"} if field != "tool" else set()
+    )
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:  # noqa: ANN401
+    """Give the path of each value of a receipt that holds no others."""
+    members = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, member in members:
+        if isinstance(member, (dict, list)):
+            yield from leaves(member, (*path, key))
+        else:
+            yield (*path, key)
+
+
+@pytest.mark.parametrize(
+    ("most", "least"), [(2, 40), pytest.param(400, 2000, marks=pytest.mark.slow)]
+)
+def test_a_byte_changed_anywhere_in_a_receipt_is_found_offline(most: int, least: int) -> None:
+    kept = receipts.digested(KEPT)
+    changes = 0
+    for path in leaves(kept):
+        value: Any = kept
+        for key in path:
+            value = value[key]
+        text = json.dumps(value, ensure_ascii=False)
+        for place in range(len(text) // most // 2, len(text), len(text) // most or 1):
+            for bit in (1, 4):
+                try:
+                    other = json.loads(
+                        text[:place] + chr(ord(text[place]) ^ bit) + text[place + 1 :]
+                    )
+                except ValueError:
+                    continue
+                receipt = deepcopy(kept)
+                whole: Any = receipt
+                for key in path[:-1]:
+                    whole = whole[key]
+                whole[path[-1]] = other
+                if receipts.canonical(receipt) == receipts.canonical(kept):
+                    continue
+                changes += 1
+                assert not receipts.verify(receipt).valid, (path, other)
+    assert changes > least
+
+
+@pytest.mark.parametrize("part", ["request", "response"])
+def test_a_request_or_answer_may_be_kept_back_and_is_named_then(part: str) -> None:
+    whole = receipts.digested(KEPT)
+    without = {name: whole[name] for name in whole if name != part}
+
+    verification = receipts.verify(without)
+
+    assert (verification.valid, verification.level) == (True, "consistent")
+    assert results(verification)[f"{part}_hash"] == "not_checked"
+
+
+def test_a_receipt_of_which_nothing_signed_is_left_is_not_valid() -> None:
+    chain = {
+        name: KEPT["chain"][name]
+        for name in KEPT["chain"]
+        if name not in {"raw_transaction", "logs"}
+    }
+    cut = {name: KEPT[name] for name in KEPT if name not in {"request", "response"}}
+
+    verification = receipts.verify(receipts.digested({**cut, "chain": chain}))
+
+    assert (verification.valid, verification.level) == (False, "none")
+    assert failed(verification) == set()
 
 
 json_values = st.recursive(

@@ -56,22 +56,23 @@ def built(
     return put_together(evidence.tee, body, shown, network=network, keep_content=keep_content)
 
 
-def put_together(
+def put_together(  # noqa: PLR0913 - the facts of one call, each told by name
     tee: Mapping[str, Any],
     body: bytes,
     response: dict[str, Any] | None,
     *,
+    tool: str = "chat",
     network: str = "opengradient",
     keep_content: bool = True,
 ) -> dict[str, Any]:
     """Make a receipt as interface.md section 4 says, and as it is stored: keys in order."""
-    request = {"tool": "chat", "inference_mode": "TEE", "body": body.decode()}
+    request = {"tool": tool, "inference_mode": "TEE", "body": body.decode()}
     content = {"request": request} | ({} if response is None else {"response": response})
     receipt = {
         "schema": "og-mcp/receipt/1",
         "call_id": "call",
         "network": network,
-        "tool": "chat",
+        "tool": tool,
         "created_at": "2026-01-01T00:00:00+00:00",
         **(content if keep_content else {}),
         **{f"{name}_hash": receipts.digest(value) for name, value in content.items()},
@@ -117,8 +118,10 @@ def test_t14_offline_a_receipt_is_consistent_and_no_more(evidence: Evidence) -> 
     assert verification.level == "consistent"
     assert results(verification) == {
         "schema": "ok",
+        "digest": "not_checked",
         "request_hash": "ok",
         "response_hash": "ok",
+        "tool": "ok",
         "labels": "not_checked",
         "tee_digest": "ok",
         "tee_id": "ok",
@@ -128,6 +131,7 @@ def test_t14_offline_a_receipt_is_consistent_and_no_more(evidence: Evidence) -> 
         "tee_response": "ok",
         "tee_signature": "ok",
         "tee_network": "ok",
+        "payment": "not_checked",
         "tee_registry": "not_checked",
         "settlement": "not_checked",
     }
@@ -229,7 +233,7 @@ def test_another_request_or_answer_does_not_fit_the_evidence() -> None:
         ("response", {"text": ""}, "tee_response"),
     ):
         hashed = {part: other, f"{part}_hash": receipts.digest(other)}
-        assert failed(receipts.verify({**receipt, **hashed})) == {found_by}
+        assert failed(receipts.verify({**receipt, **hashed})) - {"tool"} == {found_by}
 
 
 @pytest.mark.parametrize(
@@ -261,20 +265,25 @@ def test_an_answer_of_nothing_that_can_be_signed_is_not_called_bound() -> None:
 
     verification = receipts.verify({**receipt, **hashed})
 
-    assert verification.valid
-    assert verification.level == "none"
+    assert (verification.valid, verification.level) == (False, "none")
+    assert failed(verification) == set()
     assert results(verification)["tee_response"] == "not_checked"
 
 
 @pytest.mark.parametrize("text", ["", "Hi"])
 def test_t17_images_are_not_called_proven_by_a_signature_that_leaves_them_out(text: str) -> None:
     images = {"images": [{"sha256": "00"}]}
+    receipt = put_together(answered(text).tee, encode_body(REQUEST), images, tool="generate_image")
 
-    verification = receipts.verify(put_together(answered(text).tee, encode_body(REQUEST), images))
+    verification = receipts.verify(receipt)
+    as_chat = receipts.verify({**receipt, "tool": "chat"})
+    others = receipts.verify({**receipt, "response": {"images": []}})
 
-    assert verification.valid
-    assert verification.level == "none"
+    assert (verification.valid, verification.level) == (True, "consistent")
+    assert results(verification)["tee_response"] == "not_checked"
     assert "does not cover images" in detail(verification, "tee_response")
+    assert failed(as_chat) == {"tool"}
+    assert failed(others) == {"response_hash"}
 
 
 def test_t29_hashes_alone_still_show_the_signature() -> None:
@@ -285,8 +294,7 @@ def test_t29_hashes_alone_still_show_the_signature() -> None:
     assert "secret" not in json.dumps(receipt)
     assert not {"request", "response"} & receipt.keys()
     assert not {"canonical_request", "content"} & receipt["tee"].keys()
-    assert verification.valid
-    assert verification.level == "none"
+    assert (verification.valid, verification.level) == (True, "consistent")
     assert results(verification)["tee_signature"] == "ok"
     assert results(verification)["tee_request"] == "not_checked"
 
@@ -319,8 +327,8 @@ def test_an_unsigned_answer_proves_nothing_and_is_no_forgery() -> None:
 
     verification = receipts.verify(built(evidence))
 
-    assert verification.valid
-    assert verification.level == "none"
+    assert (verification.valid, verification.level) == (False, "none")
+    assert failed(verification) == set()
     assert detail(verification, "tee_signature") == "the gateway signed nothing"
 
 

@@ -1,0 +1,57 @@
+"""What is left of a signed transaction in a receipt of hashes: the hash that was signed, and by whom.
+
+Call data repeats the request, so that OG_RECEIPTS=hashes leaves the transaction out (threats.md T29).
+Who signed can be shown without it; what was signed for, the chain tells.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from og_mcp.client.chain.signature import WORD, read_fields, recover
+from og_mcp.client.receipts.reading import MismatchError, equal, read_hex
+
+if TYPE_CHECKING:
+    from og_mcp.client.receipts.checks import Evidence
+
+FIELDS: Final = ("signed_hash", "signature", "sender")
+_LENGTH: Final = 2 * WORD + 1
+
+
+def kept_signature(raw: bytes) -> dict[str, str]:
+    """Write hash, signature (r, s, parity) and sender of a signed legacy transaction.
+
+    Raises:
+        ValueError: It is none.
+    """
+    fields = read_fields(raw)
+    parity, r, s = fields.signature
+    signature = r.to_bytes(WORD, "big") + s.to_bytes(WORD, "big") + bytes([parity])
+    sender = recover(fields.signed_hash, *fields.signature)
+    told = ("0x" + fields.signed_hash.hex(), "0x" + signature.hex(), sender)
+    return dict(zip(FIELDS, told, strict=True))
+
+
+def check_signature(evidence: Evidence) -> str:
+    """Find out who signed, from the transaction or from what is left of it."""
+    part: Any = evidence.part("chain")
+    if "raw_transaction" not in part and "signature" in part:
+        return _left(evidence)
+    signed = evidence.signed
+    equal(signed.chain_id, evidence.part("chain", "chain_id"), "the chain that was signed for")
+    told = [name for name in FIELDS if name in part]
+    if told:
+        kept = kept_signature(read_hex(part["raw_transaction"]))
+        for name in told:
+            equal(kept[name], part[name], f"the transaction's {name}")
+    return f"signed by {signed.sender} for chain {signed.chain_id}"
+
+
+def _left(evidence: Evidence) -> str:
+    signed_hash, signature = (read_hex(evidence.part("chain", name)) for name in FIELDS[:2])
+    if len(signed_hash) != WORD or len(signature) != _LENGTH:
+        raise MismatchError("hash or signature does not have the length of one")
+    r, s = (int.from_bytes(signature[at : at + WORD], "big") for at in (0, WORD))
+    sender = recover(signed_hash, signature[-1], r, s)
+    equal(sender, evidence.part("chain", "sender"), "the signer")
+    return f"{sender} signed a transaction of this hash; what it says, the chain has, not this file"

@@ -1,0 +1,87 @@
+"""Whether a receipt's parts are of the network that it names: nobody may relabel a local one.
+
+What a public network's chains and contracts are, og-mcp's own table tells, or the configuration of
+whoever verifies, where that overrides a value of the same network.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal
+from og_mcp.errors import quote
+from og_mcp.networks import NAMES, NETWORKS, UPTO_PROXY, Network
+
+if TYPE_CHECKING:
+    from og_mcp.client.receipts.checks import Evidence
+
+SOURCE: Final = "og-mcp's own table of networks"
+SCHEME: Final = "upto"
+
+
+def name_of(receipt: object) -> str:
+    """Return the network that a receipt names, where og-mcp knows it; else nothing."""
+    name = receipt.get("network") if isinstance(receipt, dict) else None
+    return name if isinstance(name, str) and name in NAMES else ""
+
+
+def chain_network(evidence: Evidence) -> str:
+    """Hold chain and contract to the network's: its inference contract, or OPG for an approval."""
+    chain_id = evidence.part("chain", "chain_id")
+    contract = str(evidence.part("chain", "contract"))
+    profile = _profile(evidence, chain_id, "its transactions prove nothing")
+    known = {
+        (profile.chain_id, profile.inference_contract.lower()): "contract",
+        (profile.base_chain_id, profile.opg_token.lower()): "payment token",
+    }
+    what = known.get((chain_id, contract.lower())) if type(chain_id) is int else None
+    if what is None:
+        raise MismatchError(
+            f"network {profile.name} has chain {profile.chain_id} and contract "
+            f"{profile.inference_contract}, and the receipt says chain {quote(chain_id)} and "
+            f"contract {quote(contract)}"
+        )
+    return f"chain and {what} are those of network {profile.name}"
+
+
+def tee_network(evidence: Evidence) -> str:
+    """Hold the registry's chain to the network's."""
+    chain_id = evidence.part("tee", "registry", "chain_id")
+    profile = _profile(evidence, chain_id, "its TEEs prove nothing")
+    if type(chain_id) is not int or chain_id != profile.chain_id:
+        raise MismatchError(
+            f"network {profile.name} has chain {profile.chain_id}, and the receipt's registry is "
+            f"on chain {quote(chain_id)}"
+        )
+    return f"the registry's chain is that of network {profile.name}"
+
+
+def payment_network(evidence: Evidence) -> str:
+    """Hold scheme and spender to the only ones that og-mcp signs for, chain and token to the network's."""
+    equal(SCHEME, evidence.part("payment", "scheme"), "the scheme")
+    equal(UPTO_PROXY.lower(), str(evidence.part("payment", "spender")).lower(), "the spender")
+    network, asset = evidence.part("payment", "network"), evidence.part("payment", "asset")
+    profile = _profile(evidence, None, "its money is not real")
+    equal(f"eip155:{profile.base_chain_id}", network, "the payment chain")
+    equal(profile.opg_token.lower(), str(asset).lower(), "the token")
+    return f"scheme and spender are og-mcp's, chain and token those of network {profile.name}"
+
+
+def _profile(evidence: Evidence, chain_id: object, worth: str) -> Network:
+    """Find what is known of the network that a receipt names.
+
+    Raises:
+        MismatchError: The chain is that of another network, which is the one that is asked.
+        NotKeptError: Nothing is.
+    """
+    name, own = evidence.part("network"), evidence.known
+    if own is not None and name == own.name:
+        return own
+    if own is not None and chain_id == own.chain_id:
+        raise MismatchError(
+            f"the receipt names network {quote(name)}, and chain {quote(chain_id)} is that of {own.name}"
+        )
+    profile = NETWORKS.get(name) if isinstance(name, str) else None
+    if profile is None:
+        raise NotKeptError(f"{quote(name)} is no public network: {worth}")
+    return profile
