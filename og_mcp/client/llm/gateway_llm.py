@@ -36,6 +36,7 @@ from og_mcp.errors import (
     GatewayRejectedError,
     NoGatewayError,
     OGError,
+    PaymentRejectedError,
     ServiceError,
     ServiceReplyError,
     ServiceTimeoutError,
@@ -181,7 +182,7 @@ class GatewayLLM:
                 raise
             try:
                 return await ask(gateway)
-            except AnswerLostError:
+            except (AnswerLostError, PaymentRejectedError):
                 # It may have been paid for nothing: the next call had better go elsewhere.
                 self._gateways.failed(gateway.tee.tee_id)
                 raise

@@ -104,6 +104,22 @@ async def test_t9_no_other_tee_is_asked_once_a_payment_has_left(purse: Purse, un
     assert requests(purse, other["service"]) == 0
 
 
+async def test_a_gateway_that_took_a_signature_and_answers_nothing_is_not_asked_next(
+    purse: Purse,
+) -> None:
+    """Else one that keeps what it is given could be given the whole day's cap."""
+    async with purse.session() as og:
+        first = await chat(og, "first")
+    other = purse.localnet.add_tee()
+    purse.localnet.refuse_payments(1)
+    async with purse.session() as og:
+        with pytest.raises(PaymentRejectedError):
+            await chat(og, "second")
+        third = await chat(og, "third")
+
+    assert first.verification.tee_id != third.verification.tee_id == other["tee_id"]
+
+
 async def test_a_higher_price_that_needs_an_approval_is_told_where_a_payment_has_left(
     purse: Purse,
 ) -> None:
