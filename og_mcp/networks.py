@@ -167,6 +167,10 @@ NETWORKS: Final[Mapping[str, Network]] = MappingProxyType(
 NAMES: Final = (*NETWORKS, LOCAL)
 
 
+LOCAL_BASE_CHAIN_ID: Final = 7308453
+"""Of a local network's payment chain, unless it is told another."""
+
+
 def from_ready_file(ready: Mapping[str, Any]) -> Network:
     """Describe a running local network by its ready file (interface.md section 5).
 

@@ -433,8 +433,14 @@ class CallList(Shape):
     calls: list[CallInfo] = Field(description="Without their results: get_call has them.")
     spent_opg: str = Field(description="Settled, each signed cap once.")
     open_opg: str = Field(description="Signed and not yet settled.")
-    fees_wei: Wei = Field(description="Fees paid in the network's coin.")
-    open_wei: Wei = Field(description="Fees that signed transactions may still cost.")
+    fees_wei: Wei = Field(description="Fees paid on the network's own chain, in its coin.")
+    open_wei: Wei = Field(description="Fees that signed transactions may still cost there.")
+    base_fees_wei: Wei = Field(
+        default=0, description="Fees paid on the payment chain, in its coin: approve_opg."
+    )
+    base_open_wei: Wei = Field(
+        default=0, description="Fees that signed transactions may still cost on the payment chain."
+    )
 
 
 class Trouble(Shape):
@@ -464,7 +470,11 @@ class Status(Shape):
     balances: dict[str, str] = Field(description="Coin -> amount in whole coins.")
     allowance_opg: str = Field(default="", description="OPG that Permit2 may take.")
     budget: dict[str, str] = Field(
-        default={}, description="Caps in force, and what of them is spent, open and left."
+        default={},
+        description="Caps in force, and what of them is spent, open and left in 24 hours, as the "
+        "next signature is held to it. *_opg: OPG; *_fee_wei: the network's coin; base_*_fee_wei: "
+        "the payment chain's coin, of which each cap on fees allows as much again. Always the same "
+        "keys, empty where a figure is not known; note: what could not be counted.",
     )
     ready: bool
     problems: list[Trouble]
@@ -556,8 +566,8 @@ class FeeCaps:
     per_day: int
     """For the last 24 hours, of one account."""
 
-    chain_spent: int = 0
-    """What the chain itself shows as spent in that time; counts where the journal has less."""
+    unrecorded: int = 0
+    """What the chain shows as spent in that time and the journal does not know; counts on top."""
 
 
 @dataclass(frozen=True, kw_only=True)

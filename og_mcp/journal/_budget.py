@@ -132,7 +132,7 @@ def check_caps(standing: Standing, asked: int, caps: FeeCaps, *, call_id: str) -
     """
     if asked > caps.per_call:
         raise FeeCapError(PER_CALL, asked, caps.per_call)
-    spent = max(standing.spent_wei(), caps.chain_spent)
+    spent = standing.spent_wei() + caps.unrecorded
     open_wei = standing.open_wei(but=call_id)
     if spent + open_wei + asked > caps.per_day:
         raise BudgetExceededError(
@@ -158,6 +158,6 @@ def budget_of(lane: str, caps: FeeCaps) -> Steps[Budget]:
     """Return what is spent, open and left."""
     standing = yield from read_standing(lane)
     spent = (yield from standing.moved()).spent_wei() if standing else 0
-    spent, open_wei = max(spent, caps.chain_spent), standing.open_wei() if standing else 0
+    spent, open_wei = spent + caps.unrecorded, standing.open_wei() if standing else 0
     left = max(caps.per_day - spent - open_wei, 0)
     return Budget(cap=caps.per_day, spent=spent, open=open_wei, left=left)

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from og_mcp.networks import LOCAL_BASE_CHAIN_ID
+
 CHAIN_ID: Final = 7310740
-BASE_CHAIN_ID: Final = 7308453
+BASE_CHAIN_ID: Final = LOCAL_BASE_CHAIN_ID
 """Ids of no public network, so that a signature made here is worth nothing elsewhere (T5)."""
 
 SESSION_IDLE_S: Final = 100.0

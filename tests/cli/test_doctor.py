@@ -57,7 +57,7 @@ async def test_a_working_network_is_well(localnet: LocalNetwork) -> None:
     assert all(finding["held"] and not finding["fix"] for finding in found.values())
     assert list(found) == [
         *("configuration", "chain", "wallet", "TEE registry", "gateway", "payment chain", "OPG"),
-        *("allowance", "hub", "hub account", "journal", "payments"),
+        *("allowance", "hub", "hub account", "journal", "fees", "payments"),
     ]
     assert localnet.ready["accounts"][0]["address"] in found["wallet"]["detail"]
     assert f"chain {localnet.ready['chain_id']}" in found["chain"]["detail"]
@@ -159,6 +159,36 @@ def test_without_a_wallet_what_needs_none_is_looked_at(tmp_path: Path) -> None:
     assert found["journal"]["held"]
     assert found["hub account"]["held"]
     assert not {"OPG", "allowance", "payments"} & found.keys()
+
+
+def test_a_keystore_that_cannot_be_opened_is_one_row_with_its_fix(tmp_path: Path) -> None:
+    path, data = tmp_path / "keystore.json", str(tmp_path / "data")
+    made = {"OG_DATA_DIR": data, "OG_KEYSTORE_PASSWORD": "the right one"}
+    assert inside("wallet", "new", "--file", str(path), environ=made).returncode == 0
+    nowhere = "http://127.0.0.1:9"
+
+    found = inside_findings(
+        {
+            "OG_NETWORK": "opengradient",
+            "OG_DATA_DIR": data,
+            "OG_KEYSTORE": str(path),
+            "OG_KEYSTORE_PASSWORD": "a wrong one",
+            "OG_RPC_URL": nowhere,
+            "OG_CHAIN_ID": "1",
+            "OG_BASE_RPC_URL": nowhere,
+            "OG_BASE_CHAIN_ID": "2",
+            "OG_HUB_READ_URL": nowhere,
+        }
+    )
+
+    about = [name for name, finding in found.items() if "OG_KEYSTORE" in finding["detail"]]
+    assert about == ["wallet"]
+    assert found["wallet"]["fix"] == (
+        "Correct OG_KEYSTORE or OG_KEYSTORE_PASSWORD, and start again."
+    )
+    assert "OG_KEYSTORE_PASSWORD is wrong" in found["wallet"]["detail"]
+    assert "problem(s)" not in json.dumps(found)
+    assert all(finding["fix"] for finding in found.values() if not finding["held"])
 
 
 def test_a_wrong_value_is_told_with_its_variable() -> None:

@@ -272,17 +272,21 @@ async def test_the_cap_of_a_day_counts_what_is_spent_and_what_is_open(journal: J
     assert (budget.spent, budget.open, budget.left) == (30, 70, 0)
 
 
-async def test_what_the_chain_has_seen_spent_counts_where_the_journal_has_less(
+async def test_what_the_chain_shows_and_the_journal_does_not_know_counts_on_top(
     journal: Journal,
 ) -> None:
     """T6."""
-    caps = FeeCaps(per_call=100, per_day=100, chain_spent=90)
+    caps = FeeCaps(per_call=100, per_day=100, unrecorded=60)
+    await settled_call(journal, fee=30)
     call = await opened(journal)
 
     async with journal.lane(ACCOUNT) as lane:
         with pytest.raises(BudgetExceededError) as caught:
             await lane.reserve(call.id, 0, 11, caps)
+        await lane.reserve(call.id, 0, 10, caps)
+    budget = await journal.budget(ACCOUNT, caps)
     assert caught.value.spent == 90
+    assert (budget.spent, budget.open, budget.left) == (90, 0, 10)
 
 
 async def test_caps_hold_among_a_hundred_calls_of_two_journals(

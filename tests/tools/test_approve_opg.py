@@ -81,7 +81,10 @@ async def test_a_dry_run_prices_the_gas_and_asks_nobody(purse: Purse) -> None:
 
     assert (dry["status"], dry["transaction_hash"], dry["max_opg"]) == ("dry_run", "", "0")
     assert int(dry["fee_wei"]) > 0
-    assert {check["result"] for check in dry["checks"]} == {"ok"}
+    results = {check["name"]: check["result"] for check in dry["checks"]}
+    assert results.pop("consent") == "not_checked"
+    assert set(results.values()) == {"ok"}
+    assert "the OPG token takes the call" in [check["detail"] for check in dry["checks"]]
     assert person.heard == []
     assert purse.localnet.allowance(purse.address) == 0
 
@@ -94,6 +97,26 @@ async def test_one_idempotency_key_is_one_transaction(purse: Purse) -> None:
 
     assert again == first
     assert len(person.heard) == 1
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_network_without_gateways_needs_no_allowance_and_nothing_is_sent(
+    tmp_path: Path, dry_run: bool
+) -> None:
+    environ = {
+        "OG_NETWORK": "alpha-2025",
+        "OG_PRIVATE_KEY": "0x" + "11" * 32,
+        "OG_DATA_DIR": str(tmp_path),
+        "OG_BASE_RPC_URL": "http://127.0.0.1:9",
+        "OG_BASE_CHAIN_ID": "8453",
+    }
+    async with Client(build_server(Session.from_env(environ))) as mcp:
+        text = await refusal(mcp, "approve_opg", amount_opg="1", dry_run=dry_run)
+        listed = await answer(mcp, "list_calls")
+
+    assert text.startswith("Network alpha-2025 has no gateways: nothing there is paid in OPG")
+    assert "OG_NETWORK=opengradient" in text
+    assert listed["calls"] == []
 
 
 @pytest.mark.parametrize("amount", ["", "-1", "1e3", "much", "1" * 10, 5, "115792089237316195423"])

@@ -28,6 +28,8 @@ async def test_calls_are_listed_the_newest_first_with_what_they_cost(
         "open_opg": "0",
         "fees_wei": str(int(first["fee_wei"]) + int(second["fee_wei"])),
         "open_wei": "0",
+        "base_fees_wei": "0",
+        "base_open_wei": "0",
     }
 
 

@@ -30,6 +30,7 @@ from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.chain.wallet import FeeGuard, Signed, Transaction, Wallet
 from og_mcp.client.wire.timeouts import Timeouts
 from og_mcp.errors import (
+    BudgetExceededError,
     CallStateError,
     InsufficientFundsError,
     OGError,
@@ -37,7 +38,9 @@ from og_mcp.errors import (
     TransactionPendingError,
     TransactionRefusedError,
 )
-from og_mcp.types import Account, OpenNonce, Stage
+from og_mcp.types import Account, Budget, OpenNonce, Stage
+
+DAY_CAP_VARIABLE: Final = "OG_MAX_FEE_PER_DAY"
 
 GAS_MARGIN: Final = 3
 """Gas limit over estimate for `run`, as the network's own client has it; unused gas is not paid."""
@@ -85,6 +88,33 @@ class Sender:
     async def account(self) -> Account:
         """Return whose lane and budget are used."""
         return await self._signer.account()
+
+    async def budget(self) -> Budget:
+        """Return what is spent, open and left of 24 hours, as the next signature is held to it.
+
+        Raises:
+            ServiceError: Chain or journal do not tell.
+        """
+        account = await self._signer.account()
+        return await self._journal.budget(account, await self._signer.caps(account))
+
+    async def check_budget(self, fee: int) -> Budget:
+        """Check a fee, wei, against the cap of 24 hours, as a signature would be; returns `budget`.
+
+        Raises:
+            BudgetExceededError: It would pass the cap.
+            ServiceError: Chain or journal do not tell.
+        """
+        budget = await self.budget()
+        if fee > budget.left:
+            raise BudgetExceededError(
+                DAY_CAP_VARIABLE,
+                cap=budget.cap,
+                spent=budget.spent,
+                open_=budget.open,
+                asked=fee,
+            )
+        return budget
 
     async def offer(
         self, to: str, data: bytes, *, max_retries: int, gas_margin: float = GAS_MARGIN

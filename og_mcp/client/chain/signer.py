@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 
 import anyio
 
 from og_mcp.calls import Journal, Lane
 from og_mcp.client.chain.chain import Chain
 from og_mcp.client.chain.ticket import Ticket
+from og_mcp.client.chain.unrecorded import Unrecorded
 from og_mcp.client.chain.wallet import FeeGuard, Signed, Transaction, Wallet
 from og_mcp.errors import FeeCapError
 from og_mcp.types import Account, FeeCaps
@@ -32,7 +35,7 @@ class Signer:
     def __init__(self, chain: Chain, wallet: Wallet, guard: FeeGuard, journal: Journal) -> None:
         self._chain, self._wallet, self._guard, self._journal = chain, wallet, guard, journal
         self._turn = anyio.Lock()
-        self._chain_spent: int | None = None
+        self._unrecorded: Unrecorded | None = None
 
     async def address(self) -> str:
         """Return the wallet's EIP-55 address."""
@@ -71,7 +74,7 @@ class Signer:
             JournalError: It could not be recorded; nothing may be sent.
         """
         fee = transaction.max_fee
-        caps = await self._caps(lane.account)
+        caps = await self.caps(lane.account)
         self._guard.check(transaction, already_signed)
         if ticket.most_wei is not None and fee > ticket.most_wei:
             raise FeeCapError("the approval", fee, ticket.most_wei)
@@ -82,12 +85,21 @@ class Signer:
         ticket.signed.append(signed)
         return signed
 
-    async def _caps(self, account: Account) -> FeeCaps:
-        """Return the caps, with what the chain itself shows as spent (threats.md T6)."""
+    async def caps(self, account: Account) -> FeeCaps:
+        """Return the caps, with what the journal does not know of (threats.md T6).
+
+        Raises:
+            ServiceError: Neither chain nor journal tell.
+        """
         caps = FeeCaps(per_call=self._guard.max_fee_per_call, per_day=self._guard.max_fee_per_day)
-        if self._chain_spent is None:
-            self._chain_spent = 0
-            if (await self._journal.budget(account, caps)).spent == 0:
-                # Nothing in the journal: it is new, or it was deleted to reset the cap.
-                self._chain_spent = await self._chain.spent_in_a_day(account.address)
-        return FeeCaps(per_call=caps.per_call, per_day=caps.per_day, chain_spent=self._chain_spent)
+        recorded = partial(self._journal.budget, account, caps)
+
+        async def shown() -> int:
+            # What left the wallet may have been no fee; only a journal that holds nothing is in doubt.
+            new = (await recorded()).spent == 0
+            return await self._chain.spent_in_a_day(account.address) if new else 0
+
+        if self._unrecorded is None:
+            name = f"unrecorded fees {account.key}"
+            self._unrecorded = Unrecorded(self._journal, name, recorded, shown)
+        return replace(caps, unrecorded=await self._unrecorded.amount())

@@ -9,7 +9,7 @@ from og_mcp.client.session.loading import load
 from og_mcp.client.session.onchain_calling import OnchainCalling
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
-from og_mcp.errors import coins
+from og_mcp.errors import InputError, coins
 from og_mcp.types import AllowanceResult
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from og_mcp.client.payments.allowance import Approved
 
 MAX_RETRIES: Final = 5
+TOOL: Final = "approve_opg"
 CHECKED_INPUT: Final = "the amount is finite"
+TAKEN: Final = "the OPG token takes the call"
 
 
 class Approving:
@@ -36,15 +38,23 @@ class Approving:
         """Set what Permit2 may take; see `Language.approve_opg`."""
         module = await load("payments.allowance")
         amount = module.base_units(amount_opg)
+        network = await self._parts.network.get()
+        if not network.tee_registry:
+            raise InputError(
+                f"Network {network.name} has no gateways: nothing there is paid in OPG, and no "
+                "allowance is needed.",
+                "Use OG_NETWORK=opengradient to pay gateways.",
+            )
         calling = OnchainCalling(self._parts, self._paying)
         if dry_run:
+            fee_wei = (await self._price(amount)).max_fee
             return AllowanceResult(
                 call_id="",
                 network=self._parts.settings.network_name,
                 status="dry_run",
                 allowance_opg=coins(amount),
-                fee_wei=(await self._price(amount)).max_fee,
-                checks=await calling.checks(CHECKED_INPUT),
+                fee_wei=fee_wei,
+                checks=await calling.checks(TOOL, fee_wei, CHECKED_INPUT, taken=TAKEN),
             )
 
         async def price() -> Transaction:
@@ -54,7 +64,7 @@ class Approving:
             allowance = await self._paying.allowance.get()
             return await allowance.approve(ticket, amount, max_retries=MAX_RETRIES)
 
-        request = module.request_of(amount, await self._parts.network.get())
+        request = module.request_of(amount, network)
         call = await calling.make(request, terms, price=price, ask=approve, max_opg=amount)
         if call.status == "done" and call.result:
             return AllowanceResult.model_validate_json(call.result)

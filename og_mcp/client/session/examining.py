@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from og_mcp.client.session import troubles
+from og_mcp.client.session.budgets import Budgets, Left
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
-from og_mcp.client.session.status import no_allowance, no_coins, no_opg
-from og_mcp.errors import NoGatewayError, NoWalletError, OGError, coins
+from og_mcp.errors import ConfigurationError, NoGatewayError, NoWalletError, OGError, coins
 from og_mcp.networks import Network, shown
 from og_mcp.types import CallInfo, Finding, Trouble
 
@@ -42,6 +43,9 @@ class Examination:
         reconcile: Callable[[], Awaitable[list[CallInfo]]],
     ) -> None:
         self._parts, self._paying, self._reconcile = parts, paying, reconcile
+        self._budgets = Budgets(parts, paying)
+        self._told: set[str] = set()
+        """Variables whose value was told to be wrong."""
 
     async def findings(self) -> list[Finding]:
         """Look at everything, the next thing also where one is wrong."""
@@ -49,7 +53,7 @@ class Examination:
             network = await self._parts.network.get()
         except OGError as exc:
             return [_wrong("network", exc)]
-        found = [await _finding(name, check) for name, check in self._checks(network)]
+        found = [await self._finding(name, check) for name, check in self._checks(network)]
         return [finding for finding in found if finding is not None]
 
     def _checks(self, network: Network) -> Iterator[tuple[str, Check]]:
@@ -64,6 +68,7 @@ class Examination:
         yield "hub", self._hub
         yield "hub account", self._account
         yield "journal", self._journal
+        yield "fees", self._fees
         if network.tee_registry:
             yield "payments", self._payments
 
@@ -79,7 +84,7 @@ class Examination:
         address = await (await self._parts.wallet.get()).address()
         (await load("chain.wallet")).check_endpoint(network, allow_insecure=settings.allow_insecure)
         wei = await (await self._parts.chain.get()).balance(address)
-        return f"{address} holds {coins(wei)} coins" if wei else no_coins(network, address)
+        return f"{address} holds {coins(wei)} coins" if wei else troubles.no_coins(network, address)
 
     async def _registry(self) -> str:
         tees = await (await self._parts.registry.get()).active()
@@ -119,14 +124,14 @@ class Examination:
 
     async def _opg(self) -> str | Trouble:
         address, held = await self._held()
-        if not held.opg:
-            return no_opg(address)
+        if wrong := troubles.of_opg(address, held, await self._budgets.price()):
+            return wrong
         return f"{address} holds {coins(held.opg)} OPG, and {coins(held.coins)} coins for gas"
 
     async def _allowance(self) -> str | Trouble:
         address, held = await self._held()
-        if not held.allowance:
-            return no_allowance(address)
+        if wrong := troubles.of_allowance(address, held, await self._budgets.price()):
+            return wrong
         return f"Permit2 may take {coins(held.allowance)} OPG"
 
     async def _held(self) -> tuple[str, Holdings]:
@@ -159,31 +164,58 @@ class Examination:
         waiting = f", {len(left)} under way or in doubt" if left else ""
         return f"{len(settled)} interrupted call(s) settled{waiting}"
 
-    async def _payments(self) -> str:
+    async def _fees(self) -> str | Trouble:
+        """Tell what is left of the caps on fees, of each chain that transactions are sent on."""
+        network, settings = await self._parts.network.get(), self._parts.settings
+        if settings.wallet is None and not network.local:
+            raise NoWalletError("Signing", network.name)
+        left = await self._budgets.fees()
+        wrong = troubles.of_fees(settings, left.budget)
+        if wrong:
+            return wrong[0]
+        told = _left_of(left, settings.max_fee_per_day, "coins")
+        if network.tee_registry:
+            base = _left_of(await self._budgets.base_fees(), settings.max_fee_per_day, "coins")
+            told = f"{told}; on the payment chain {base}"
+        return told
+
+    async def _payments(self) -> str | Trouble:
         await self._held()
-        caps, limits = await self._paying.caps.get(), self._paying.limits
-        journal = await self._parts.journal.get()
-        open_ = await journal.open_caps(caps.account)
-        kept = await journal.opg_budget(caps.account, limits)
+        left, limits = await self._budgets.opg(), self._paying.limits
+        wrong = troubles.of_opg_caps(limits, left.budget, await self._budgets.price())
+        if wrong:
+            return wrong[0]
+        account = (await self._paying.caps.get()).account
+        open_ = await (await self._parts.journal.get()).open_caps(account)
         signed = f"{len(open_)} open, at most {coins(sum(cap.max_opg for cap in open_))} OPG"
-        return (
-            f"{signed if open_ else 'none open'}; "
-            f"{coins(kept.left)} of {coins(limits.per_day)} OPG left of this day's cap"
-        )
+        return f"{signed if open_ else 'none open'}; {_left_of(left, limits.per_day, 'OPG')}"
+
+    async def _finding(self, name: str, check: Check) -> Finding | None:
+        """Look at one thing; what its own row has told of wallet and settings is told once."""
+        try:
+            seen = await check()
+        except NoWalletError as exc:
+            return _wrong(name, exc) if name == WALLET else None
+        except ConfigurationError as exc:
+            variables = {problem.variable for problem in exc.problems}
+            if variables <= self._told:
+                return None
+            self._told |= variables
+            return _wrong(name, exc)
+        except OGError as exc:
+            return _wrong(name, exc)
+        if isinstance(seen, Trouble):
+            return Finding(name, held=False, detail=seen.what, fix=seen.fix)
+        return Finding(name, held=True, detail=seen)
 
 
-async def _finding(name: str, check: Check) -> Finding | None:
-    """Look at one thing; nothing is said of what the missing wallet keeps from being seen."""
-    try:
-        seen = await check()
-    except NoWalletError as exc:
-        return _wrong(name, exc) if name == WALLET else None
-    except OGError as exc:
-        return _wrong(name, exc)
-    if isinstance(seen, Trouble):
-        return Finding(name, held=False, detail=seen.what, fix=seen.fix)
-    return Finding(name, held=True, detail=seen)
+def _left_of(left: Left, cap: int, unit: str) -> str:
+    known = left.budget
+    amount = coins(known.left) if known is not None else "an unknown part"
+    note = f" ({left.note})" if left.note else ""
+    return f"{amount} of {coins(cap)} {unit} left of this day's cap{note}"
 
 
 def _wrong(name: str, error: OGError) -> Finding:
-    return Finding(name, held=False, detail=str(error.args[0]), fix=error.hint)
+    wrong = troubles.of(error)
+    return Finding(name, held=False, detail=wrong.what, fix=wrong.fix)

@@ -11,6 +11,7 @@ from anyio import CancelScope
 from og_mcp.catalogue import Entry
 from og_mcp.client.payments.told import payment_of
 from og_mcp.client.session.calling import Calling, Terms
+from og_mcp.client.session.consent_check import consent_check
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
@@ -92,7 +93,8 @@ class GatewayAsking:
             "checks": [
                 Check(name=name, result="ok", source=source, detail=detail)
                 for name, source, detail in checks
-            ],
+            ]
+            + [consent_check(self._parts, request.tool, max_opg=amount)],
         }
 
     async def make(

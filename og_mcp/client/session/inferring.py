@@ -102,7 +102,9 @@ class Inferring:
             fee_wei=transaction.max_fee,
             checks=[
                 await self._tensor_check(asked),
-                *await OnchainCalling(self._parts).checks(CHECKED_INPUT),
+                *await OnchainCalling(self._parts).checks(
+                    "infer", transaction.max_fee, CHECKED_INPUT
+                ),
             ],
         )
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
 
+from og_mcp.calls import Journal
 from og_mcp.client.session.interrupted import end_publication
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
-from og_mcp.errors import InputError, ServiceError, coins
+from og_mcp.errors import InputError, OGError, ServiceError, coins
+from og_mcp.networks import LOCAL_BASE_CHAIN_ID, NETWORKS
 from og_mcp.types import (
     LOCAL_PRINCIPAL,
     Approval,
@@ -23,6 +26,7 @@ from og_mcp.types import (
     CallStatus,
     Pruned,
     Stage,
+    Totals,
     Verification,
 )
 
@@ -71,7 +75,7 @@ class Ledger:
         """Return a principal's calls, the newest first, and what they cost in all."""
         journal = await self._parts.journal.get()
         calls = await journal.list_calls(principal, limit, status, tool)
-        totals = await journal.totals(principal)
+        own, base = await self._totals(journal, principal)
         spent_opg, open_opg = await journal.opg_totals(principal)
         info_of = (await load("session.history")).info_of
         return CallList(
@@ -79,9 +83,31 @@ class Ledger:
             calls=[info_of(call) for call in calls],
             spent_opg=coins(spent_opg),
             open_opg=coins(open_opg),
-            fees_wei=sum(total.fees_wei for total in totals),
-            open_wei=sum(total.open_wei for total in totals),
+            fees_wei=sum(total.fees_wei for total in own),
+            open_wei=sum(total.open_wei for total in own),
+            base_fees_wei=sum(total.fees_wei for total in base),
+            base_open_wei=sum(total.open_wei for total in base),
         )
+
+    async def _totals(self, journal: Journal, principal: str) -> tuple[list[Totals], list[Totals]]:
+        """Sum up what calls of the network in use cost: on its own chain, and on the payment chain.
+
+        Their coins are two, and those of other networks are others again.
+        """
+        chains = {LOCAL_BASE_CHAIN_ID, *(network.base_chain_id for network in NETWORKS.values())}
+        with suppress(OGError):
+            # What was spent is told without a network, too; then by the chain ids that are known.
+            if self._parts.has_network:
+                chains.add((await self._parts.network.get()).base_chain_id)
+        name = self._parts.settings.network_name
+        # A local network's accounts have the hash of its first block behind the name.
+        found = [
+            total
+            for total in await journal.totals(principal)
+            if total.network.partition(":")[0] == name
+        ]
+        own = [total for total in found if total.chain_id not in chains]
+        return own, [total for total in found if total.chain_id in chains]
 
     async def receipt(self, call_id: str, *, principal: str = LOCAL_PRINCIPAL) -> dict[str, Any]:
         """Return the receipt of a call (interface.md section 4).

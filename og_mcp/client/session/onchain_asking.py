@@ -101,7 +101,9 @@ class OnchainAsking:
             "status": "dry_run",
             "model": request.model,
             "fee_wei": transaction.max_fee,
-            "checks": await OnchainCalling(self._parts).checks(CHECKED_INPUT),
+            "checks": await OnchainCalling(self._parts).checks(
+                request.tool, transaction.max_fee, CHECKED_INPUT
+            ),
         }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from anyio import CancelScope
 
 from og_mcp.client.session.calling import Calling, Terms
+from og_mcp.client.session.consent_check import consent_check
 from og_mcp.client.session.part import Part
 from og_mcp.client.session.parts import Parts
 from og_mcp.errors import ApprovalRequiredError, InputError, OGError, coins
@@ -101,22 +102,41 @@ class OnchainCalling:
         calling = Calling(self._parts, self._find_end)
         return await calling.make(request, terms, work, consent=consent)
 
-    async def checks(self, of_input: str) -> list[Check]:
+    async def checks(
+        self,
+        tool: str,
+        fee_wei: int,
+        of_input: str,
+        *,
+        taken: str = "the contract and the model take the call",
+    ) -> list[Check]:
         """Tell what a dry run checked, once `price` has held.
 
         Args:
+            tool: What would be called.
+            fee_wei: The most that it may cost.
             of_input: What was checked of the input, in words.
+            taken: What the simulation showed, in words.
+
+        Raises:
+            BudgetExceededError: It would pass the cap of 24 hours.
+            ServiceError: Chain or journal do not tell what was spent.
         """
         rpc = (await self._books.chain.get()).rpc_shown
+        left = (await (await self._books.sender.get()).check_budget(fee_wei)).left
         found = (
             ("input", "this process", of_input),
-            ("simulation", rpc, "the contract and the model take the call"),
+            ("simulation", rpc, taken),
             ("balance", rpc, "the wallet holds the most that it may cost"),
             ("fee_cap", "OG_MAX_FEE_PER_CALL", "the most that it may cost is within the cap"),
+            ("fee_budget", "OG_MAX_FEE_PER_DAY", f"{coins(left)} coins are left of this day's cap"),
         )
         return [
-            Check(name=name, result="ok", source=source, detail=detail)
-            for name, source, detail in found
+            *(
+                Check(name=name, result="ok", source=source, detail=detail)
+                for name, source, detail in found
+            ),
+            consent_check(self._parts, tool),
         ]
 
     async def _carry_out(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from og_mcp.client.session.loading import load
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from og_mcp.client.chain.chain import Chain
     from og_mcp.client.chain.rpc import RPC
     from og_mcp.client.chain.sender import Sender
+    from og_mcp.client.chain.unrecorded import Unrecorded
     from og_mcp.client.chain.wallet import Wallet
     from og_mcp.client.llm.gateway_llm import GatewayLLM
     from og_mcp.client.payments.allowance import Allowance
@@ -45,6 +47,7 @@ class PaymentParts:
         self.wallet = Part(self._open_wallet)
         self.opg = Part(self._open_opg)
         self.caps = Part(self._open_caps)
+        self.unrecorded = Part(self._open_unrecorded)
         self.payer = Part(self._open_payer)
         self.purse = Part(self._open_purse)
         self.payments = Part(self._open_payments)
@@ -99,6 +102,17 @@ class PaymentParts:
         caps: Caps = (await load("payments.caps")).Caps(journal, opg, account, tasks)
         return caps
 
+    async def _open_unrecorded(self) -> Unrecorded:
+        account, journal = (await self.caps.get()).account, await self._parts.journal.get()
+        opg = await self.opg.get()
+        unrecorded: Unrecorded = (await load("chain.unrecorded")).Unrecorded(
+            journal,
+            f"unrecorded payments {account.key}",
+            partial(journal.opg_budget, account, self.limits),
+            partial(opg.taken_in_a_day, account.address),
+        )
+        return unrecorded
+
     async def _open_payer(self) -> Payer:
         network, wallet = await self._parts.network.get(), await self.wallet.get()
         payer: Payer = (await load("payments.payer")).Payer(await wallet.account(), network)
@@ -118,7 +132,7 @@ class PaymentParts:
         payments: Payments = (await load("payments.payments")).Payments(
             await parts.network.get(),
             await parts.journal.get(),
-            await self.opg.get(),
+            await self.unrecorded.get(),
             purse,
             await self.payer.get(),
             caps.account,

@@ -176,6 +176,14 @@ async def test_t6_a_journal_that_is_deleted_does_not_give_the_day_back(rich: Pur
         with pytest.raises(BudgetExceededError) as caught:
             await infer(og, rich)
         assert caught.value.spent == spent
+        budget = (await og.status()).budget
+        assert (int(budget["spent_fee_wei"]), budget["open_fee_wei"]) == (spent, "0")
 
     async with rich.session(OG_MAX_FEE_PER_DAY=coins(spent + most * 2)) as og:
-        assert (await infer(og, rich)).status == "done"
+        inferred = await infer(og, rich)
+        assert inferred.status == "done"
+
+    # What was found counts on top of what comes, in the next process too.
+    async with rich.session() as og:
+        budget = (await og.status()).budget
+    assert int(budget["spent_fee_wei"]) == spent + inferred.fee_wei
