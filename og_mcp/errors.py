@@ -180,6 +180,8 @@ _ACCOUNT_HINTS: Final = {
 class InputError(OGError):
     """The caller's argument is wrong, beyond what the schema can say."""
 
+    hint = "Nothing was sent; correct it and repeat the call."
+
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint or type(self).hint
@@ -628,6 +630,17 @@ class ServiceRejectedError(ServiceError):
         said = f": {quote(detail)}" if detail else ""
         super().__init__(f"The {service} answered {status}{said}.")
         self.status, self.detail = status, detail
+        wants_another = status in _NOT_AS_ASKED
+        self.hint = (
+            f"Repeating it unchanged gives the same; check what was asked of the {service}."
+            if wants_another
+            else f"Repeat the call later; where it stays so, check the URL of the {service}, which "
+            "og-mcp doctor shows."
+        )
+
+
+_NOT_AS_ASKED: Final = range(400, 500)
+"""Statuses by which a service says that the request is wrong."""
 
 
 class ServiceReplyError(ServiceError):
@@ -636,6 +649,10 @@ class ServiceReplyError(ServiceError):
     def __init__(self, service: str, what: str) -> None:
         super().__init__(f"The {service} gave an answer that cannot be used: {what}.")
         self.service = service
+        self.hint = (
+            f"Repeat the call later; where it stays so, the URL of the {service}, which og-mcp "
+            "doctor shows, may be another service's."
+        )
 
 
 class SignInError(ServiceError):
@@ -647,12 +664,13 @@ class SignInError(ServiceError):
 
     def __init__(self, code: str) -> None:
         self.code = code.partition(" : ")[0].strip()
-        what, self.hint = _SIGN_IN.get(self.code, ("", ""))
+        what, self.hint = _SIGN_IN.get(self.code, ("", _CHECK_LOGIN))
         if not what and self.code.startswith("API key not valid"):
             what, self.hint = _SIGN_IN["INVALID_API_KEY"]
         super().__init__(what or f"The Model Hub's sign-in was refused: {quote(code)}.")
 
 
+_CHECK_LOGIN: Final = "Check OG_EMAIL, OG_PASSWORD and FIREBASE_API_KEY; og-mcp doctor tries them."
 _WRONG_LOGIN: Final = (
     "The Model Hub does not know this e-mail address with this password.",
     "Check OG_EMAIL and OG_PASSWORD, and start og-mcp again.",
@@ -839,11 +857,10 @@ class LaneLostError(JournalError):
 class CallStateError(JournalError):
     """A call is not in a state that allows the step; the step was not recorded."""
 
-    def __init__(self, call_id: str, step: str, why: str) -> None:
-        super().__init__(
-            f"Call {call_id} cannot {step}: {why}.",
-            "get_call shows how far it has come; look up its transactions before repeating it.",
-        )
+    def __init__(
+        self, call_id: str, step: str, why: str, hint: str = "get_call shows how far it has come."
+    ) -> None:
+        super().__init__(f"Call {call_id} cannot {step}: {why}.", hint)
         self.call_id, self.step = call_id, step
 
 

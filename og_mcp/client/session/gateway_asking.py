@@ -127,7 +127,7 @@ class GatewayAsking:
         """Ask the payment chain what became of a call's payment; its answer is lost."""
         if call.cap is not None:
             await (await self._paying.caps.get()).look()
-        return await (await self._parts.history.get()).look_again(call) or call.cap is not None
+        await (await self._parts.history.get()).look_again(call)
 
     def so_far(self, call: Call, request: GatewayRequest) -> dict[str, Any]:
         """Tell of a call that runs, as fields of its result."""
