@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -117,6 +118,21 @@ async def test_t26_what_may_not_be_published_is_told_and_is_not_there(
     text = await refusal(mcp, "upload", model_path=file, model_name=name, version="0.01")
 
     assert told in text
+    assert (await answer(mcp, "list_files", model_name=name, version="0.01"))["files"] == []
+
+
+@pytest.mark.parametrize("spelling", [str, str.upper, lambda key: key.removeprefix("0x")])
+async def test_t26_og_mcp_s_own_keys_are_not_published_whatever_they_stand_in(
+    mcp: Client, name: str, localnet: LocalNetwork, tmp_path: Path, spelling: Callable[[str], str]
+) -> None:
+    key = spelling(localnet.ready["accounts"][1]["private_key"])
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"wide": ["of no name", key, "x" * 5000]}), encoding="utf-8")
+
+    error = await refusal(mcp, "upload", model_path=str(path), model_name=name, version="0.01")
+
+    assert "a secret of this og-mcp's own" in error
+    assert key not in error
     assert (await answer(mcp, "list_files", model_name=name, version="0.01"))["files"] == []
 
 

@@ -86,6 +86,9 @@ class Publishable:
     stamp: tuple[int, ...]
     """Device, inode, size, times of content and of entry: another one is another content."""
 
+    own: tuple[str, ...] = field(default=(), repr=False)
+    """Secrets that it must not hold, beside those that are known by their form."""
+
     sha256: str = ""
     """Of the content that was read last, hex; empty before all of it was."""
 
@@ -104,8 +107,13 @@ class Publishable:
         return PurePath(self.path).name
 
     @classmethod
-    def open(cls, roots: FileRoots, path: str) -> Self:
+    def open(cls, roots: FileRoots, path: str, own: tuple[str, ...] = ()) -> Self:
         """Open a file for publishing; blocks.
+
+        Args:
+            roots: Where it may lie.
+            path: As the caller gives it.
+            own: Secrets that it must not hold, e.g. the wallet's key.
 
         Raises:
             FileRefusedError: It may not be read.
@@ -125,7 +133,7 @@ class Publishable:
             raise UnfitFileError(path, "it is empty")
         times = (status.st_mtime_ns, status.st_ctime_ns)
         stamp = (status.st_dev, status.st_ino, status.st_size, *times)
-        return cls(path, file, FORMATS[suffix], status.st_size, stamp)
+        return cls(path, file, FORMATS[suffix], status.st_size, stamp, own)
 
     def close(self) -> None:
         """Close the file."""
@@ -184,7 +192,7 @@ class Publishable:
 
     def _cleared(self) -> Iterator[bytes]:
         """Give out what was looked at together with the `CONTEXT` bytes around it."""
-        screen = Screen(self.size)
+        screen = Screen(self.size, self.own)
         reader = OnnxReader() if self.format == "onnx" else None
         buffer, held = bytearray(CONTEXT + PIECE), 0
         view = memoryview(buffer)

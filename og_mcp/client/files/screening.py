@@ -8,7 +8,7 @@ compressed, encrypted or written in another way than plain text is not found.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -34,6 +34,12 @@ _TEXT: Final = bytes({*range(7, 14), 27, *range(0x20, 0x100)})
 
 _HEAD: Final = 2**16
 """Bytes of a file that tell whether it is a text."""
+
+
+SHORTEST_OWN: Final = 8
+"""Characters; what is shorter would be found everywhere."""
+
+_HEX_KEY: Final = re.compile(rb"[0-9a-fA-F]{64}")
 
 
 class SecretFoundError(Exception):
@@ -148,10 +154,12 @@ class Screen:
 
     Args:
         size: The file's, bytes.
+        own: Secrets that are looked for by themselves, e.g. the wallet's key.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, own: Iterable[str] = ()) -> None:
         self._size = size
+        self._own = tuple(_sign_of(secret) for secret in own if len(secret) >= SHORTEST_OWN)
         self._is_text: bool | None = None
         self._scratch = np.empty(0, np.uint64)
         self._flags = np.empty(0, np.bool_)
@@ -169,9 +177,9 @@ class Screen:
             if end - first == self._size <= CONTEXT:
                 _check_whole(head)
         if self._is_text:
-            _check(buffer, _TEXT_SIGNS, first, end)
+            _check(buffer, (*_TEXT_SIGNS, *self._own), first, end)
         for start, stop, is_long in self._runs(buffer, first, end):
-            _check(buffer, _SIGNS, start, stop)
+            _check(buffer, (*_SIGNS, *self._own), start, stop)
             if is_long:
                 _check(buffer, _LONG_SIGNS, start, stop)
 
@@ -211,6 +219,14 @@ class Screen:
         np.equal(bits, 0, out=flags)
         np.logical_and(flags[:-1], flags[1:], out=flags[:-1])
         return np.flatnonzero(flags[:-1])
+
+
+def _sign_of(secret: str) -> _Sign:
+    """Make the sign of one secret; a key in hexadecimal digits is one in any spelling."""
+    text = secret.removeprefix("0x").encode()
+    forms = {text, text.lower(), text.upper()} if _HEX_KEY.fullmatch(text) else {text}
+    pattern = b"|".join(re.escape(form) for form in sorted(forms))
+    return _sign("a secret of this og-mcp's own", *forms, pattern=pattern)
 
 
 def _check(buffer: bytearray, signs: tuple[_Sign, ...], start: int, end: int) -> None:

@@ -13,6 +13,7 @@ from pydantic_core import from_json
 
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
+from og_mcp.redaction import secrets_in
 from og_mcp.types import ModelFile
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class PublishableFiles:
         """
         roots = await self._parts.files.get()
         kind = (await load("files.model_file")).Publishable
-        model: Publishable = await to_thread.run_sync(kind.open, roots, path)
+        model: Publishable = await to_thread.run_sync(
+            kind.open, roots, path, await self._own_secrets()
+        )
         try:
             await to_thread.run_sync(model.check_structure)
             if hashed:
@@ -77,6 +80,14 @@ class PublishableFiles:
         sha256 = await self._hash(model, ipfs=any(cid.startswith(_IPFS) for cid in alike))
         told = {cid async for cid in self._published(sha256, principal)}
         return next(iter(alike & {*told, _cid_of(sha256), model.ipfs_cid}), "")
+
+    async def _own_secrets(self) -> tuple[str, ...]:
+        """Return what must not be published whatever it looks like: keys, passwords, tokens."""
+        found = set(secrets_in(self._parts.settings))
+        if self._parts.settings.local:
+            accounts = (await self._parts.ready_file.get())["accounts"]
+            found |= {str(one.get("private_key", "")) for one in accounts}
+        return tuple(sorted(found))
 
     async def _hash(self, model: Publishable, *, ipfs: bool = False) -> str:
         """Return a file's SHA-256, reading and checking all of it where that was not done.
