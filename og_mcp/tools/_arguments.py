@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -15,6 +15,20 @@ def _no_boolean(value: object) -> object:
         raise ValueError  # noqa: TRY004 - what pydantic turns into a refusal
     return value
 
+
+KEY_FORM: Final = "^[!-~]{0,128}$"
+OPG_FORM: Final = r"^[0-9]{1,9}(\.[0-9]{1,18})?$"
+ID_FORM: Final = "^[0-9a-f]{32}$"
+OPTIONAL_ID_FORM: Final = "^([0-9a-f]{32})?$"
+
+FORMS: Final = {
+    KEY_FORM: "text of 0 to 128 printable ASCII characters without spaces",
+    OPG_FORM: 'a decimal number as text, like "5" or "0.25", with up to 9 digits before the point '
+    "and 18 behind it",
+    ID_FORM: "a call's id of 32 digits and letters a to f, as its result and list_calls tell it",
+    OPTIONAL_ID_FORM: "empty, or a call's id of 32 digits and letters a to f",
+}
+"""What each pattern allows, in words."""
 
 ModelCid = Annotated[
     str,
@@ -139,13 +153,14 @@ ModelDesc = Annotated[
 ]
 
 _FORMATS = "a .onnx, .safetensors, .pt, .pth, .tflite, .h5, .pb, .joblib, .json, .txt or .md file"
+_ABSOLUTE = "absolute, or relative to the one folder where it names one"
 
 ModelPath = Annotated[
     str,
     Field(
         min_length=1,
         max_length=4096,
-        description=f"Absolute path of {_FORMATS} below OG_UPLOAD_ROOTS.",
+        description=f"Path of {_FORMATS} below OG_UPLOAD_ROOTS: {_ABSOLUTE}.",
     ),
 ]
 
@@ -153,7 +168,7 @@ OptionalModelPath = Annotated[
     str,
     Field(
         max_length=4096,
-        description=f"Absolute path of {_FORMATS} below OG_UPLOAD_ROOTS; empty for no file.",
+        description=f"Path of {_FORMATS} below OG_UPLOAD_ROOTS: {_ABSOLUTE}; empty for no file.",
     ),
 ]
 
@@ -212,7 +227,7 @@ MaxRetries = Annotated[
 IdempotencyKey = Annotated[
     str,
     Field(
-        pattern="^[!-~]{0,128}$",
+        pattern=KEY_FORM,
         description="Your name for this one request; repeat it when you retry the request.",
     ),
 ]
@@ -224,23 +239,19 @@ DryRun = Annotated[
 AmountOPG = Annotated[
     str,
     Field(
-        pattern=r"^[0-9]{1,9}(\.[0-9]{1,18})?$",
+        pattern=OPG_FORM,
         description='OPG that may be taken from now on, in all, e.g. "5"; "0" revokes.',
     ),
 ]
 
 CallId = Annotated[
     str,
-    Field(
-        pattern="^[0-9a-f]{32}$", description="Id of a call, as its result and list_calls tell it."
-    ),
+    Field(pattern=ID_FORM, description="Id of a call, as its result and list_calls tell it."),
 ]
 
 OptionalCallId = Annotated[
     str,
-    Field(
-        pattern="^([0-9a-f]{32})?$", description="Id of a call, to check the receipt kept for it."
-    ),
+    Field(pattern=OPTIONAL_ID_FORM, description="Id of a call, to check the receipt kept for it."),
 ]
 
 WaitS = Annotated[
