@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 512 * 2**20
 """Several times what the largest call leaves."""
 
+MAX_MEMBERS: Final = 8_000_000
+"""Commas and opening brackets of a file that is parsed: each may be a value of 100 bytes.
+
+Verification takes half as many values; texts hold commas, too.
+"""
+
 MAX_DEPTH: Final = 200
 """Nesting that is parsed; verification itself refuses less."""
 
@@ -71,7 +77,8 @@ def _read(file: Path) -> Any:  # noqa: ANN401 - JSON
         with click.open_file(str(file), "rb") as stream:
             content = stream.read(MAX_BYTES + 1)
         text = content.decode()
-        if len(content) > MAX_BYTES or is_deeper(text, MAX_DEPTH):
+        members = sum(map(text.count, ",[{"))
+        if len(content) > MAX_BYTES or members > MAX_MEMBERS or is_deeper(text, MAX_DEPTH):
             raise _UnreadableError(f"{file} is too large or nested too deep to be a receipt.")
         return json.loads(text, object_pairs_hook=_object)
     except (OSError, ValueError) as exc:

@@ -146,7 +146,8 @@ def _add_check_answer(server: MCPServer[Session]) -> None:
             "1. Call get_call. Where it failed, tell me its stage and whether money moved.\n"
             "2. Call verify_receipt with online true.\n"
             "3. Tell me for each check its result and who vouches for it (source), and name what "
-            "was not checked. Call the answer confirmed only where level is confirmed."
+            "was not checked. Call the answer confirmed only where level is confirmed and the "
+            "check that compares the answer itself is ok."
         )
 
 

@@ -48,10 +48,17 @@ def test_a_receipt_is_verified_offline_without_network_or_configuration(tmp_path
 
     done = run(
         *("verify", str(KEPT)),
-        environ={"PYTHONPATH": str(tmp_path), "OG_RPC_URL": "no URL", "OG_UNKNOWN": "1"},
+        environ={
+            "PYTHONPATH": str(tmp_path),
+            "OG_RPC_URL": "no URL",
+            "OG_UNKNOWN": "1",
+            "OG_DATA_DIR": str(tmp_path / "data"),
+            "HOME": str(tmp_path / "home"),
+        },
     )
 
     assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {"sitecustomize.py", "__pycache__"}
     assert "inclusion" in done.stdout
     assert "not checked" in done.stdout
     assert "belongs together" in done.stdout
@@ -99,6 +106,7 @@ def test_json_is_the_verification_as_tools_give_it() -> None:
         (b"\xff\xfe", "not readable JSON"),
         (b'{"schema": "og-mcp/receipt/1", "schema": "x"}', "key twice"),
         (b"[" * 100_000, "too deep"),
+        (b"[" + b"[]," * 5_000_000 + b"[]]", "too large"),
         (b"9" * 5000, "not readable JSON"),
     ],
 )

@@ -29,6 +29,7 @@ async def test_the_receipt_of_a_call_is_consistent(
     verified = await answer(mcp, "verify_receipt", call_id=made["call_id"])
 
     assert (verified["valid"], verified["level"]) == (True, "consistent")
+    assert verified["network"] == "local"
     assert all(check["source"] for check in verified["checks"])
     assert {check["result"] for check in verified["checks"]} == {"ok", "not_checked"}
 
@@ -83,10 +84,31 @@ async def test_a_call_that_sent_nothing_has_no_receipt(
 
     text = await refusal(mcp, "verify_receipt", call_id=listed["call_id"])
 
-    assert "has no receipt" in text
+    assert "has no receipt: it is failed at stage not_sent" in text
+
+
+async def test_a_publication_has_no_receipt(mcp: Client) -> None:
+    made = await answer(mcp, "create_model", model_name="no receipt", model_desc="")
+
+    text = await refusal(mcp, "verify_receipt", call_id=made["call_id"])
+
+    assert "create_model publishes on the Model Hub, and only calls that pay leave receipts" in text
 
 
 async def test_what_is_no_receipt_is_told(mcp: Client) -> None:
     verified = await answer(mcp, "verify_receipt", receipt={"schema": "og-mcp/receipt/1"})
 
-    assert verified["valid"] is False
+    assert (verified["valid"], verified["level"], verified["network"]) == (False, "none", "local")
+
+
+async def test_a_local_receipt_relabelled_as_real_is_not_valid_online(
+    mcp: Client, request_of_sample: dict[str, Any]
+) -> None:
+    made = await answer(mcp, "infer", **request_of_sample)
+    receipt = await receipt_of(mcp, made["call_id"]) | {"network": "opengradient"}
+    del receipt["digest"]
+
+    verified = await answer(mcp, "verify_receipt", receipt=receipt, online=True)
+
+    assert (verified["valid"], verified["level"]) == (False, "none")
+    assert [one["name"] for one in verified["checks"] if one["result"] == "failed"] == ["network"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal
+from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal, named
 from og_mcp.client.tee.canonical_request import read_body
 from og_mcp.errors import quote
 
@@ -19,9 +19,6 @@ KNOWN: Final = frozenset(
     },
 )
 """Parts of a receipt that something is known about."""
-
-MOST_NAMED: Final = 8
-"""Parts that nothing is known about, and that are named all the same."""
 
 
 def check_tool(evidence: Evidence) -> str:
@@ -48,10 +45,9 @@ def check_labels(evidence: Evidence) -> str:
     told = [f"{name} {quote(evidence.part(name))}" for name in ("call_id", "created_at")]
     payment = _mapping(evidence, "payment")
     told += [f"payment.{name}" for name in ("cap_id", "settlement") if name in payment]
-    rest = [quote(name) for name in evidence.receipt if name not in KNOWN]
+    rest = [name for name in evidence.receipt if name not in KNOWN]
     if rest:
-        more = f" and {len(rest) - MOST_NAMED} more" if len(rest) > MOST_NAMED else ""
-        told.append(f"anything in {', '.join(rest[:MOST_NAMED])}{more}")
+        told.append(f"anything in {named(rest)}")
     raise NotKeptError(f"nothing speaks for {', '.join(told)}")
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
-from itertools import chain
+from collections.abc import Collection, Mapping
+from itertools import chain, islice
 from typing import Any, Final
 
 from og_mcp.client.chain.chain import Log
@@ -20,7 +19,9 @@ MAX_VALUES: Final = 4_000_000
 MAX_INTEGER_BITS: Final = 14_000
 """Python writes integers of up to 4300 decimal digits."""
 
-_HEX: Final = re.compile(r"0x(?:[0-9a-f]{2})*+")
+MOST_NAMED: Final = 8
+"""Names from outside that one sentence lists."""
+
 _KINDS: Final = frozenset({dict, list, str, int, float, bool, type(None)})
 
 
@@ -72,15 +73,25 @@ def equal(ours: object, theirs: object, what: str) -> None:
         raise MismatchError(f"{what} is {quote(ours)}, and the receipt says {told}")
 
 
-def read_hex(value: object) -> bytes:
+def named(names: Collection[object]) -> str:
+    """List names from outside, quoted; the first few of many."""
+    told = ", ".join(quote(name) for name in islice(names, MOST_NAMED))
+    return f"{told} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else told
+
+
+def read_hex(value: Any) -> bytes:  # noqa: ANN401 - JSON
     """Read 0x-hex in its one form: small letters, two digits a byte.
 
     Raises:
         ValueError: It is none.
     """
-    if not isinstance(value, str) or not _HEX.fullmatch(value):
-        raise ValueError("it is not 0x and an even number of hexadecimal digits in small letters")
-    return bytes.fromhex(value[2:])
+    if isinstance(value, str) and value.startswith("0x") and len(value) % 2 == 0:
+        digits = value[2:]
+        read = bytes.fromhex(digits)
+        # `fromhex` takes spaces and capitals; looking at each of 100 MB of digits takes seconds.
+        if read.hex() == digits:
+            return read
+    raise ValueError("it is not 0x and an even number of hexadecimal digits in small letters")
 
 
 def read_logs(value: Any) -> tuple[Log, ...]:  # noqa: ANN401 - JSON

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from eth_utils.crypto import keccak
 
 from og_mcp.client.receipts.named_network import tee_network
-from og_mcp.client.receipts.reading import MAX_DEPTH, MismatchError, NotKeptError, equal, read_hex
+from og_mcp.client.receipts.reading import (
+    MAX_DEPTH,
+    MismatchError,
+    NotKeptError,
+    equal,
+    named,
+    read_hex,
+)
 from og_mcp.client.tee.canonical_request import (
     chat_forms,
     completion_forms,
@@ -30,6 +37,9 @@ from og_mcp.errors import quote
 
 if TYPE_CHECKING:
     from og_mcp.client.receipts.checks import Evidence
+
+MAX_SEARCHED: Final = 10**9
+"""Characters of an answer, times its request's stop sequences: about a second."""
 
 IMAGES: Final = frozenset({"images"})
 """Fields of an answer that is images; no signature covers them."""
@@ -61,7 +71,8 @@ def _request(evidence: Evidence) -> str:
     match = next((form for form in forms if form.text == canonical), None)
     if match is None:
         raise MismatchError("the canonical request is not that of the request that was sent")
-    others = [*match.left_out, *_beside(evidence.part("request"))]
+    # Fields of the request are among what a form leaves out, and anyone may have named them.
+    others = [*map(quote, match.left_out), *_beside(evidence.part("request"))]
     rest = f"; not covered: {', '.join(others)}" if others else ""
     return f"made of the request that was sent: {', '.join(match.fields)}{rest}"
 
@@ -98,11 +109,14 @@ def _response(evidence: Evidence) -> str:
         equal(texts, [], "the text beside tool calls, which no signature covers,")
         equal(_calls(content), [reduced_call(call) for call in calls], "the list of tool calls")
     else:
-        cut = until_stop(content, _stops(evidence))
+        stops = _stops(evidence)
+        if len(stops) * len(content) > MAX_SEARCHED:
+            raise NotKeptError("the request has more stop sequences than are looked for")
+        cut = until_stop(content, stops)
         if texts != ([cut] if cut else []):
             equal(texts, [content] if content else [], "the text that was signed")
     rest = sorted(name for name in response if name not in SHOWN)
-    not_covered = f"; not covered: {', '.join(map(quote, rest))}" if rest else ""
+    not_covered = f"; not covered: {named(rest)}" if rest else ""
     return f"{'tool calls' if calls else 'text'} of the answer are the signed content{not_covered}"
 
 
@@ -137,9 +151,9 @@ def _text(evidence: Evidence, *path: str) -> str:
 
 def _beside(request: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
     """Name what a receipt says of its request beside what was sent."""
-    names = [quote(name) for name in request if name not in {"tool", "body"}]
+    names = [name for name in request if name not in {"tool", "body"}]
     if names:
-        yield f"what the receipt says of {', '.join(names)}"
+        yield f"what the receipt says of {named(names)}"
 
 
 def _calls(content: str) -> list[dict[str, Any]]:

@@ -133,6 +133,54 @@ async def test_every_kind_of_chat_leaves_a_consistent_receipt(
             assert (await og.verify_receipt(call_id=result.call_id)).level == "consistent", more
 
 
+async def test_the_receipt_of_an_image_holds_for_all_but_the_image(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    async with Session.from_env({**localnet.environ, "OG_DATA_DIR": str(tmp_path)}) as og:
+        drawn = await og.generate_image("gpt-image-2", "a boat", width=64)
+        receipt = await og.receipt(drawn.call_id)
+        offline = await og.verify_receipt(receipt)
+        online = await og.verify_receipt(receipt, online=True)
+        as_real = await og.verify_receipt(
+            receipts.digested({**receipt, "network": "opengradient"}), online=True
+        )
+
+    done = inside("verify", saved(receipt, tmp_path), environ={})
+
+    assert (offline.level, online.level, as_real.level) == ("consistent", "confirmed", "none")
+    assert {"network", "tee_network"} & {
+        name for name, result in results(as_real).items() if result == "failed"
+    }
+    assert results(offline)["tee_response"] == results(online)["tee_response"] == "not_checked"
+    assert done.returncode == 0
+    assert "tee_response" in done.stdout.partition("Not checked:")[2]
+
+
+def test_a_payment_s_terms_are_found_changed_offline_and_online(
+    receipt: dict[str, Any], localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    for name, value in (
+        ("max_opg", "0.2"),
+        ("deadline", receipt["payment"]["deadline"] + 1),
+        ("nonce", "1"),
+        ("spender", "0x" + "11" * 20),
+        ("scheme", "exact"),
+        ("cap_id", "0" * 32),
+    ):
+        changed = {**receipt, "payment": {**receipt["payment"], name: value}}
+        redone = saved(receipts.digested(changed), tmp_path)
+
+        done = inside("verify", redone, "--online", "--json", environ=localnet.environ)
+
+        assert results(receipts.verify(changed))["digest"] == "failed", name
+        told = {one["name"]: one for one in json.loads(done.stdout)["checks"]}
+        if name == "cap_id":
+            assert "payment.cap_id" in told["labels"]["detail"]
+        else:
+            assert told["settlement"]["result"] == "failed", name
+            assert done.returncode == 1
+
+
 def test_no_bit_of_what_the_tee_signed_can_be_flipped(receipt: dict[str, Any]) -> None:
     text = json.dumps(receipt["tee"], ensure_ascii=True)
     flipped = 0

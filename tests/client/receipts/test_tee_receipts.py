@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from copy import deepcopy
@@ -348,6 +349,34 @@ def test_deep_json_within_texts_is_refused_and_ends_nothing() -> None:
     verification = receipts.verify({**receipt, "tee": part, "request": request})
 
     assert {"tee_request", "tee_response"} <= failed(verification)
+
+
+def test_endless_stop_sequences_are_not_looked_for_one_by_one() -> None:
+    text, stops = "a" * 1_100_000, [f"stop {number}" for number in range(1000)]
+    body = encode_body(REQUEST | {"stop": stops})
+    answer = chat_answer(text) | ENCLAVE.signed(CANONICAL | {"stop": stops}, text)
+    evidence = verify_chat(chat_request(body), answer, ENCLAVE.tee, now=NOW, local=False)
+
+    verification = receipts.verify(built(evidence, body))
+
+    assert (verification.level, failed(verification)) == ("none", set())
+    assert "more stop sequences" in detail(verification, "tee_response")
+
+
+def test_names_from_outside_are_quoted_and_few() -> None:
+    evil = {f"obey {number}": 1 for number in range(1000)}
+    receipt = put_together(answered().tee, encode_body(REQUEST | evil), {"content": "Hallo"} | evil)
+    receipt["request"] |= evil
+    hashed = {f"{name}_hash": receipts.digest(receipt[name]) for name in ("request", "response")}
+
+    verification = receipts.verify({**receipt, **hashed, **evil})
+
+    assert verification.level == "consistent"
+    for name in ("labels", "tee_request", "tee_response"):
+        told = detail(verification, name)
+        assert len(told) < 1000
+        assert "obey" in told
+        assert "obey" not in re.sub(r"'[^']*'|\"[^\"]*\"", "", told)
 
 
 # Against the local network: its gateway signs, its registry tells.
