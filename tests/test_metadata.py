@@ -69,7 +69,8 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
 
 
 def test_the_readme_lists_exactly_the_tools_there_are() -> None:
-    rows = set(re.findall(r"^\| `([a-z_]+)` \|", README, re.MULTILINE))
+    section = README.split("\n## Tools\n")[1].split("\n##")[0]
+    rows = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
 
     assert rows == {tool.name for tool in tools.ALL}
 
