@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,8 +12,10 @@ import click
 
 from og_mcp.calls import Journal
 from og_mcp.cli._calls_shown import cut, print_rows
+from og_mcp.client.session.parts import ALWAYS_ASKED
 from og_mcp.consent import lets, most_of
 from og_mcp.errors import CallStateError, SealBrokenError, coins
+from og_mcp.settings import Settings
 from og_mcp.types import Account, Approval, Call
 
 PUBLISH: Final = "publish"
@@ -54,6 +57,37 @@ async def approve_call(journal: Journal, call_id: str) -> None:
         raise click.ClickException(f"That is not {unit}; nothing was approved.")
     approved = await journal.approve(call_id, asked)
     click.echo(f"Approved for one try until {approved.expires_at:%H:%M} UTC; repeat the request.")
+
+
+def agree_to_replace(settings: Settings, call: Call, *, cancel: bool) -> None:
+    """Ask a person before a stuck transaction is signed again, where they were asked before.
+
+    A replacement stays within the caps on fees and does nothing but its call, or nothing at all.
+    So whoever may make the call without a person may mend it, too; where a person agreed to an
+    amount, an assistant with a shell must not raise it (threats.md T22).
+
+    Raises:
+        click.ClickException: There is no terminal, or something else was typed.
+    """
+    if settings.confirm_above != 0 and call.tool not in ALWAYS_ASKED:
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.ClickException(
+            f"A person was asked before {call.tool}, and its fee may rise: this needs a terminal on "
+            "stdin and stdout, where they type the amount."
+        )
+    most = coins(settings.max_fee_per_call)
+    does = "uses up its nonce for nothing" if cancel else "sends it again at a higher price"
+    print_rows(
+        {
+            "call": call.id,
+            "tool": call.tool,
+            "does": does,
+            "costs": f"at most {most} coins in fees, in place of {coins(call.max_fee_wei)}",
+        }
+    )
+    if click.prompt(f"Type the amount in coins to agree, {most}").strip() != most:
+        raise click.ClickException("That is not the amount; nothing was signed.")
 
 
 def _is_good(approval: Approval) -> bool:

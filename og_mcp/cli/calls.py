@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 DAYS: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
+VERBS: Final = {"list_calls": "`og-mcp calls`", "get_call": "`og-mcp calls show ID`"}
+"""Tools, and what does the same here."""
+
 
 @dataclass(frozen=True)
 class _Desk:
@@ -38,11 +41,25 @@ def _at_desk(work: Callable[[_Desk], Awaitable[T]]) -> T:
     """Do `work` with the journal open."""
     import anyio  # noqa: PLC0415 - --help does without
 
+    from og_mcp.errors import ConfigurationError, OGError  # noqa: PLC0415 - as above
+
     async def run() -> T:
         async with _desk() as desk:
             return await work(desk)
 
-    return anyio.run(run)
+    try:
+        return anyio.run(run)
+    except ConfigurationError:
+        raise
+    except OGError as exc:
+        raise click.ClickException(_at_a_terminal(str(exc))) from exc
+
+
+def _at_a_terminal(text: str) -> str:
+    """Name commands where an error names the tools of MCP."""
+    for tool, verb in VERBS.items():
+        text = text.replace(tool, verb)
+    return text
 
 
 @asynccontextmanager
@@ -111,14 +128,20 @@ def approve(call_id: str) -> None:
 @command.command("speed-up")
 @click.argument("call_id", metavar="ID")
 def speed_up(call_id: str) -> None:
-    """Send a stuck transaction again with a higher gas price, within the caps."""
+    """Send a stuck transaction again with a higher gas price, within the caps.
+
+    Where a person is asked before the call itself (OG_CONFIRM_ABOVE), it takes a terminal, too.
+    """
     _replace(call_id, cancel=False)
 
 
 @command.command("cancel")
 @click.argument("call_id", metavar="ID")
 def cancel(call_id: str) -> None:
-    """Use a stuck transaction's nonce up with a transfer of nothing; costs that one's gas."""
+    """Use a stuck transaction's nonce up with a transfer of nothing; costs that one's gas.
+
+    Where a person is asked before the call itself (OG_CONFIRM_ABOVE), it takes a terminal, too.
+    """
     _replace(call_id, cancel=True)
 
 
@@ -148,10 +171,12 @@ def _replace(call_id: str, *, cancel: bool) -> None:
 
 
 async def _replaced(desk: _Desk, call_id: str, *, cancel: bool) -> CallInfo:
+    from og_mcp.cli._approving import agree_to_replace  # noqa: PLC0415 - as above
     from og_mcp.client import Session  # noqa: PLC0415 - --help does without
 
     call = await desk.journal.get(call_id, None)
     _check_network(desk.settings, call)
+    agree_to_replace(desk.settings, call, cancel=cancel)
     async with Session(desk.settings, journal=desk.journal) as og:
         step = og.cancel if cancel else og.speed_up
         return await step(call_id, principal=call.principal)

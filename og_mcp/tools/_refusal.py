@@ -1,6 +1,7 @@
 """Arguments that a schema does not allow, told in short sentences.
 
-The words come from the published schema, so they cannot say anything else than it does.
+The words come from the published schema, so they cannot say anything else than it does; patterns
+have theirs where they are defined.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from og_mcp.errors import QUOTE_LIMIT, quote
+from og_mcp.tools._arguments import FORMS
 
 TOLD_AT_ONCE: Final = 5
 """Problems that one refusal lists; a wrong nested list could have thousands."""
@@ -75,7 +77,7 @@ def _expected(schema: dict[str, Any]) -> str:
         return f"one of {', '.join(filter(None, names))}" + (" or left out" if "" in names else "")
     words = _KINDS.get(schema.get("type", ""), "as its schema says")
     if "pattern" in schema:
-        words += f" of the form {schema['pattern']}"
+        words = FORMS.get(schema["pattern"], words)
     for unit, kind in (("characters", "Length"), ("items", "Items")):
         words += _size(schema.get(f"min{kind}"), schema.get(f"max{kind}"), unit)
     return words + _bounds(schema.get("minimum"), schema.get("maximum"))

@@ -34,13 +34,13 @@ def told(tool: str = "") -> Iterator[None]:
 
 def _fate(error: OGError, tool: str) -> str:
     """Say whether money moved, and where to look; nothing where there is no call."""
-    call_id, stage = error.call_id, error.stage
-    if not call_id or isinstance(error, OF_ANOTHER_CALL):
-        return ""
-    if call_id in str(error) and stage in str(error):
+    call_id, stage, said = error.call_id, error.stage, str(error)
+    is_told = call_id in said and stage in said
+    if not call_id or is_told or isinstance(error, OF_ANOTHER_CALL):
         return ""
     if stage is Stage.NOT_SENT:
-        return f"Nothing was paid (stage {stage}, call_id {call_id})."
+        free = "The call ended" if "othing was paid" in said else "Nothing was paid; the call ended"
+        return f"{free} at stage {stage} (call_id {call_id})."
     if stage is Stage.SENT_UNKNOWN:
         done = "published" if tool in PUBLISHING else "paid"
         return f"It may have been {done} (stage {stage}); get_call with call_id {call_id} tells."

@@ -212,6 +212,8 @@ def test_an_unknown_call_is_told(environ: Environ, verb: str) -> None:
 
     assert done.exit_code == 1
     assert "There is no call" in done.stderr
+    # At a terminal there are no tools.
+    assert "`og-mcp calls` shows the calls there are." in done.stderr
 
 
 @needs_terminal
@@ -331,6 +333,57 @@ async def test_a_stuck_transaction_is_replaced(
     assert stuck.transaction_hash not in done.stdout
     assert ended.transaction_hash in done.stdout
     assert ended.status == ("done" if verb == "speed-up" else "failed")
+
+
+@pytest.mark.parametrize("verb", ["speed-up", "cancel"])
+def test_what_is_mined_is_not_replaced(
+    environ: Environ, request_of_sample: Request, verb: str
+) -> None:
+    done = calls(verb, made(environ, request_of_sample), environ=environ)
+
+    assert done.exit_code == 1
+    assert "Only a transaction that is signed and not mined can be" in done.stderr
+
+
+@needs_terminal
+async def test_t22_where_a_person_is_asked_a_fee_is_raised_at_a_terminal_alone(
+    localnet: LocalNetwork, environ: Environ, request_of_sample: Request
+) -> None:
+    localnet.hold_blocks()
+    asking = {**environ, "OG_CONFIRM_ABOVE": "0"}
+    async with Session.from_env(environ) as og:
+        running = await og.infer(**request_of_sample, wait_s=1)
+        replace = partial(calls, "cancel", running.call_id, environ=asking)
+        piped = await anyio.to_thread.run_sync(replace)
+        first = (await og.get_call(running.call_id, 0)).transaction_hash
+        code, screen = await anyio.to_thread.run_sync(_cancelled, running.call_id, asking)
+        localnet.release_blocks()
+        ended = await og.get_call(running.call_id, 30)
+
+    assert piped.exit_code == 1
+    assert "needs a terminal" in piped.stderr
+    assert (code, ended.status) == (0, "failed"), screen
+    assert first not in screen
+    assert ended.transaction_hash in screen
+
+
+def _cancelled(call_id: str, environ: Environ) -> tuple[int, str]:
+    """Cancel at a terminal; returns exit code and screen."""
+    with Terminal("calls", "cancel", call_id, environ=environ) as terminal:
+        terminal.read_until("Type the amount in coins to agree, 0.01")
+        terminal.type("0.01")
+        return terminal.end()
+
+
+def test_a_chat_tells_the_same_most_twice(environ: Environ) -> None:
+    async def chat() -> None:
+        async with Session.from_env(environ) as og:
+            await og.chat("openai/gpt-5-mini", [{"role": "user", "content": "Hello"}])
+
+    anyio.run(chat)
+    (told,) = listed(environ=environ)["calls"]
+
+    assert told["max_opg"] == told["payment"]["max_opg"] == "0.1"
 
 
 @pytest.mark.parametrize("verb", ["speed-up", "cancel"])

@@ -249,6 +249,9 @@ async def test_what_cannot_be_verified_is_withheld(
     assert "cannot be verified" in text
     (call,) = (await answer(mcp, "list_calls"))["calls"]
     assert (call["status"], call["stage"]) == ("failed", "charged")
+    assert text.endswith(
+        f"It was charged (stage charged); get_call with call_id {call['call_id']} tells what it cost."
+    )
     told = await answer(mcp, "get_call", call_id=call["call_id"])
     assert SENTENCE not in json.dumps(told)
 

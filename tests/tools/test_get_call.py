@@ -35,6 +35,7 @@ async def test_a_call_is_told_with_its_result(
         "payment": dict.fromkeys(told["payment"], ""),
         "result": made,
         "error": "",
+        "note": "",
     }
 
 
@@ -47,8 +48,28 @@ async def test_a_failed_call_is_told_and_is_no_error(
     (listed,) = (await answer(mcp, "list_calls", status="failed"))["calls"]
     told = await answer(mcp, "get_call", call_id=listed["call_id"])
 
-    assert (told["status"], told["stage"], told["error"]) == ("failed", "not_sent", text)
-    assert told["result"] == {}
+    assert (told["status"], told["stage"], told["result"]) == ("failed", "not_sent", {})
+    # What it raised said besides where the call stands.
+    assert "nothing was paid" in told["error"].lower()
+    assert text == f"{told['error']} The call ended at stage not_sent (call_id {told['call_id']})."
+
+
+async def test_an_answer_that_is_not_kept_is_told_and_is_no_empty_answer(
+    localnet: LocalNetwork, request_of_sample: dict[str, Any]
+) -> None:
+    environ = {**localnet.environ, "OG_RECEIPTS": "hashes"}
+    keyed = {**request_of_sample, "idempotency_key": "k"}
+    async with Client(build_server(Session.from_env(environ))) as mcp:
+        made = await answer(mcp, "infer", **keyed)
+        text = await refusal(mcp, "infer", **keyed)
+        told = await answer(mcp, "get_call", call_id=made["call_id"])
+        (listed,) = (await answer(mcp, "list_calls"))["calls"]
+
+    assert f"Call {made['call_id']} is done" in text
+    assert "OG_RECEIPTS=hashes" in text
+    assert (told["status"], told["result"]) == ("done", {})
+    assert "OG_RECEIPTS=hashes" in told["note"]
+    assert listed["note"] == ""
 
 
 async def test_it_waits_for_the_end_of_a_running_call(
@@ -87,7 +108,7 @@ async def test_an_unknown_call_names_the_tool_to_call_next(mcp: Client) -> None:
 async def test_what_is_no_call_id_is_refused(mcp: Client, call_id: object) -> None:
     text = await refusal(mcp, "get_call", call_id=call_id)
 
-    assert "Argument call_id must be text of the form" in text
+    assert "Argument call_id must be a call's id of 32 digits and letters a to f" in text
 
 
 @pytest.mark.parametrize("wait_s", [-1, 51, True, "long"])

@@ -119,7 +119,8 @@ async def test_what_cannot_be_a_key_is_refused(
 ) -> None:
     text = await refusal(mcp, "infer", **request_of_sample, idempotency_key=key)
 
-    assert "Argument idempotency_key must be text of the form" in text
+    assert "Argument idempotency_key must be text of 0 to 128 printable ASCII characters" in text
+    assert "[!-~]" not in text
 
 
 async def test_a_call_that_takes_long_is_handed_back_running_and_waited_for(
@@ -288,6 +289,7 @@ async def test_a_fee_above_the_cap_is_refused_before_it_is_signed(
         )
 
     assert "OG_MAX_FEE_PER_CALL" in text
+    assert "Nothing was paid; the call ended at stage not_sent (call_id " in text
     assert sent(localnet) == before
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from og_mcp.client.session import troubles
@@ -12,7 +12,7 @@ from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
 from og_mcp.errors import ConfigurationError, NoGatewayError, NoWalletError, OGError, coins
 from og_mcp.networks import Network, shown
-from og_mcp.types import CallInfo, Finding, Trouble
+from og_mcp.types import Call, CallInfo, Finding, Trouble
 
 if TYPE_CHECKING:
     from og_mcp.client.payments.opg import Holdings
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MOST_GATEWAYS: Final = 3
 """Gateways that are tried before it is said that none answers."""
+
+NAMED: Final = 3
+"""Calls in doubt that are told by their ids."""
 
 WALLET: Final = "wallet"
 
@@ -160,9 +163,7 @@ class Examination:
         kept = await journal.list_calls(None, 1)
         signs = self._parts.settings.wallet is not None or self._parts.settings.local
         settled = await self._reconcile() if kept and signs else []
-        left = await journal.unfinished()
-        waiting = f", {len(left)} under way or in doubt" if left else ""
-        return f"{len(settled)} interrupted call(s) settled{waiting}"
+        return f"{len(settled)} interrupted call(s) settled{_left(await journal.unfinished())}"
 
     async def _fees(self) -> str | Trouble:
         """Tell what is left of the caps on fees, of each chain that transactions are sent on."""
@@ -219,3 +220,19 @@ def _left_of(left: Left, cap: int, unit: str) -> str:
 def _wrong(name: str, error: OGError) -> Finding:
     wrong = troubles.of(error)
     return Finding(name, held=False, detail=wrong.what, fix=wrong.fix)
+
+
+def _left(calls: Sequence[Call]) -> str:
+    """Name the calls that have no end yet, and what helps those whose transaction is not mined."""
+    running = sum(call.status == "running" for call in calls)
+    told = f", {running} under way" if running else ""
+    stuck = [call.id for call in calls if call.status != "running"]
+    if not stuck:
+        return told
+    ids, more = ", ".join(stuck[:NAMED]), len(stuck) - NAMED
+    if more > 0:
+        ids += f" and {more} more"
+    return (
+        f"{told}, {len(stuck)} in doubt, whose transaction is not mined: {ids}; repeating the same "
+        "request sends it again, og-mcp calls speed-up ID raises its price, cancel ID gives it up"
+    )

@@ -52,6 +52,13 @@ MAY_BE_MINED = (
     "the chain does not have it."
 )
 
+NOT_KEPT = (
+    "Its answer was handed over and is not kept: OG_RECEIPTS=hashes keeps hashes. Asking, and "
+    "paying, again takes a new idempotency_key."
+)
+
+NOTHING_TO_MEND = "Only a transaction that is signed and not mined can be; nothing was signed now."
+
 
 class Outcome(Protocol):
     """What an on-chain call gave."""
@@ -253,9 +260,9 @@ class History:
         ticket = await self._ticket(call)
         step = "be cancelled" if cancel else "be sped up"
         if not ticket.signed or call.stage is not Stage.SENT_UNKNOWN:
-            raise CallStateError(call.id, step, f"its stage is {call.stage}")
+            raise CallStateError(call.id, step, f"its stage is {call.stage}", NOTHING_TO_MEND)
         if await self._outcomes.find_receipt(ticket) is not None:
-            raise CallStateError(call.id, step, "it is mined already")
+            raise CallStateError(call.id, step, "it is mined already", NOTHING_TO_MEND)
         return await self._outcomes.replace(ticket, cancel=cancel)
 
     async def _is_ours(self, call: Call) -> bool:
@@ -332,9 +339,15 @@ def _is_lost_journal(exc: Exception) -> bool:
     return isinstance(exc, JournalError) and not isinstance(exc, CallStateError)
 
 
-def info_of(call: Call) -> CallInfo:
-    """Tell a call as tools show it, with what the chain has said since about its payment."""
+def info_of(call: Call, *, is_whole: bool = True) -> CallInfo:
+    """Tell a call as tools show it, with what the chain has said since about its payment.
+
+    Args:
+        call: It.
+        is_whole: Whether it was read with its documents.
+    """
     result = json.loads(call.result) if call.result else {}
+    is_kept = not is_whole or call.status != "done" or bool(call.result)
     if call.cap is not None and "payment" in result:
         result["payment"] = payment_of(call.cap).model_dump(mode="json")
     return CallInfo(
@@ -349,6 +362,7 @@ def info_of(call: Call) -> CallInfo:
         payment=payment_of(call.cap),
         result=result,
         error=call.error,
+        note="" if is_kept else NOT_KEPT,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import to_thread
 
 from og_mcp.calls import Journal
-from og_mcp.client.session.interrupted import end_publication
+from og_mcp.client.session.interrupted import PUBLISHING, end_publication
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
@@ -80,7 +80,7 @@ class Ledger:
         info_of = (await load("session.history")).info_of
         return CallList(
             network=self._parts.settings.network_name,
-            calls=[info_of(call) for call in calls],
+            calls=[info_of(call, is_whole=False) for call in calls],
             spent_opg=coins(spent_opg),
             open_opg=coins(open_opg),
             fees_wei=sum(total.fees_wei for total in own),
@@ -114,14 +114,11 @@ class Ledger:
 
         Raises:
             CallNotFoundError: The principal has no such call.
-            InputError: It has no receipt: it is not done, or sent nothing.
+            InputError: It has no receipt: it published, or has not paid for anything yet.
         """
         call = await (await self._parts.journal.get()).get(call_id, principal)
         if not call.receipt:
-            raise InputError(
-                f"Call {call_id} has no receipt: it is {call.status} at stage {call.stage}.",
-                "Only a call that is done has one.",
-            )
+            raise InputError(*_without_receipt(call))
         receipt: dict[str, Any] = (await load("session.history")).receipt_of(call)
         return receipt
 
@@ -273,3 +270,15 @@ def _chain_id_of(receipt: Mapping[str, Any]) -> object:
     """Read which chain a receipt's transaction is on; of any origin."""
     part = receipt.get("chain")
     return part.get("chain_id") if isinstance(part, Mapping) else None
+
+
+def _without_receipt(call: Call) -> tuple[str, str]:
+    """Say why a call has no receipt, and what to do instead."""
+    if call.tool in PUBLISHING:
+        why = f"{call.tool} publishes on the Model Hub, and only calls that pay leave receipts"
+        hint = "list_files and get_model show what is published."
+    else:
+        ends = "a receipt is made once a call was answered or paid for"
+        why = f"it is {call.status} at stage {call.stage}, and {ends}"
+        hint = "get_call shows how far it has come."
+    return f"Call {call.id} has no receipt: {why}.", hint

@@ -141,12 +141,12 @@ class Session(Language, Ledger, Repositories):
         """
         if self.settings.wallet is None and not self.settings.local:
             raise NoWalletError("infer", self.settings.network_name)
+        terms = Terms(principal, idempotency_key, wait_s)
         asked = await self._inferring.ask(
             model_cid, model_input, inference_mode, max_retries=max_retries
         )
         if dry_run:
             return await self._inferring.price(asked)
-        terms = Terms(principal, idempotency_key, wait_s)
         return await self._inferring.run(asked, terms)
 
     def needs_consent(self, tool: str, *, max_opg: int = 0) -> bool:

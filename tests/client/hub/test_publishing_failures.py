@@ -360,7 +360,8 @@ async def test_a_file_whose_version_is_told_nowhere_is_not_called_published(
     assert str(told.value) == (
         f"Model '{name}' was created, with a version whose name is not known; the next step "
         "failed: The Model Hub gave an answer that cannot be used: it does not tell the version "
-        "that it made. The same call again continues from there."
+        "that it made. Repeat the call later; where it stays so, the URL of the Model Hub, which "
+        "og-mcp doctor shows, may be another service's. The same call again continues from there."
     )
     assert (again.version, again.upload["already_there"]) == ("0.01", False)
 

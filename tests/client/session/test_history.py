@@ -402,6 +402,35 @@ async def test_a_transaction_that_never_arrived_is_sent_again_by_its_repetition(
     assert purse.sent() == 1
 
 
+@pytest.mark.slow
+async def test_what_comes_before_a_call_is_waited_for_too(purse: Purse) -> None:
+    localnet = purse.localnet
+    localnet.hold_blocks()
+    async with purse.session() as og:
+        await og.status()
+        localnet.latency(3.0, service="hub_read")
+        began = anyio.current_time()
+        # What the model takes is looked up before the call is recorded.
+        running = await infer(og, purse, wait_s=3.0)
+        took = anyio.current_time() - began
+        localnet.latency(0.0, service="hub_read")
+
+    assert running.status == "running"
+    assert took < 6.0
+
+
+async def test_a_call_in_doubt_is_named_by_the_doctor_with_what_helps(purse: Purse) -> None:
+    async with purse.session(BRIEF) as og:
+        purse.localnet.fault(SEND, "drop")
+        with pytest.raises(TransactionPendingError) as lost:
+            await infer(og, purse)
+
+        (journal,) = [one for one in await og.examine() if one.name == "journal"]
+
+    assert f"1 in doubt, whose transaction is not mined: {lost.value.call_id}" in journal.detail
+    assert "og-mcp calls speed-up ID" in journal.detail
+
+
 async def test_a_lost_call_that_two_processes_repeat_at_once_is_paid_once(purse: Purse) -> None:
     async with purse.session(BRIEF) as og:
         purse.localnet.fault(SEND, "drop")
