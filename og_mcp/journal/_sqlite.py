@@ -119,7 +119,10 @@ class SQLiteDatabase:
             )
         self.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         with locked(self.path.with_name(f"{self.path.name}.lock"), PREPARE_S):
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, PRIVATE))
+            if not self.path.exists():
+                # Closing the file a second time would drop every lock that this process has on it,
+                # and another process would take the log away from under an open journal.
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, PRIVATE))
             self.path.chmod(PRIVATE)
             connection = self.connect()
             try:
