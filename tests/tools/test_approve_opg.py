@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp import Client
+from mcp.types import TextResourceContents
 
 from og_mcp.client import Session
+from og_mcp.client.receipts import receipts
 from og_mcp.server import build_server
 from tests.books import Purse
 from tests.localnet_client import LocalNetwork
@@ -126,3 +130,33 @@ async def test_what_is_no_bounded_amount_is_refused(purse: Purse, amount: object
 
     assert "amount_opg" in text
     assert purse.localnet.allowance(purse.address) == 0
+
+
+@pytest.mark.parametrize("kept", ["full", "hashes"])
+async def test_its_receipt_is_confirmed_and_cannot_be_given_another_network_s_name(
+    purse: Purse, kept: str
+) -> None:
+    purse.environ["OG_RECEIPTS"] = kept
+    async with client(purse, Person()) as mcp:
+        made = await answer(mcp, "approve_opg", amount_opg="2.5")
+        receipt = await receipt_of(mcp, made["transaction_hash"])
+        online = await answer(mcp, "verify_receipt", receipt=receipt, online=True)
+        results = [
+            await answer(
+                mcp, "verify_receipt", receipt=receipts.digested(receipt | changed), online=True
+            )
+            for changed in ({"network": "opengradient"}, {"network": "other"}, {"tool": "infer"})
+        ]
+
+    assert (online["valid"], online["level"]) == (True, "confirmed")
+    assert [(one["valid"], one["level"]) for one in results] == [(False, "none")] * 3
+
+
+async def receipt_of(mcp: Client, transaction_hash: str) -> dict[str, Any]:
+    """Read the receipt of the call that made a transaction."""
+    calls = (await answer(mcp, "list_calls"))["calls"]
+    (call_id,) = (one["call_id"] for one in calls if one["transaction_hash"] == transaction_hash)
+    (content,) = (await mcp.read_resource(f"og://receipts/{call_id}")).contents
+    assert isinstance(content, TextResourceContents)
+    document: dict[str, Any] = json.loads(content.text)
+    return document

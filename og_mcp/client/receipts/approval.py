@@ -27,6 +27,7 @@ class ApproveFunction:
 
     selector = bytes.fromhex(APPROVE[2:])
     tool = "approve_opg"
+    has_one_request = True
 
     def request_of(self, signed: SignedCall) -> dict[str, Any]:
         """Read the request; the token is what the transaction calls."""

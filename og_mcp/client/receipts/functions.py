@@ -41,6 +41,11 @@ class Function(Protocol[Answer]):
         """The tool that calls it."""
         ...
 
+    @property
+    def has_one_request(self) -> bool:
+        """Whether what was signed tells all of the canonical request."""
+        ...
+
     def request_of(self, signed: SignedCall) -> dict[str, Any]:
         """Read the canonical request back from what was signed.
 
@@ -81,6 +86,7 @@ class _Run:
 
     selector = RUN_SELECTOR
     tool = "infer"
+    has_one_request = False
 
     def request_of(self, signed: SignedCall) -> dict[str, Any]:
         """Read the request; a tensor's file name does not travel."""
@@ -125,6 +131,8 @@ class _Run:
 
 class _LLM:
     """`runLLMChat` or `runLLMCompletion`."""
+
+    has_one_request = True
 
     def __init__(self, tool: str, function: LLMFunction) -> None:
         self.tool, self._function, self.selector = tool, function, function.selector

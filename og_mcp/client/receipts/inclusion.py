@@ -74,8 +74,8 @@ def complete(receipt: Mapping[str, Any], mined: Mined) -> dict[str, Any]:
     }
     completed = {**receipt, "chain": part}
     if "request" not in receipt:
-        request = _request_in(mined.signed)
-        if digest(request) == receipt["request_hash"]:
+        request, is_exact = _request_in(mined.signed)
+        if is_exact or digest(request) == receipt["request_hash"]:
             completed["request"] = request
     if "response" not in receipt and "response_hash" in receipt:
         response, is_exact = _response_in(Evidence(completed))
@@ -84,11 +84,13 @@ def complete(receipt: Mapping[str, Any], mined: Mined) -> dict[str, Any]:
     return completed
 
 
-def _request_in(signed: SignedCall) -> dict[str, Any]:
+def _request_in(signed: SignedCall) -> tuple[dict[str, Any], bool]:
+    """Read the request from what was signed, and whether there is no other way to write it."""
     try:
-        return function_of(signed.data).request_of(signed)
+        function = function_of(signed.data)
+        return function.request_of(signed), function.has_one_request
     except (MismatchError, LookupError, ValueError):
-        return {}
+        return {}, False
 
 
 def _response_in(evidence: Evidence) -> tuple[dict[str, Any], bool]:
@@ -97,6 +99,12 @@ def _response_in(evidence: Evidence) -> tuple[dict[str, Any], bool]:
         return evidence.function.response_of(evidence.answer)
     except (MismatchError, NotKeptError, ServiceReplyError):
         return {}, False
+
+
+UNBOUND: Final = (
+    "; its request has another hash than the receipt's, as one has with a tensor from a file, whose "
+    "name does not travel"
+)
 
 
 def compare(receipt: Mapping[str, Any], found: Mined) -> str:

@@ -45,6 +45,8 @@ def check_labels(evidence: Evidence) -> str:
     told = [f"{name} {quote(evidence.part(name))}" for name in ("call_id", "created_at")]
     payment = _mapping(evidence, "payment")
     told += [f"payment.{name}" for name in ("cap_id", "settlement") if name in payment]
+    if "registry" in _mapping(evidence, "tee"):
+        told.append("tee.registry.rpc")
     rest = [name for name in evidence.receipt if name not in KNOWN]
     if rest:
         told.append(f"anything in {named(rest)}")

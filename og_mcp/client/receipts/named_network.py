@@ -77,7 +77,9 @@ def _profile(evidence: Evidence, chain_id: object, worth: str) -> Network:
     name, own = evidence.part("network"), evidence.known
     if own is not None and name == own.name:
         return own
-    if own is not None and chain_id == own.chain_id:
+    chains = () if own is None else (own.chain_id, own.base_chain_id)
+    # The payment chain is that of several public networks.
+    if own is not None and chain_id in chains and (chain_id == own.chain_id or name not in NAMES):
         raise MismatchError(
             f"the receipt names network {quote(name)}, and chain {quote(chain_id)} is that of {own.name}"
         )

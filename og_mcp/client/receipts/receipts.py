@@ -21,7 +21,7 @@ from og_mcp.client.receipts import checks
 from og_mcp.client.receipts.chain_signature import kept_signature
 from og_mcp.client.receipts.checks import SCHEMA, Evidence, digested
 from og_mcp.client.receipts.functions import function_of
-from og_mcp.client.receipts.inclusion import compare, complete, look_up
+from og_mcp.client.receipts.inclusion import UNBOUND, compare, complete, look_up
 from og_mcp.client.receipts.levels import verdict
 from og_mcp.client.receipts.reading import MismatchError, log_json, readable
 from og_mcp.client.receipts.tee_online import NAME as REGISTRY
@@ -213,7 +213,7 @@ async def _include(
             # What the file's own digest covers is the file.
             of_file = {check.name: check for check in found if check.name == checks.DIGEST}
             found = [of_file.get(check.name, check) for check in again]
-        detail = compare(receipt, mined)
+        detail = compare(receipt, mined) + ("" if "request" in completed else UNBOUND)
     except MismatchError as exc:
         result, detail = "failed", str(exc)
     return completed, found, Check(name=INCLUSION, result=result, source=source, detail=detail)

@@ -121,7 +121,12 @@ def _response(evidence: Evidence) -> str:
 
 
 def _stops(evidence: Evidence) -> tuple[str, ...]:
-    return stops_of(read_body(_text(evidence, "request", "body").encode()))
+    """Read them from what was signed for, where that is kept: the request may be kept back."""
+    try:
+        request = _text(evidence, "tee", "canonical_request")
+    except NotKeptError:
+        request = _text(evidence, "request", "body")
+    return stops_of(read_body(request.encode()))
 
 
 def _signature(evidence: Evidence) -> str:

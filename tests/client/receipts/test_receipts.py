@@ -346,6 +346,23 @@ async def test_what_a_receipt_of_hashes_leaves_out_is_held_to_them_online(
     assert other_answer.level == "consistent"
     assert other_request.level == "consistent"
     assert results(other_request)["request_hash"] == "not_checked"
+    assert "name does not travel" in detail(other_request, "inclusion")
+    assert "name does not travel" not in detail(confirmed, "inclusion")
+
+
+async def test_a_request_of_a_chat_on_chain_is_held_to_its_hash_though_it_is_not_kept(
+    hashing: Session,
+) -> None:
+    chatted = await hashing.chat(
+        "meta-llama/Meta-Llama-3-8B-Instruct",
+        [{"role": "user", "content": "Hi"}],
+        inference_mode="VANILLA",
+    )
+    receipt = await hashing.receipt(chatted.call_id)
+    forged = receipts.digested({**receipt, "request_hash": "00" * 32})
+
+    assert (await hashing.verify_receipt(receipt, online=True)).level == "confirmed"
+    assert failed(await hashing.verify_receipt(forged, online=True)) == {"request_hash"}
 
 
 async def test_an_answer_that_is_not_the_chain_s_fails_though_only_its_hash_is_kept(

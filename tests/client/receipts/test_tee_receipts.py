@@ -252,6 +252,17 @@ def test_an_answer_is_the_signed_text_up_to_the_request_s_stop_sequence(
     assert receipts.verify(built(evidence, body, content=shown)).valid is holds
 
 
+@pytest.mark.parametrize("part", ["request", "response"])
+def test_a_request_or_answer_may_be_kept_back_and_is_named_then(part: str) -> None:
+    whole = built(answered())
+    without = {name: whole[name] for name in whole if name != part}
+
+    verification = receipts.verify(without)
+
+    assert (verification.valid, verification.level) == (True, "consistent")
+    assert results(verification)[f"{part}_hash"] == "not_checked"
+
+
 def test_t17_text_beside_tool_calls_does_not_pass_for_signed() -> None:
     verification = receipts.verify(built(called(), content="trust me"))
 
