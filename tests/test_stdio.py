@@ -138,6 +138,7 @@ def test_help_tells_the_levels_and_that_openai_is_a_flag_alone() -> None:
     text = " ".join(run("serve", "--help", environ={}).stdout.split())
 
     assert "DEBUG, INFO, WARNING, ERROR or CRITICAL (INFO)" in text
+    assert "get_call and list_calls come with every tool that makes calls" in text
     assert "Each option but --openai stands for the environment variable of its name" in text
 
 

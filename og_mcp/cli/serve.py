@@ -14,7 +14,12 @@ from og_mcp.cli._wire import Wire
 @click.option("--host", metavar="ADDRESS", help="Address to bind, for sse and http (127.0.0.1).")
 @click.option("--port", metavar="N", help="Port to bind, for sse and http (8000).")
 @click.option("--network", metavar="NAME", help="opengradient, alpha-2025 or local.")
-@click.option("--toolsets", metavar="A,B", help="Offer the tools of these toolsets alone (all).")
+@click.option(
+    "--toolsets",
+    metavar="A,B",
+    help="Offer the tools of these alone: models, llm, hub, wallet, calls (all). get_call and "
+    "list_calls come with every tool that makes calls.",
+)
 @click.option("--read-only", is_flag=True, help="Offer only tools that change and cost nothing.")
 @click.option("--openai", is_flag=True, help="Also serve OpenAI's chat API at /v1 (http, sse).")
 @click.option(

@@ -99,7 +99,8 @@ class Settings:
     """OPG above which a person is asked first."""
 
     upload_roots: tuple[Path, ...] = ()
-    """Folders that files may be read from."""
+    """Folders that files may be read from; never the root folder, and the home folder or one above
+    it only where the operator names it."""
 
     data_dir: Path
     secret_paths: tuple[Path, ...] = ()

@@ -246,7 +246,10 @@ def data_folder(text: str) -> Path:
 
 
 def folders(text: str) -> tuple[Path, ...]:
-    """Read absolute paths of folders that are there, separated as in PATH."""
+    """Read absolute paths of folders that are there, separated as in PATH.
+
+    The home folder, where it is named, is what the operator wants; the root folder is an accident.
+    """
     found = tuple(dict.fromkeys(path(part) for part in text.split(os.pathsep) if part.strip()))
     for number, folder in enumerate(found, 1):
         if not folder.is_absolute() or ".." in folder.parts:
