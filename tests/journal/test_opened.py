@@ -48,6 +48,27 @@ async def test_a_journal_is_found_again(settings: Settings) -> None:
         assert await journal.get(call.id, "local") == call
 
 
+async def test_a_journal_that_is_opened_twice_in_one_process_keeps_its_locks(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import anyio, pathlib, sys\n"
+        "from tests.journal.test_opened import at, open_journal\n"
+        "async def main():\n"
+        "    async with open_journal(at(pathlib.Path(sys.argv[1]))) as journal:\n"
+        "        await journal.list_calls(None, 1)\n"
+        "anyio.run(main)\n"
+    )
+    async with open_journal(at(tmp_path)) as journal:
+        first = await settled_call(journal)
+        async with open_journal(at(tmp_path)) as second:
+            await second.get(first.id, "local")
+        # Another process that believed itself alone would remove the log on leaving.
+        await anyio.run_process([sys.executable, "-c", code, str(tmp_path)])
+
+        assert (tmp_path / "journal.db-wal").exists()
+
+
 async def test_a_relative_file_lies_in_the_data_folder(tmp_path: Path) -> None:
     async with open_journal(at(tmp_path / "data", "sqlite:///other.db")) as journal:
         await opened(journal)

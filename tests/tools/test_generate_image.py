@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +25,11 @@ from mcp.types import (
 from PIL import Image
 
 from og_mcp.client import Session
+from og_mcp.errors import ImageNotFoundError
+from og_mcp.journal._opened import database_of
 from og_mcp.localnet.gateway import pictures
 from og_mcp.server import build_server
+from og_mcp.settings import Settings
 from tests.localnet_client import LocalNetwork
 from tests.tools.calls import answer
 
@@ -266,6 +269,38 @@ async def test_pruning_leaves_the_images_that_calls_name(localnet: LocalNetwork)
     assert (pruned.calls, pruned.files) == (0, 1)
     assert file_of(named.model_dump())
     assert file_of(named.original.model_dump())
+
+
+async def test_images_of_young_calls_stay_and_go_with_old_ones(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    settings = Settings.from_env({**localnet.environ, "OG_DATA_DIR": str(tmp_path)})
+    async with Session(settings) as og:
+        made = await og.generate_image(MODEL, PROMPT)
+        (image,) = made.images
+        localnet.settle()
+        await og.get_call(made.call_id)
+
+        young = await og.prune(datetime.now(UTC) + timedelta(days=999))
+        assert (await og.image(image.sha256)).data
+        _age(settings, days=2)
+        os.utime(image.path, (0, 0))
+        old = await og.prune(datetime.now(UTC))
+        with pytest.raises(ImageNotFoundError):
+            await og.image(image.sha256)
+
+    assert ((young.calls, young.files), (old.calls, old.files)) == ((0, 0), (1, 1))
+
+
+def _age(settings: Settings, *, days: int) -> None:
+    """Make everything in the journal older."""
+    connection, past = database_of(settings).connect(), days * 24 * 3600 * 10**6
+    for sql in (
+        f"UPDATE calls SET created_at = created_at - {past}, updated_at = updated_at - {past}",  # noqa: S608 - our own words
+        f"UPDATE caps SET created_at = created_at - {past}, ended_at = ended_at - {past}",  # noqa: S608 - our own words
+    ):
+        connection.plain(sql)
+    connection.close()
 
 
 async def test_bytes_that_are_no_image_are_a_failure_that_is_said_to_be_paid(
