@@ -195,7 +195,8 @@ def print_call(call: Call, signed: Sequence[SignedTransaction]) -> None:
     for one in signed:
         most = f"nonce {one.nonce}, at most {coins(one.max_fee_wei)} coins"
         rows[f"transaction {one.nonce}"] = f"{one.transaction_hash} ({most})"
-    rows |= {"request": cut(call.request), "result": cut(call.result)}
+    not_kept = "not kept: OG_RECEIPTS=hashes" if call.status == "done" else ""
+    rows |= {"request": cut(call.request), "result": cut(call.result) or not_kept}
     print_rows(rows)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from starlette.responses import JSONResponse
 
 from og_mcp.errors import (
+    AnswerNotKeptError,
     ApprovalDeclinedError,
     ApprovalRequiredError,
     BudgetExceededError,
@@ -53,6 +54,7 @@ _STATUS: Final[tuple[tuple[tuple[type[OGError], ...], HTTPStatus, str], ...]] = 
     ((MediaTypeError,), HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "invalid_request_error"),
     ((InputError, SimulationRevertedError), HTTPStatus.BAD_REQUEST, "invalid_request_error"),
     ((NotFoundError,), HTTPStatus.NOT_FOUND, "invalid_request_error"),
+    ((AnswerNotKeptError,), HTTPStatus.GONE, "invalid_request_error"),
     ((ApprovalRequiredError, ApprovalDeclinedError), HTTPStatus.FORBIDDEN, "approval_required"),
     (_UNPAID, HTTPStatus.PAYMENT_REQUIRED, "payment"),
     (_UNSET, HTTPStatus.SERVICE_UNAVAILABLE, "configuration"),

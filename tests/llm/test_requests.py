@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from og_mcp.client import Session
 from og_mcp.errors import (
     AnswerLostError,
+    AnswerNotKeptError,
     ApprovalRequiredError,
     BudgetExceededError,
     FeeCapError,
@@ -224,6 +225,7 @@ def refused(error: OGError) -> tuple[int, str, dict[str, Any]]:
         (TransactionPendingError("0x1", 1.0), 502, "chain"),
         (FeeCapError("OG_MAX_FEE_PER_CALL", 2, 1), 402, "payment"),
         (UnsafeEndpointError("http://rpc", "Use https."), 503, "configuration"),
+        (AnswerNotKeptError("0" * 32, Stage.CHARGED), 410, "invalid_request_error"),
         (LocalnetError("It did not start.", "Try again."), 503, "service"),
         (ServiceUnreachableError("RPC", "https://rpc"), 503, "service"),
     ],
