@@ -17,9 +17,7 @@ from og_mcp.client.chain.chain import Chain, Receipt
 from og_mcp.client.chain.sender import Sender
 from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.chain.wallet import Signed, read_transaction
-from og_mcp.client.payments.told import payment_of
 from og_mcp.client.receipts import receipts
-from og_mcp.client.receipts.gateway_receipt import payment_section
 from og_mcp.client.session.doubt import is_in_doubt
 from og_mcp.client.session.interrupted import end_of
 from og_mcp.errors import (
@@ -30,7 +28,7 @@ from og_mcp.errors import (
     TransactionPendingError,
 )
 from og_mcp.networks import Network
-from og_mcp.types import Call, CallInfo, Shape, Stage
+from og_mcp.types import Call, Shape, Stage
 
 if TYPE_CHECKING:
     from og_mcp.settings import Settings
@@ -51,12 +49,6 @@ MAY_BE_MINED = (
     "be. The same request, repeated, signs nothing new: it sends the same transaction again where "
     "the chain does not have it."
 )
-
-NOT_KEPT = (
-    "Its answer was handed over and is not kept: OG_RECEIPTS=hashes keeps hashes. Asking, and "
-    "paying, again takes a new idempotency_key."
-)
-
 NOTHING_TO_MEND = "Only a transaction that is signed and not mined can be; nothing was signed now."
 
 
@@ -337,39 +329,3 @@ class History:
 
 def _is_lost_journal(exc: Exception) -> bool:
     return isinstance(exc, JournalError) and not isinstance(exc, CallStateError)
-
-
-def info_of(call: Call, *, is_whole: bool = True) -> CallInfo:
-    """Tell a call as tools show it, with what the chain has said since about its payment.
-
-    Args:
-        call: It.
-        is_whole: Whether it was read with its documents.
-    """
-    result = json.loads(call.result) if call.result else {}
-    is_kept = not is_whole or call.status != "done" or bool(call.result)
-    if call.cap is not None and "payment" in result:
-        result["payment"] = payment_of(call.cap).model_dump(mode="json")
-    return CallInfo(
-        call_id=call.id,
-        network=call.network,
-        status=call.status,
-        stage=call.stage,
-        tool=call.tool,
-        created_at=call.created_at.isoformat(),
-        transaction_hash=call.transaction_hashes[-1] if call.transaction_hashes else "",
-        fee_wei=call.fee_wei,
-        payment=payment_of(call.cap),
-        result=result,
-        error=call.error,
-        note="" if is_kept else NOT_KEPT,
-    )
-
-
-def receipt_of(call: Call) -> dict[str, Any]:
-    """Return a call's receipt, with what the chain has said since about its payment."""
-    receipt: dict[str, Any] = json.loads(call.receipt)
-    if call.cap is not None and "payment" in receipt:
-        receipt["payment"] |= payment_section(call.cap)
-        receipt = receipts.digested(receipt)
-    return receipt

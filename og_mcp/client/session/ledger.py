@@ -62,7 +62,7 @@ class Ledger:
         call = await self._look_again(call)
         if call.status != "running":
             await journal.deliver(call_id)
-        return (await load("session.history")).info_of(call)  # type: ignore[no-any-return]  # a module put off
+        return (await load("session.telling")).info_of(call)  # type: ignore[no-any-return]  # a module put off
 
     async def list_calls(
         self,
@@ -77,7 +77,7 @@ class Ledger:
         calls = await journal.list_calls(principal, limit, status, tool)
         own, base = await self._totals(journal, principal)
         spent_opg, open_opg = await journal.opg_totals(principal)
-        info_of = (await load("session.history")).info_of
+        info_of = (await load("session.telling")).info_of
         return CallList(
             network=self._parts.settings.network_name,
             calls=[info_of(call, is_whole=False) for call in calls],
@@ -119,7 +119,7 @@ class Ledger:
         call = await (await self._parts.journal.get()).get(call_id, principal)
         if not call.receipt:
             raise InputError(*_without_receipt(call))
-        receipt: dict[str, Any] = (await load("session.history")).receipt_of(call)
+        receipt: dict[str, Any] = (await load("session.telling")).receipt_of(call)
         return receipt
 
     async def verify_receipt(
@@ -178,7 +178,7 @@ class Ledger:
             settled += await (await self._paying.history.get()).reconcile()
         if await journal.open_caps():
             await (await self._paying.caps.get()).look()
-        info_of = (await load("session.history")).info_of
+        info_of = (await load("session.telling")).info_of
         return [info_of(call) for call in settled]
 
     async def speed_up(self, call_id: str, *, principal: str = LOCAL_PRINCIPAL) -> CallInfo:

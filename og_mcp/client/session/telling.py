@@ -1,0 +1,52 @@
+"""Calls and their receipts as they are told: with what the chain has said since about payments."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from og_mcp.client.payments.told import payment_of
+from og_mcp.client.receipts import receipts
+from og_mcp.client.receipts.gateway_receipt import payment_section
+from og_mcp.types import Call, CallInfo
+
+NOT_KEPT: Final = (
+    "Its answer was handed over and is not kept: OG_RECEIPTS=hashes keeps hashes. Asking, and "
+    "paying, again takes a new idempotency_key."
+)
+
+
+def info_of(call: Call, *, is_whole: bool = True) -> CallInfo:
+    """Tell a call as tools show it, with what the chain has said since about its payment.
+
+    Args:
+        call: It.
+        is_whole: Whether it was read with its documents.
+    """
+    result = json.loads(call.result) if call.result else {}
+    is_kept = not is_whole or call.status != "done" or bool(call.result)
+    if call.cap is not None and "payment" in result:
+        result["payment"] = payment_of(call.cap).model_dump(mode="json")
+    return CallInfo(
+        call_id=call.id,
+        network=call.network,
+        status=call.status,
+        stage=call.stage,
+        tool=call.tool,
+        created_at=call.created_at.isoformat(),
+        transaction_hash=call.transaction_hashes[-1] if call.transaction_hashes else "",
+        fee_wei=call.fee_wei,
+        payment=payment_of(call.cap),
+        result=result,
+        error=call.error,
+        note="" if is_kept else NOT_KEPT,
+    )
+
+
+def receipt_of(call: Call) -> dict[str, Any]:
+    """Return a call's receipt, with what the chain has said since about its payment."""
+    receipt: dict[str, Any] = json.loads(call.receipt)
+    if call.cap is not None and "payment" in receipt:
+        receipt["payment"] |= payment_section(call.cap)
+        receipt = receipts.digested(receipt)
+    return receipt
