@@ -18,7 +18,7 @@ from og_mcp.client.session.payment_parts import PaymentParts
 from og_mcp.errors import JournalError, OGError, ServiceError
 from og_mcp.types import Account, Budget, FeeCaps, OPGCaps
 
-ASK_S: Final = 4.0
+ASK_S: Final = 6.0
 """Seconds that a chain has to show what was spent."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 
 from og_mcp.client.session import troubles
-from og_mcp.client.session.budgets import Budgets, Left
+from og_mcp.client.session.budgets import ASK_S, Budgets, Left
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
@@ -78,8 +78,15 @@ class _Look:
 
     async def _look_at_opg(self) -> None:
         """Look at what pays gateways."""
-        paying, found = self._paying, self._found
         self._opg = await self._budgets.opg()
+        try:
+            with anyio.fail_after(ASK_S):
+                await self._look_at_holdings()
+        except TimeoutError:
+            self._problems.append(troubles.no_answer("payment chain", "OG_BASE_RPC_URL", ASK_S))
+
+    async def _look_at_holdings(self) -> None:
+        paying, found = self._paying, self._found
         address = await (await paying.wallet.get()).address()
         held = await (await paying.opg.get()).holdings(address)
         found["balances"] |= {"opg": coins(held.opg), "base_native_wei": str(held.coins)}

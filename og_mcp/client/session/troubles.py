@@ -26,6 +26,12 @@ def of(error: OGError) -> Trouble:
     return Trouble(what=str(error.args[0]), fix=error.hint)
 
 
+def no_answer(what: str, variable: str, after_s: float) -> Trouble:
+    """Tell that a chain keeps silent."""
+    fix = f"Try again later, or set {variable} to another RPC."
+    return Trouble(what=f"The {what} did not answer within {after_s:g} s.", fix=fix)
+
+
 def no_coins(network: Network, address: str) -> Trouble:
     """Tell that a wallet can pay no gas on the network's own chain."""
     fix = "Send it some of the network's coin."
