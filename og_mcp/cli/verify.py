@@ -56,7 +56,10 @@ def command(file: Path, online: bool, as_json: bool) -> None:
     signed speaks for what it keeps, or nobody can be asked.
     """
     receipt = _read(file)
-    verification = _ask_chain(receipt) if online else _verify(receipt)
+    verification = _verify(receipt)
+    # About what is no receipt nobody needs to be asked.
+    if online and verification.checks[0].result == "ok":
+        verification = _ask_chain(receipt)
     if as_json:
         click.echo(verification.model_dump_json(indent=2))
     else:
@@ -107,7 +110,7 @@ def _ask_chain(receipt: Any) -> Verification:  # noqa: ANN401 - JSON
     import anyio  # noqa: PLC0415 - --help does without
 
     from og_mcp.client import Session  # noqa: PLC0415 - as above
-    from og_mcp.errors import ServiceError, WrongChainError  # noqa: PLC0415 - as above
+    from og_mcp.errors import OGError  # noqa: PLC0415 - as above
     from og_mcp.settings import Settings  # noqa: PLC0415 - as above
 
     settings = Settings.from_env(_environ(receipt))
@@ -122,7 +125,7 @@ def _ask_chain(receipt: Any) -> Verification:  # noqa: ANN401 - JSON
 
     try:
         return anyio.run(ask)
-    except (ServiceError, WrongChainError) as exc:
+    except OGError as exc:
         raise _UnreadableError(str(exc)) from exc
 
 

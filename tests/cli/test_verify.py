@@ -125,11 +125,15 @@ def test_a_file_that_is_not_there_ends_with_two() -> None:
     assert inside("verify", "/nowhere/receipt.json", environ={}).returncode == 2
 
 
-def test_json_that_is_no_receipt_ends_with_one(tmp_path: Path) -> None:
-    done = inside("verify", saved([1, 2], tmp_path), environ={})
+@pytest.mark.parametrize("more", [(), ("--online",)])
+@pytest.mark.parametrize("value", [[1, 2], {}, "x", None])
+def test_json_that_is_no_receipt_ends_with_one(
+    value: object, more: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = inside("verify", saved(value, tmp_path), *more, environ={})
 
     assert done.returncode == 1
-    assert "no object" in done.stdout
+    assert "does not hold" in done.stdout
 
 
 def test_online_the_chain_confirms_it(localnet: LocalNetwork, tmp_path: Path) -> None:
@@ -171,9 +175,11 @@ def test_online_with_nobody_to_ask_ends_with_two(tmp_path: Path) -> None:
     nowhere = {"OG_RPC_URL": "http://127.0.0.1:1/v2/k7Qz9f3LmX2bV8nR4tYw", "OG_CHAIN_ID": "10740"}
 
     local = inside("verify", str(KEPT), "--online", environ={})
+    gone = inside("verify", str(KEPT), "--online", environ={"OG_LOCALNET": "/nowhere/ready.json"})
     remote = inside("verify", saved(real, tmp_path), "--online", environ=nowhere)
 
-    assert (local.returncode, remote.returncode) == (2, 2)
+    assert (local.returncode, gone.returncode, remote.returncode) == (2, 2, 2)
+    assert "/nowhere/ready.json" in gone.stderr
     assert "OG_LOCALNET" in local.stderr
     assert "cannot be reached" in remote.stderr
     assert "k7Qz9f3LmX2bV8nR4tYw" not in remote.stderr

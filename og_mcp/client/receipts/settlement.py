@@ -65,7 +65,8 @@ class SettlementCheck:
         hash_ = part.get("transaction_hash")
         if hash_ in (None, ""):
             raise NotKeptError(
-                "the receipt names no settlement: as it was made, nothing was taken for it yet, or at all"
+                "the receipt names no settlement: as it was made, nothing was taken for it yet, or at "
+                "all; until then nobody speaks for payer, pay_to, nonce, deadline and max_opg"
             )
         if not isinstance(hash_, str) or not _HASH.fullmatch(hash_):
             raise MismatchError("its transaction_hash is none")

@@ -81,6 +81,24 @@ def test_a_chat_s_receipt_verifies_with_nothing_but_the_file(
     assert found.returncode == 1
 
 
+def test_the_parts_of_a_receipt_are_those_of_the_published_schema(
+    receipt: dict[str, Any],
+) -> None:
+    assert set(receipt) == {
+        *("schema", "call_id", "network", "tool", "created_at", "digest"),
+        *("request", "request_hash", "response", "response_hash", "tee", "payment"),
+    }
+    assert set(receipt["tee"]) == {
+        *("tee_id", "endpoint", "pcr_hash", "public_key", "canonical_request", "content"),
+        *("request_hash", "output_hash", "timestamp", "signature", "registry", "digest"),
+    }
+    assert set(receipt["tee"]["registry"]) == {"rpc", "chain_id", "block_number", "block_hash"}
+    assert set(receipt["payment"]) == {
+        *("scheme", "network", "asset", "max_opg", "cap_id", "amount_opg", "transaction_hash"),
+        *("payer", "pay_to", "spender", "nonce", "deadline", "settlement"),
+    }
+
+
 async def test_what_the_gateway_says_of_settling_hashes_is_kept_unless_it_is_private(
     receipt: dict[str, Any], localnet: LocalNetwork, tmp_path: Path
 ) -> None:
@@ -252,6 +270,7 @@ async def test_a_payment_that_names_no_settlement_is_not_called_checked(
 
     assert (await settlement(receipt["payment"])).result == "ok"
     assert (await settlement(part)).result == "not_checked"
+    assert "deadline and max_opg" in (await settlement(part)).detail
     junks: tuple[object, ...] = (None, [], "x", 5, {})
     for junk in junks:
         assert (await settlement(junk)).result == "failed"
