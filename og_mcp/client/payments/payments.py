@@ -119,6 +119,21 @@ class Payments:
         finally:
             await response.aclose()
 
+    def covers(self, principal: str, tee_id: str, path: str, amount: int) -> bool:
+        """Tell whether a request would go out under a payment that is open: nothing new is signed.
+
+        Args:
+            principal: Who asks.
+            tee_id: The gateway's.
+            path: Below its endpoint.
+            amount: What it wants covered, base units.
+        """
+        line = self._lines.get((principal, tee_id, path))
+        if line is None or line.session is None:
+            return False
+        asked = line.session.requirement
+        return asked.amount == amount and line.session.is_fit(asked, anyio.current_time())
+
     async def check_price(self, amount: int) -> None:
         """Check a price against caps, balance and allowance, as a signature over it would be.
 

@@ -102,7 +102,7 @@ class Asking:
         entry = await self._routes.to_image_model(model)
         request = await image_request(entry, prompt, width, height, how)
         if how.dry_run:
-            return ImageResult(**await self._gateway.price(request))
+            return ImageResult(**await self._gateway.price(request, how.terms.principal))
         images = await self._parts.images.get()
 
         async def read(answered: Answered, shared: Shared) -> ImageResult:
@@ -130,7 +130,7 @@ class Asking:
     ) -> ChatResult:
         request = await chat_request(entry, messages, sampling, wishes, how)
         if how.dry_run:
-            return ChatResult(**await self._gateway.price(request))
+            return ChatResult(**await self._gateway.price(request, how.terms.principal))
         call = await self._gateway.make(request, how.terms, chat_result, how.counted)
         if call.status == "done" and call.result:
             return ChatResult.model_validate_json(call.result)
@@ -141,7 +141,7 @@ class Asking:
     ) -> CompletionResult:
         request = await completion_request(entry, prompt, sampling, how)
         if how.dry_run:
-            return CompletionResult(**await self._gateway.price(request))
+            return CompletionResult(**await self._gateway.price(request, how.terms.principal))
         call = await self._gateway.make(request, how.terms, completion_result)
         if call.status == "done" and call.result:
             return CompletionResult.model_validate_json(call.result)

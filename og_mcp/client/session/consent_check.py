@@ -19,10 +19,12 @@ def consent_check(parts: Parts, tool: str, *, max_opg: int = 0) -> Check:
 
     Args:
         parts: Whose settings count.
-        tool: What would be called.
+        tool: What would be called; empty where nothing would be signed.
         max_opg: The most OPG that it may cost, base units.
     """
-    above = f"{CONFIRM} is {coins(parts.settings.confirm_above)} OPG"
+    above = (
+        f"{CONFIRM} is {coins(parts.settings.confirm_above)} OPG" if tool else "nothing is signed"
+    )
     if not parts.needs_consent(tool, max_opg=max_opg):
         return Check(
             name="consent", result="ok", source=CONFIRM, detail=f"nobody is asked first: {above}"

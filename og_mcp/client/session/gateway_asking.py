@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from anyio import CancelScope
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from og_mcp.client.llm.gateway_answer import Counted
     from og_mcp.client.llm.gateway_llm import Answered
     from og_mcp.client.llm.question import Question
+
+HELD: Final = "balance and Permit2 allowance cover it"
+OPEN: Final = "a payment that is open covers it: nothing is signed as long as it is"
 
 Shared = Mapping[str, Any]
 """The fields that results of all gateway calls have."""
@@ -67,7 +70,7 @@ class GatewayAsking:
     def __init__(self, parts: Parts, paying: PaymentParts) -> None:
         self._parts, self._paying = parts, paying
 
-    async def price(self, request: GatewayRequest) -> dict[str, Any]:
+    async def price(self, request: GatewayRequest, principal: str) -> dict[str, Any]:
         """Check and price a request; pays nothing. Returns the fields of a dry run's result.
 
         Raises:
@@ -75,14 +78,16 @@ class GatewayAsking:
         """
         llm, payments = await self._paying.llm.get(), await self._paying.payments.get()
         tee, amount = await llm.price(request.question)
-        await payments.check_price(amount)
-        limits = self._paying.limits
+        is_open = payments.covers(principal, tee.tee_id, request.question.path, amount)
+        if not is_open:
+            await payments.check_price(amount)
+        within = f"within {coins(self._paying.limits.per_call)} a call"
         checks = (
             ("request", "this process", "it can go on the wire and be verified"),
             ("registry", f"RPC {tee.vouched.rpc}", f"TEE {tee.tee_id} is active"),
             ("price", f"gateway {shown(tee.endpoint)}", f"it wants {coins(amount)} OPG covered"),
-            ("caps", "OG_MAX_PER_CALL, OG_MAX_PER_DAY", f"within {coins(limits.per_call)} a call"),
-            ("holdings", "payment chain", "balance and Permit2 allowance cover it"),
+            ("caps", "OG_MAX_PER_CALL, OG_MAX_PER_DAY", OPEN if is_open else within),
+            ("holdings", "payment chain", OPEN if is_open else HELD),
         )
         return {
             "call_id": "",
@@ -94,7 +99,7 @@ class GatewayAsking:
                 Check(name=name, result="ok", source=source, detail=detail)
                 for name, source, detail in checks
             ]
-            + [consent_check(self._parts, request.tool, max_opg=amount)],
+            + [consent_check(self._parts, "" if is_open else request.tool, max_opg=amount)],
         }
 
     async def make(

@@ -15,7 +15,7 @@ from mcp import Client
 
 from og_mcp.client import Session
 from og_mcp.client.session.budgets import ASK_S
-from og_mcp.errors import ApprovalRequiredError
+from og_mcp.errors import ApprovalRequiredError, BudgetExceededError
 from og_mcp.server import build_server
 from tests.books import Purse
 from tests.cli.program import inside
@@ -169,6 +169,22 @@ async def test_too_small_a_balance_or_allowance_is_a_problem_once_the_price_is_k
 
     assert "Permit2 may take 0.05 OPG alone" in problem.what
     assert "approve_opg" in problem.fix
+
+
+async def test_a_dry_run_tells_that_an_open_payment_covers_the_call(purse: Purse) -> None:
+    async with purse.session(OG_MAX_PER_DAY="0.15", OG_CONFIRM_ABOVE="0.1") as og:
+        first = await chat(og)
+        dry = await chat(og, dry_run=True)
+        with pytest.raises(BudgetExceededError):
+            await chat(og, dry_run=True, principal="another")
+        with pytest.raises(BudgetExceededError):
+            await og.completion(MODEL, "Once", dry_run=True)
+        second = await chat(og, "And who am I?")
+
+    details = {check.name: check.detail for check in dry.checks}
+    assert "a payment that is open covers it" in details["caps"]
+    assert details["consent"] == "nobody is asked first: nothing is signed"
+    assert second.payment.cap_id == first.payment.cap_id
 
 
 async def test_what_is_open_keeps_nobody_from_being_ready(purse: Purse) -> None:
