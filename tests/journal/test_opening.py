@@ -10,6 +10,7 @@ import pytest
 from og_mcp.calls import Journal
 from og_mcp.errors import IdempotencyKeyReusedError, InputError
 from og_mcp.journal import open_journal
+from og_mcp.journal._opened import database_of
 from og_mcp.settings import Settings
 from og_mcp.types import Opened, Stage
 from tests.journal.paying import cap_for
@@ -111,6 +112,24 @@ async def test_an_answer_that_is_found_after_its_failure_was_delivered_is_handed
 
     assert (found.call.id, found.joined, found.call.result) == (call.id, True, '{"y": 1}')
     assert not anew.joined
+
+
+async def test_an_answer_that_is_found_late_leaves_a_newer_call_of_its_request_alone(
+    journal: Journal, settings: Settings
+) -> None:
+    """As journals hold them in which nobody joined a call in doubt."""
+    call = await signed_call(journal, request_hash="aa")
+    await journal.fail(call.id, Stage.SENT_UNKNOWN, "no answer")
+    await journal.deliver(call.id)
+    newer = await opened(journal, request_hash="bb")
+    connection = database_of(settings).connect()
+    connection.plain("UPDATE calls SET request_hash = 'aa'")
+    connection.close()
+
+    await journal.settle(call.id, Stage.CHARGED, FEE, "{}")
+
+    assert (await journal.get(call.id, "local")).status == "done"
+    assert (await journal.open_call(asking(request_hash="aa"))).call.id == newer.id
 
 
 @pytest.mark.parametrize("end", ["settled", "void"])
