@@ -199,10 +199,11 @@ def test_a_payment_s_terms_are_found_changed_offline_and_online(
             assert done.returncode == 1
 
 
-def test_no_bit_of_what_the_tee_signed_can_be_flipped(receipt: dict[str, Any]) -> None:
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_no_bit_of_what_the_tee_signed_can_be_flipped(receipt: dict[str, Any], step: int) -> None:
     text = json.dumps(receipt["tee"], ensure_ascii=True)
     flipped = 0
-    for place in range(0, len(text), 5):
+    for place in range(0, len(text), step):
         for bit in (1, 4):
             other = text[:place] + chr(ord(text[place]) ^ bit) + text[place + 1 :]
             try:
@@ -213,7 +214,7 @@ def test_no_bit_of_what_the_tee_signed_can_be_flipped(receipt: dict[str, Any]) -
                 continue
             flipped += 1
             assert not receipts.verify({**receipt, "tee": part}).valid, place
-    assert flipped > 500
+    assert flipped > 2500 // step
 
 
 # The payment chain

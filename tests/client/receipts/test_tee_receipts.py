@@ -13,6 +13,8 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from og_mcp.client import Session
 from og_mcp.client.chain.chain import Chain
@@ -222,6 +224,38 @@ def test_what_a_forger_digests_anew_does_not_belong_together(
     assert verification.level == "none"
 
 
+SIGNED = built(answered())
+"""A receipt whose signed fields are changed, and whose digests are made anew."""
+
+PLACES = [
+    (name, place)
+    for name in (
+        *("public_key", "tee_id", "canonical_request", "content"),
+        *("request_hash", "output_hash", "signature"),
+    )
+    for place in range(len(SIGNED["tee"][name]))
+]
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(PLACES), st.integers(0, 6))
+def test_each_bit_flipped_in_what_a_tee_signed_is_found_whatever_is_digested_anew(
+    where: tuple[str, int], bit: int
+) -> None:
+    name, place = where
+    text = SIGNED["tee"][name]
+    part = {
+        **SIGNED["tee"],
+        name: text[:place] + chr(ord(text[place]) ^ 1 << bit) + text[place + 1 :],
+    }
+    part["digest"] = receipts.digest({key: part[key] for key in part if key != "digest"})
+
+    verification = receipts.verify(receipts.digested({**SIGNED, "tee": part}))
+
+    assert not verification.valid
+    assert failed(verification) - {"tee_digest", "digest"}
+
+
 def test_another_request_or_answer_does_not_fit_the_evidence() -> None:
     receipt = built(answered())
     body = json.dumps(REQUEST | {"max_tokens": 8})
@@ -402,11 +436,11 @@ async def chain(localnet: LocalNetwork) -> AsyncIterator[Chain]:
 
 
 async def registered(localnet: LocalNetwork) -> TEE:
-    settings = Settings(network_name="local", data_dir=Path("/nowhere"))
+    configured = Settings(network_name="local", data_dir=Path("/nowhere"))
     network = from_ready_file(localnet.ready)
     async with open_http(local=True) as http, anyio.create_task_group() as tasks:
         rpc = RPC(http, network.rpc_url, "RPC", timeout_s=5)
-        (tee,) = await Registry([rpc], network, settings, tasks).active()
+        (tee,) = await Registry([rpc], network, configured, tasks).active()
     return tee
 
 
