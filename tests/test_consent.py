@@ -79,6 +79,7 @@ async def only_call(mcp: Client) -> dict[str, Any]:
     return dict(call)
 
 
+@pytest.mark.slow
 @both_eras
 async def test_a_person_who_agrees_lets_one_call_through(
     localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any], mode: str
@@ -128,6 +129,7 @@ async def test_t22_an_answer_faster_than_a_person_reads_does_not_count(
     assert sent(localnet) == before
 
 
+@pytest.mark.slow
 @both_eras
 @pytest.mark.parametrize(
     "person",
@@ -151,7 +153,8 @@ async def test_a_person_who_does_not_agree_is_obeyed(
 
     assert text == (
         f"A person was asked about call {call['call_id']} and did not agree to it. "
-        "Nothing was paid; ask them what they want before the request is repeated."
+        "Nothing was paid; ask them what they want before the request is repeated. "
+        f"The call ended at stage not_sent (call_id {call['call_id']})."
     )
     assert (call["status"], call["stage"], call["transaction_hash"]) == ("failed", "not_sent", "")
     assert sent(localnet) == before
@@ -337,6 +340,7 @@ async def test_consent_is_asked_over_stdio(
     assert sent(localnet) == before + 1
 
 
+@pytest.mark.slow
 async def test_t23_a_client_over_http_cannot_answer_for_the_owner(
     localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any]
 ) -> None:

@@ -143,6 +143,7 @@ async def test_a_call_is_paid_once_when_its_process_is_killed(
     assert all(call.stage in {Stage.NOT_SENT, *CHARGED} for call in calls)
 
 
+@pytest.mark.slow
 async def test_a_process_that_is_killed_before_it_records_a_call_has_sent_nothing(
     purse: Purse,
 ) -> None:
@@ -179,6 +180,7 @@ async def test_a_process_that_starts_right_after_a_death_settles_what_it_finds_u
     await check_books(purse)
 
 
+@pytest.mark.slow
 async def test_a_server_that_starts_settles_what_it_finds_before_anyone_asks(
     purse: Purse,
 ) -> None:

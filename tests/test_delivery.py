@@ -115,6 +115,7 @@ async def raw_call(address: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 async def test_a_call_over_http_that_was_cancelled_or_whose_connection_broke_is_joined(
     localnet: LocalNetwork, arguments: dict[str, Any]
 ) -> None:

@@ -79,6 +79,7 @@ async def test_a_model_runs_over_both_endpoints_of_one_server_in_both_eras(
             await infer_over(localnet, address, "/sse", mode)
 
 
+@pytest.mark.slow
 async def test_the_sse_transport_offers_sse_alone() -> None:
     with over_http(LOCAL, "sse") as address:
         assert status_of("POST", f"{address}/mcp")[0] == 404
@@ -88,6 +89,7 @@ async def test_the_sse_transport_offers_sse_alone() -> None:
                 assert (await mcp.list_tools()).tools
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path"), PATHS)
 @pytest.mark.parametrize(
     "host",
@@ -135,6 +137,7 @@ def test_t24_a_real_wallet_on_loopback_does_not_start_without_a_token(transport:
     assert KEY[2:] not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path"), PATHS)
 @pytest.mark.parametrize(
     "header",
@@ -179,6 +182,7 @@ def test_t24_the_token_does_not_open_the_door_to_a_foreign_page(guarded: str) ->
     assert status_of("GET", f"{guarded}/sse", **headers, Origin="http://evil.example")[0] == 403
 
 
+@pytest.mark.slow
 def test_off_loopback_it_does_not_start_without_a_token() -> None:
     done = run("serve", "--transport", "http", "--host", "0.0.0.0", environ=LOCAL)  # noqa: S104 - is refused
 
@@ -186,6 +190,7 @@ def test_off_loopback_it_does_not_start_without_a_token() -> None:
     assert "OG_HTTP_TOKEN" in done.stderr
 
 
+@pytest.mark.slow
 def test_on_every_address_names_stay_a_closed_list() -> None:
     environ = {**LOCAL, "OG_HTTP_TOKEN": TOKEN, "OG_HOST": "0.0.0.0"}  # noqa: S104 - what is tested
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -204,6 +209,7 @@ def test_on_every_address_names_stay_a_closed_list() -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_told(unopened: str) -> None:
     port = unopened.rsplit(":", 1)[1]
     done = run("serve", "--transport", "http", "--port", port, environ=LOCAL)

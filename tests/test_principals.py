@@ -58,6 +58,7 @@ async def shown_not_to_know(mcp: Client, call_id: str) -> None:
         assert await completions(mcp, template, call_id[:4]) == []
 
 
+@pytest.mark.slow
 async def test_t21_stdio_and_http_know_nothing_of_each_others_calls(
     localnet: LocalNetwork, arguments: dict[str, Any]
 ) -> None:

@@ -228,6 +228,7 @@ def test_a_secret_that_becomes_known_later_is_masked_from_then_on(log: io.String
     assert log.getvalue() == "opened [secret]\n"
 
 
+@pytest.mark.slow
 def test_hundreds_of_payments_are_masked_and_hold_nobody_up(log: io.StringIO) -> None:
     payments = [secrets.token_hex(600) for _ in range(500)]
     began = time.perf_counter()
@@ -536,6 +537,7 @@ async def test_a_wrong_keystore_password_is_not_shown(tmp_path: Path) -> None:
     assert leaked(everything_in(caught.value)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "fault"),
     [
@@ -608,6 +610,7 @@ def use_server(environ: Mapping[str, str]) -> tuple[str, str]:
     return told + rest + log, "\n".join(lines)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_server_at_debug_writes_no_secret_and_has_none_in_its_arguments(
     echo: Callable[[str], str], tmp_path: Path
@@ -636,6 +639,7 @@ def test_the_local_network_s_process_has_no_key_in_its_arguments(tmp_path: Path)
     assert leaked(arguments) == []
 
 
+@pytest.mark.slow
 def test_commands_that_fail_on_their_configuration_show_no_secret() -> None:
     environ = planted(OG_MAX_PER_CAL="1", OG_PORT=KEY)
     for arguments, way in (

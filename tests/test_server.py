@@ -186,6 +186,7 @@ async def test_arguments_sent_as_text_are_repaired(localnet: LocalNetwork) -> No
     assert result.structured_content["model_output"] == sample["model_output"]
 
 
+@pytest.mark.slow
 async def test_results_keep_the_published_schema_and_are_text_too(
     localnet: LocalNetwork, tmp_path: Path
 ) -> None:

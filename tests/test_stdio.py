@@ -126,6 +126,7 @@ def logged(environ: dict[str, str], level: str) -> str:
     return log
 
 
+@pytest.mark.slow
 def test_libraries_are_heard_at_debug_alone(tmp_path: Path) -> None:
     usual = logged({**LOCAL, "OG_DATA_DIR": str(tmp_path / "a")}, "INFO")
     all_of_it = logged({**LOCAL, "OG_DATA_DIR": str(tmp_path / "b")}, "DEBUG")
@@ -142,6 +143,7 @@ def test_help_tells_the_levels_and_that_openai_is_a_flag_alone() -> None:
     assert "Each option but --openai stands for the environment variable of its name" in text
 
 
+@pytest.mark.slow
 def test_a_configuration_that_cannot_be_used_ends_with_two_and_a_silent_stdout() -> None:
     done = run("serve", environ={"OG_MAX_PER_CAL": "1", "OG_PORT": "many"})
 
@@ -177,6 +179,7 @@ def test_a_person_at_a_terminal_is_told_what_it_waits_for() -> None:
         assert "og-mcp try" in process.stderr.readline()
 
 
+@pytest.mark.slow
 def test_the_end_of_stdin_ends_the_server() -> None:
     done = run(environ=LOCAL)
 
@@ -213,6 +216,7 @@ def test_a_signal_ends_the_local_network_too() -> None:
     assert not is_open(rpc_url)
 
 
+@pytest.mark.slow
 def test_a_host_that_is_gone_ends_the_server_and_its_local_network() -> None:
     with ending(start(LOCAL)) as process:
         exchange(process, INITIALIZE)
@@ -229,6 +233,7 @@ def test_a_host_that_is_gone_ends_the_server_and_its_local_network() -> None:
     assert not is_open(rpc_url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first",
     [

@@ -109,6 +109,7 @@ def listed(*arguments: str, environ: Environ) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.slow
 def test_it_lists_what_was_spent_and_on_what_without_a_network(
     localnet: LocalNetwork,
     environ: Environ,
@@ -240,6 +241,7 @@ def test_t22_the_amount_typed_at_a_terminal_approves_one_try(
     assert "og-mcp calls approve" in outcome(environ, request_of_sample)
 
 
+@pytest.mark.slow
 @needs_terminal
 @pytest.mark.parametrize("typed", ["yes", "0", "\x04"], ids=["yes", "another amount", "nothing"])
 def test_t22_anything_else_approves_nothing(
@@ -316,6 +318,7 @@ def test_t25_a_request_that_was_changed_in_the_database_is_not_shown_for_approva
     assert "Type the amount" not in screen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["speed-up", "cancel"])
 async def test_a_stuck_transaction_is_replaced(
     localnet: LocalNetwork, environ: Environ, request_of_sample: Request, verb: str
@@ -345,6 +348,7 @@ def test_what_is_mined_is_not_replaced(
     assert "Only a transaction that is signed and not mined can be" in done.stderr
 
 
+@pytest.mark.slow
 @needs_terminal
 async def test_t22_where_a_person_is_asked_a_fee_is_raised_at_a_terminal_alone(
     localnet: LocalNetwork, environ: Environ, request_of_sample: Request

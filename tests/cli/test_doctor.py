@@ -47,6 +47,7 @@ def ill(found: Mapping[str, Any]) -> set[str]:
     return {name for name, finding in found.items() if not finding["held"]}
 
 
+@pytest.mark.slow
 async def test_a_working_network_is_well(localnet: LocalNetwork) -> None:
     sample = localnet.ready["sample_models"][0]
     async with Session.from_env(localnet.environ) as og:
@@ -168,6 +169,7 @@ def test_without_a_wallet_what_needs_none_is_looked_at(tmp_path: Path) -> None:
     assert not {"OPG", "allowance", "payments"} & found.keys()
 
 
+@pytest.mark.slow
 def test_a_keystore_that_cannot_be_opened_is_one_row_with_its_fix(tmp_path: Path) -> None:
     path, data = tmp_path / "keystore.json", str(tmp_path / "data")
     made = {"OG_DATA_DIR": data, "OG_KEYSTORE_PASSWORD": "the right one"}

@@ -60,6 +60,7 @@ def test_every_step_holds_whatever_is_configured(tmp_path: Path) -> None:
     assert not data.exists()
 
 
+@pytest.mark.slow
 def test_a_network_that_does_not_start_is_told_in_the_table(tmp_path: Path) -> None:
     done = run("try", environ=crashing(tmp_path, '"og_mcp.localnet" in sys.orig_argv'))
 

@@ -43,6 +43,7 @@ def saved(receipt: object, tmp_path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_receipt_is_verified_offline_without_network_or_configuration(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
 

@@ -56,6 +56,7 @@ def facts(output: str) -> tuple[str, Path]:
     return found[1], Path(found[2])
 
 
+@pytest.mark.slow
 def test_a_new_wallet_is_a_keystore_that_its_owner_alone_can_read(tmp_path: Path) -> None:
     data = tmp_path / "data"
     done = inside(
@@ -91,6 +92,7 @@ def test_a_short_password_is_refused_and_nothing_made(tmp_path: Path, password: 
     assert not path.exists()
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_password_is_asked_for_twice_and_not_shown(tmp_path: Path) -> None:
     environ = {"OG_DATA_DIR": str(tmp_path)}
@@ -113,6 +115,7 @@ def test_a_password_is_asked_for_twice_and_not_shown(tmp_path: Path) -> None:
     assert Account.from_key(Account.decrypt(path.read_text(), PASSWORD)).address == address
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_key_is_typed_without_being_shown(tmp_path: Path) -> None:
     environ = {"OG_KEYSTORE_PASSWORD": PASSWORD}
@@ -127,6 +130,7 @@ def test_a_key_is_typed_without_being_shown(tmp_path: Path) -> None:
     assert KNOWN_KEY not in seen
 
 
+@pytest.mark.slow
 def test_a_key_can_be_piped_in_and_the_wallet_used(tmp_path: Path) -> None:
     path = tmp_path / "a folder" / "mine.json"
     done = subprocess.run(  # noqa: S603 - our own program

@@ -177,6 +177,7 @@ async def _join_in_vain(journal: Journal, call: Call, cap: Cap) -> None:
         await journal.pay_by(call.id, cap.id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_dead_process_leaves_a_payment_that_can_be_accounted_for(
     settings: Settings, step: str

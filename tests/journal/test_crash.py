@@ -26,6 +26,7 @@ def after(steps: Sequence[str]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("step", each)
 
 
+@pytest.mark.slow
 @after(STEPS)
 async def test_a_dead_process_leaves_a_call_that_can_be_accounted_for(
     settings: Settings, step: str

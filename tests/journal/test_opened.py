@@ -163,6 +163,7 @@ async def test_other_writers_are_waited_for(tmp_path: Path) -> None:
         assert len(await journal.list_calls("local", 10)) == 1
 
 
+@pytest.mark.slow
 async def test_many_processes_may_make_one_journal_at_once(settings: Settings) -> None:
     url = settings.journal_url.get_secret_value() if settings.journal_url else ""
     code = (

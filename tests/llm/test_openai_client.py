@@ -374,6 +374,7 @@ def test_t13_a_key_names_the_call_that_is_never_paid_twice(
         )
 
 
+@pytest.mark.slow
 def test_a_client_that_hangs_up_leaves_a_call_that_its_repetition_joins(
     address: str, client: openai.OpenAI, network: LocalNetwork
 ) -> None:
@@ -392,6 +393,7 @@ def test_a_client_that_hangs_up_leaves_a_call_that_its_repetition_joins(
     assert asked_of(network) == 1
 
 
+@pytest.mark.slow
 def test_a_cap_is_told_and_no_reason_to_retry(network: LocalNetwork) -> None:
     network.reset_counters("gateway")
     with (
@@ -406,6 +408,7 @@ def test_a_cap_is_told_and_no_reason_to_retry(network: LocalNetwork) -> None:
     assert asked_of(network) <= 1
 
 
+@pytest.mark.slow
 def test_t22_where_a_person_has_to_agree_nothing_is_signed_and_the_command_is_named(
     network: LocalNetwork,
 ) -> None:
@@ -425,6 +428,7 @@ def test_t22_where_a_person_has_to_agree_nothing_is_signed_and_the_command_is_na
     assert len(network.sessions()) == before
 
 
+@pytest.mark.slow
 def test_t24_a_token_is_asked_for_on_this_path_too(network: LocalNetwork) -> None:
     token = "made-up-token-of-a-test-0123456789"
     with (

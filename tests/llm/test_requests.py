@@ -133,6 +133,7 @@ def test_what_would_be_dropped_or_cannot_be_read_is_refused_by_name(
         asked(**given)
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

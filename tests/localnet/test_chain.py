@@ -358,6 +358,7 @@ def test_an_estimate_is_enough_for_calls_inside_calls(
     assert not short.succeeded
 
 
+@pytest.mark.slow
 def test_calls_as_deep_as_the_evm_allows_are_estimated_and_carried_out(
     wallet: LocalAccount, models: Folder
 ) -> None:

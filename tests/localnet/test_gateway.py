@@ -736,6 +736,7 @@ def test_images_come_as_urls_of_the_gateway_or_of_anywhere(
     assert other == "http://169.254.169.254/latest"
 
 
+@pytest.mark.slow
 def test_images_are_too_large_too_wide_or_none(gateway: GatewayClient, net: LocalNetwork) -> None:
     def image(how: str) -> bytes:
         net.spoil(how)

@@ -74,6 +74,7 @@ def test_a_foreign_host_header_is_refused(localnet: LocalNetwork, service: str) 
     assert answer.status_code == 403
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_told_in_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -102,6 +103,7 @@ def test_a_url_of_an_llm_server_that_is_none_is_told_at_once(url: str) -> None:
     assert ended.stderr == "Error: --llm-url (or OG_LOCAL_LLM_URL) is no http or https URL\n"
 
 
+@pytest.mark.slow
 def test_without_a_ready_file_stdout_tells_what_runs() -> None:
     command = [sys.executable, "-m", "og_mcp.localnet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
@@ -118,6 +120,7 @@ def test_without_a_ready_file_stdout_tells_what_runs() -> None:
     assert code == 0
 
 
+@pytest.mark.slow
 def test_with_a_ready_file_stderr_tells_that_it_runs(tmp_path: Path) -> None:
     ready_file = tmp_path / "ready.json"
     command = [sys.executable, "-m", "og_mcp.localnet", "--ready-file", str(ready_file)]
@@ -161,12 +164,14 @@ def other(home: Path) -> Iterator[LocalNetwork]:
         yield network
 
 
+@pytest.mark.slow
 def test_options_choose_the_chain_ids(other: LocalNetwork) -> None:
     assert (other.ready["chain_id"], other.ready["base_chain_id"]) == (4711, 8453)
     assert int(other.rpc("eth_chainId"), 16) == 4711
     assert int(other.rpc("eth_chainId", url=other.ready["base_rpc_url"]), 16) == 8453
 
 
+@pytest.mark.slow
 def test_a_session_settles_after_the_idle_time_that_was_chosen(other: LocalNetwork) -> None:
     with gateway_client(other) as gateway:
         usage = gateway.chat()["usage"]
@@ -206,6 +211,7 @@ def test_keys_and_passwords_differ_in_every_run(
         assert runs[0]["hub_login"][field] != runs[1]["hub_login"][field]
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_and_nothing_stays(tmp_path: Path) -> None:
     process, scratch = _started(tmp_path)
     with process:
@@ -233,6 +239,7 @@ def test_it_ends_while_a_request_hangs(tmp_path: Path) -> None:
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_it_dies_with_an_owner_that_was_killed(tmp_path: Path) -> None:
     scratch = tmp_path / "tmp"
     scratch.mkdir()

@@ -118,6 +118,7 @@ def test_reset_leaves_the_first_gateway_alone_and_right(localnet: LocalNetwork) 
     assert _health(tee.endpoint, tee.certificate) == 200
 
 
+@pytest.mark.slow
 def test_the_first_wallet_has_sent_nothing(fresh_localnet: LocalNetwork) -> None:
     first = fresh_localnet.ready["accounts"][0]["address"]
 

@@ -102,6 +102,7 @@ def _refusal(gateway: GatewayClient, answer: object, status: int = 200) -> str:
     return said
 
 
+@pytest.mark.slow
 def test_a_chat_is_answered_by_the_server_under_its_own_models_name(
     gateway: GatewayClient,
 ) -> None:

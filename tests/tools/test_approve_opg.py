@@ -34,6 +34,7 @@ def client(purse: Purse, person: Person | None = None) -> Client:
     return Client(build_server(Session.from_env(purse.environ)), elicitation_callback=person)
 
 
+@pytest.mark.slow
 async def test_the_allowance_is_what_was_agreed_to_and_zero_revokes_it(purse: Purse) -> None:
     person, localnet = Person(), purse.localnet
     async with client(purse, person) as mcp:
@@ -132,6 +133,7 @@ async def test_what_is_no_bounded_amount_is_refused(purse: Purse, amount: object
     assert purse.localnet.allowance(purse.address) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", ["full", "hashes"])
 async def test_its_receipt_is_confirmed_and_cannot_be_given_another_network_s_name(
     purse: Purse, kept: str

@@ -188,6 +188,7 @@ async def test_a_model_of_the_first_generation_is_asked_on_chain(
     assert "built-in responder" in result["content"]
 
 
+@pytest.mark.slow
 async def test_t16_progress_counts_tokens_and_says_nothing_of_the_answer(
     mcp: Client, localnet: LocalNetwork
 ) -> None:
@@ -213,6 +214,7 @@ async def test_t16_progress_counts_tokens_and_says_nothing_of_the_answer(
     assert told[-1][0] >= 1
 
 
+@pytest.mark.slow
 async def test_a_call_that_takes_longer_than_the_wait_is_handed_back_and_waited_for(
     localnet: LocalNetwork,
 ) -> None:

@@ -128,6 +128,7 @@ async def test_an_image_is_paid_kept_whole_and_shown_small(mcp: Client) -> None:
     assert "image" in " ".join(result.structured_content["verification"]["not_covered"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["large_image", "wide_image"], ids=["20 MB", "8000 x 8000"])
 async def test_a_huge_image_is_kept_as_it_was_sent_and_reaches_the_host_as_a_preview(
     mcp: Client, localnet: LocalNetwork, how: str
@@ -158,6 +159,7 @@ async def test_an_image_that_is_answered_as_the_gateways_own_url_is_fetched(
     assert file_of(image) == pictures.draw(PROMPT, (image["width"], image["height"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [{}, {"width": 500, "height": 900}], ids=["own size", "cut"])
 async def test_several_images_share_what_a_host_takes(
     mcp: Client, localnet: LocalNetwork, sides: dict[str, int]

@@ -72,6 +72,7 @@ async def test_an_answer_that_is_not_kept_is_told_and_is_no_empty_answer(
     assert listed["note"] == ""
 
 
+@pytest.mark.slow
 async def test_it_waits_for_the_end_of_a_running_call(
     localnet: LocalNetwork, request_of_sample: dict[str, Any]
 ) -> None:

@@ -123,6 +123,7 @@ async def test_what_cannot_be_a_key_is_refused(
     assert "[!-~]" not in text
 
 
+@pytest.mark.slow
 async def test_a_call_that_takes_long_is_handed_back_running_and_waited_for(
     localnet: LocalNetwork, request_of_sample: dict[str, Any]
 ) -> None:
@@ -310,6 +311,7 @@ async def test_an_rpc_that_is_gone_is_told_by_its_address(
     assert "cannot be reached" in text
 
 
+@pytest.mark.slow
 async def test_a_call_that_waits_for_its_block_reports_progress(
     mcp: Client, localnet: LocalNetwork, sample: dict[str, Any]
 ) -> None:

@@ -105,7 +105,7 @@ async def test_a_session_that_never_saw_the_model_learns_from_its_file(
             {"rows": [[1, 2, 2.5]]},
             snapshot(
                 "Tensor 'rows' holds the fraction 2.5 at [0][2], and the model takes int64 of "
-                "shape [any, 3]."
+                "shape [any, 3]. Nothing was sent; correct it and repeat the call."
             ),
         ),
     ],

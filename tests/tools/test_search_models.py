@@ -96,4 +96,4 @@ async def test_nothing_found_is_an_empty_page(mcp: Client) -> None:
 async def test_a_kind_there_is_none_of_is_refused(mcp: Client) -> None:
     text = await refusal(mcp, "search_models", kind="sound")
 
-    assert "Argument kind must be one of , onnx, llm, image" in text
+    assert "Argument kind must be one of onnx, llm, image or left out" in text

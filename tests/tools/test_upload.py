@@ -96,6 +96,7 @@ async def test_a_pickle_is_named_as_such(mcp: Client, name: str, tmp_path: Path)
     assert result["format"] == "pickle"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "told"),
     [
@@ -159,6 +160,7 @@ async def test_t26_og_mcp_s_own_files_are_not_published_whatever_their_names(
     assert uploads(localnet) == 0
 
 
+@pytest.mark.slow
 @both_eras
 async def test_t23_a_person_is_asked_with_the_file_s_size_and_hash(
     environ: dict[str, str], name: str, path: Path, mode: str
@@ -177,6 +179,7 @@ async def test_t23_a_person_is_asked_with_the_file_s_size_and_hash(
     )
 
 
+@pytest.mark.slow
 @both_eras
 async def test_a_person_who_does_not_agree_is_obeyed(
     environ: dict[str, str], localnet: LocalNetwork, name: str, path: Path, mode: str
@@ -229,6 +232,7 @@ async def test_what_was_agreed_to_is_this_content_alone(
     assert uploads(localnet) == 0
 
 
+@pytest.mark.slow
 async def test_a_long_upload_tells_its_progress_in_bytes(
     environ: dict[str, str], localnet: LocalNetwork, name: str, tmp_path: Path
 ) -> None:

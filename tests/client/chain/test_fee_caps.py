@@ -49,6 +49,7 @@ async def most_of_a_call(purse: Purse) -> int:
         return (await infer(og, purse, dry_run=True)).fee_wei
 
 
+@pytest.mark.slow
 async def test_100_calls_at_once_never_pass_the_day_by_one_wei(purse: Purse) -> None:
     cap = 10 * await most_of_a_call(purse)
     ended: list[InferenceResult | OGError] = []
@@ -135,6 +136,7 @@ async def test_t1_an_inflated_price_is_refused_by_the_cap_of_the_day(purse: Purs
     await check_books(purse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["OG_MAX_FEE_PER_CALL", "OG_MAX_FEE_PER_DAY"])
 @pytest.mark.parametrize("step", ["speed_up", "cancel"])
 async def test_t1_a_replacement_is_held_to_the_caps_too(

@@ -387,6 +387,7 @@ async def test_the_events_of_another_kind_of_call_do_not_pass(og: Asker) -> None
 # After trouble
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", ["full", "hashes"])
 async def test_an_interrupted_call_is_settled_from_what_was_signed(
     localnet: LocalNetwork, tmp_path: Path, kept: str

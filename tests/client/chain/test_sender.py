@@ -147,6 +147,7 @@ ENDS_IN_A_RESULT: dict[str, Fault] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENDS_IN_A_RESULT)
 async def test_a_call_survives_when(name: str, og: Session, localnet: LocalNetwork) -> None:
     await infer(og, localnet)
@@ -189,6 +190,7 @@ ENDS_IN_AN_ERROR: dict[str, tuple[Fault, Stage]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENDS_IN_AN_ERROR)
 async def test_an_error_says_whether_the_transaction_may_still_be_mined_when(
     name: str, og: Session, localnet: LocalNetwork
@@ -210,6 +212,7 @@ async def test_an_error_says_whether_the_transaction_may_still_be_mined_when(
     assert transactions(localnet) == before + (2 if stage is Stage.SENT_UNKNOWN else 1)
 
 
+@pytest.mark.slow
 async def test_a_node_that_never_answers_the_sending_leaves_the_call_in_doubt(
     localnet: LocalNetwork, tmp_path: Path
 ) -> None:

@@ -332,6 +332,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_any_json_from_a_node_gives_an_output_or_the_one_error(value: object) -> None:
     with suppress(ServiceReplyError):

@@ -229,6 +229,7 @@ async def test_t26_a_secret_found_midway_ends_the_request_before_its_last_bounda
     assert await files(og, name) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["grows", "shrinks"])
 async def test_t26_a_file_that_changes_while_it_is_sent_is_not_published(
     og: Session, localnet: LocalNetwork, name: str, tmp_path: Path, change: str

@@ -190,6 +190,7 @@ async def test_no_media_type_is_too_odd(images: Images, declared: str, flag: str
     assert on_disk(kept) == file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [0, 1, 2])
 @pytest.mark.parametrize("how", ["urlsafe", "unpadded", "overpadded", "percent", "spaced"])
 async def test_every_way_to_write_base64_is_read(images: Images, how: str, length: int) -> None:
@@ -362,6 +363,7 @@ def test_a_jpeg_of_many_passes_is_refused_before_they_are_made() -> None:
             assert read(BytesIO(more))[0].size == (2000, 2000)
 
 
+@pytest.mark.slow
 def test_8000_by_8000_pixels_pass() -> None:
     file = BytesIO()
     Image.new("L", (8000, 8000), 7).save(file, "PNG", compress_level=1)
@@ -389,6 +391,7 @@ def test_the_largest_part_about_the_centre_is_taken(
     assert cover_box(have, want) == pytest.approx(box)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
 @pytest.mark.parametrize("size", [(700, 300), (301, 1999), (2500, 2400)])
 def test_scaled_in_strips_an_image_is_what_it_is_scaled_at_once(
@@ -409,6 +412,7 @@ def test_scaled_in_strips_an_image_is_what_it_is_scaled_at_once(
     assert not any(sum(band[3:]) for band in apart)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "height", "size"),
     [
@@ -582,6 +586,7 @@ async def test_of_an_image_that_moves_the_first_frame_is_shown_and_all_of_it_kep
             assert red > 230 > blue
 
 
+@pytest.mark.slow
 async def test_the_loop_turns_while_a_large_image_is_worked_on(images: Images) -> None:
     uri, turns = data_uri(drawn(size=(1600, 1600))), 0
 

@@ -421,6 +421,7 @@ async def test_a_gateway_whose_answer_was_withheld_is_not_the_next_to_be_asked(
     assert third.verification.tee_id != first.verification.tee_id
 
 
+@pytest.mark.slow
 async def test_t9_a_gateway_that_hangs_before_anything_was_paid_is_passed_over(
     localnet: LocalNetwork, tmp_path: Path
 ) -> None:

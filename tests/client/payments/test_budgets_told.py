@@ -253,6 +253,7 @@ async def test_a_payment_chain_that_does_not_answer_holds_status_up_for_a_moment
         assert "OG_BASE_RPC_URL" in problem.fix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("above", ["0", "0.05", "1000"])
 async def test_a_dry_run_tells_whether_a_person_is_asked_first(purse: Purse, above: str) -> None:
     sample = purse.localnet.ready["sample_models"][0]

@@ -171,6 +171,7 @@ async def test_an_approval_passes_no_cap_on_fees(purse: Purse) -> None:
     assert purse.localnet.allowance(purse.address) == 50 * OPG
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sessions", [True, False], ids=["sessions", "single payments"])
 async def test_100_chats_and_images_at_once_never_pass_a_cap_by_one_unit(
     purse: Purse, *, sessions: bool

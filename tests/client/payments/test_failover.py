@@ -51,6 +51,7 @@ async def allow(purse: Purse, amount: str) -> None:
         await og.approve_opg(amount)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paid_before", [True, False], ids=["paid before", "asked before"])
 async def test_t9_a_closed_port_costs_nothing_and_all_go_to_another_tee(
     purse: Purse, *, paid_before: bool
@@ -87,6 +88,7 @@ async def test_t9_a_closed_port_costs_nothing_and_all_go_to_another_tee(
     assert {nonce for nonce, status in statuses(purse).items() if status != "void"} == nonces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("under", ["a session", "a signature"])
 async def test_t9_no_other_tee_is_asked_once_a_payment_has_left(purse: Purse, under: str) -> None:
     async with purse.session() as og:
@@ -141,6 +143,7 @@ async def test_a_higher_price_that_needs_an_approval_is_told_where_a_payment_has
     assert third.payment.max_opg == "0.4"
 
 
+@pytest.mark.slow
 async def test_t9_no_other_tee_is_asked_where_an_earlier_payment_of_the_call_has_left(
     purse: Purse,
 ) -> None:

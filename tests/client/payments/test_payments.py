@@ -77,6 +77,7 @@ LIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", LIES)
 async def test_t18_an_answer_that_is_not_what_its_tee_signed_is_withheld(
     purse: Purse, how: str, caplog: pytest.LogCaptureFixture
@@ -104,6 +105,7 @@ async def _ignore(_count: int) -> None:
     """Hear progress: the answer is streamed then."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "error", "streams"),
     [
@@ -370,6 +372,7 @@ async def test_100_chats_at_once_are_one_session_and_agree_with_the_chain(purse:
     assert units(listed.spent_opg) == spent
 
 
+@pytest.mark.slow
 async def test_100_chats_at_once_never_pass_the_day_by_one_unit(purse: Purse) -> None:
     purse.localnet.payment_mode(sessions=False)
     day = 7 * CAP + CAP // 2

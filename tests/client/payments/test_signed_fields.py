@@ -47,6 +47,7 @@ WRONG: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
 """What a challenge says otherwise, and how the error names it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", WRONG)
 async def test_t3_a_challenge_that_differs_from_the_record_is_never_signed(
     purse: Purse, what: str
@@ -85,6 +86,7 @@ async def test_t3_a_price_of_the_cap_itself_is_signed(purse: Purse) -> None:
         assert (await chat(og)).payment.max_opg == "0.5"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", WRONG)
 async def test_t3_a_remembered_price_that_the_record_does_not_allow_is_asked_for_anew(
     purse: Purse, what: str
@@ -101,6 +103,7 @@ async def test_t3_a_remembered_price_that_the_record_does_not_allow_is_asked_for
     assert (result.payment.max_opg, await signed(purse)) == ("0.1", [CAP, CAP])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

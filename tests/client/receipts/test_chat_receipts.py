@@ -67,6 +67,7 @@ def results(verification: Verification) -> dict[str, str]:
     return {check.name: check.result for check in verification.checks}
 
 
+@pytest.mark.slow
 def test_a_chat_s_receipt_verifies_with_nothing_but_the_file(
     receipt: dict[str, Any], tmp_path: Path
 ) -> None:

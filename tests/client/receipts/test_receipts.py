@@ -862,6 +862,7 @@ def test_nothing_makes_verification_raise_or_accept_it(value: Any) -> None:  # n
     assert not verification.valid
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.sampled_from(PATHS), json_values)
 def test_a_receipt_with_any_part_replaced_is_read_and_not_believed(
@@ -907,6 +908,7 @@ def doubled(depth: int) -> Any:  # noqa: ANN401
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value",
     [

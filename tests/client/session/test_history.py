@@ -215,6 +215,7 @@ async def check_replaced(purse: Purse, call_id: str, *, mined: int) -> None:
     assert call.stage in CHARGED
 
 
+@pytest.mark.slow
 async def test_t11_a_call_that_is_stuck_is_sped_up_by_itself(purse: Purse) -> None:
     results: list[InferenceResult] = []
 
@@ -232,6 +233,7 @@ async def test_t11_a_call_that_is_stuck_is_sped_up_by_itself(purse: Purse) -> No
     await check_replaced(purse, results[0].call_id, mined=1)
 
 
+@pytest.mark.slow
 async def test_t11_a_call_that_is_stuck_at_a_fair_price_waits(purse: Purse) -> None:
     purse.localnet.hold_blocks()
     brief = Timeouts(rpc_s=10.0, look_up_s=2.0, receipt_s=2.0, stuck_after_s=0.2)
@@ -347,6 +349,7 @@ async def test_t12_a_chain_that_knows_no_safe_block_confirms_nothing(
     assert purse.localnet.pending_faults() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["", "key"])
 async def test_a_call_that_failed_in_doubt_is_not_paid_again_by_its_repetition(
     purse: Purse, key: str
@@ -379,6 +382,7 @@ async def test_a_call_in_doubt_that_cannot_be_looked_up_still_tells_that(purse: 
         purse.localnet.open_service("rpc")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["", "key"])
 async def test_a_transaction_that_never_arrived_is_sent_again_by_its_repetition(
     purse: Purse, key: str
@@ -468,6 +472,7 @@ async def test_a_lost_call_that_the_node_refuses_is_never_signed_anew(purse: Pur
     assert len(call.transaction_hashes) == 1
 
 
+@pytest.mark.slow
 async def test_a_lost_call_whose_nonce_went_elsewhere_is_told_so_and_asked_anew(
     purse: Purse,
 ) -> None:

@@ -101,6 +101,7 @@ async def test_numpy_arrays_and_files_are_inputs_too(
     assert from_file.model_output == sample["model_output"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["VANILLA", "ZKML", "TEE"])
 @pytest.mark.parametrize(
     ("answers", "source"),
@@ -354,6 +355,7 @@ async def test_all_configuration_problems_are_told_at_once() -> None:
     }
 
 
+@pytest.mark.slow
 async def test_t27_the_local_networks_process_inherits_no_key() -> None:
     probe = (
         "import anyio, json, os, pathlib, subprocess\n"
