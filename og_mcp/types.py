@@ -424,7 +424,9 @@ class CallInfo(Shape):
     payment: Payment = Payment()
     result: dict[str, Any] = Field(default={}, description="As the tool itself returns it.")
     error: str = Field(default="", description="Why it failed and what to do.")
-    note: str = Field(default="", description="What its result does not tell, e.g. why it is empty.")
+    note: str = Field(
+        default="", description="What its result does not tell, e.g. why it is empty."
+    )
 
 
 class CallList(Shape):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from itertools import islice
 from secrets import token_hex
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import anyio
 from anyio import to_thread
@@ -15,9 +14,6 @@ from anyio import to_thread
 from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.files.model_file import Publishable
 from og_mcp.types import Progress
-
-PIECES_AHEAD: Final = 4
-"""Pieces that are read at once, while as many before them are sent."""
 
 
 class Outgoing:
@@ -32,7 +28,8 @@ class Outgoing:
     def __init__(self, model: Publishable, ticket: Ticket, progress: Progress) -> None:
         self._ticket, self._progress = ticket, progress
         self._pieces: Iterator[bytes] = model.pieces()
-        self._ahead: asyncio.Task[list[bytes]] | None = None
+        # One piece: a thread that reads more of them at once keeps the sending from the processor.
+        self._ahead: asyncio.Task[bytes] | None = None
         boundary = token_hex(24)
         # Publishable takes no name that would end between the quotes.
         self._head = (
@@ -73,24 +70,21 @@ class Outgoing:
         """
         yield self._head
         sent = 0
-        while pieces := await self._next():
-            for piece in pieces:
-                yield piece
-                sent += len(piece)
-                self._progress.count = max(self._progress.count, sent)
+        while piece := await self._next():
+            yield piece
+            sent += len(piece)
+            self._progress.count = max(self._progress.count, sent)
         self._ticket.committed = True
         yield self._tail
 
-    async def _next(self) -> list[bytes]:
+    async def _next(self) -> bytes:
+        """Return the next piece; nothing after the last."""
         assert self._ahead is not None  # noqa: S101 - entered
         # Shielded: a read that is given up would go on in its thread unseen.
-        pieces = await asyncio.shield(self._ahead)
-        if pieces:
+        piece = await asyncio.shield(self._ahead)
+        if piece:
             self._read_on()
-        return pieces
+        return piece
 
     def _read_on(self) -> None:
-        self._ahead = asyncio.create_task(to_thread.run_sync(self._take))
-
-    def _take(self) -> list[bytes]:
-        return list(islice(self._pieces, PIECES_AHEAD))
+        self._ahead = asyncio.create_task(to_thread.run_sync(next, self._pieces, b""))
