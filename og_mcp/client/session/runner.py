@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from og_mcp.calls import Journal
 from og_mcp.client.chain.ticket import Ticket
 from og_mcp.errors import CallFailedError, CallStateError, OGError, TransactionPendingError
-from og_mcp.types import Call, CallRequest, Opened, Stage
+from og_mcp.types import Call, Opened, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +69,14 @@ class Runner:
         self._journal, self._tasks = journal, tasks
         self._running: dict[str, _Running] = {}
 
-    async def run(self, request: CallRequest, work: Work, *, wait_s: float | None) -> Call:
-        """Record a call and carry it out, or join the one that it repeats.
+    async def follow(
+        self, opened: Opened, principal: str, work: Work, *, wait_s: float | None
+    ) -> Call:
+        """Carry an opened call out, or join it.
 
         Args:
-            request: What is asked.
+            opened: As the journal opened it.
+            principal: Who asks.
             work: Carries it out.
             wait_s: Seconds after which the call is handed back running; `None`: wait for its end.
 
@@ -83,13 +86,6 @@ class Runner:
         Raises:
             OGError: The call failed; what `work` raised, or what the journal kept of it.
         """
-        opened = await self._journal.open_call(request)
-        return await self.follow(opened, request.principal, work, wait_s=wait_s)
-
-    async def follow(
-        self, opened: Opened, principal: str, work: Work, *, wait_s: float | None
-    ) -> Call:
-        """Carry an opened call out, or join it; as `run`."""
         call_id = opened.call.id
         if not opened.joined:
             running = _Running(Ticket(call_id, created_at=opened.call.created_at.isoformat()))
