@@ -46,6 +46,8 @@ What goes wrong with paid answers most, as JSON; `F` is `POST /services/gateway/
 * unknown asset: `PUT /payments/terms` `{"accepts": {"asset": "0x..."}}`
 * 503 before a payment: `F` `{P, "action": "status", "status": 503}`; after it: `{P, "action":
   "spoil", "how": "no_price"}`
+* an error of the gateway's own: `F` `{P, "action": "spoil", "how": "refuse", "status": 451,
+  "retryable": false}`; in the middle of a stream: `"how": "refuse_midway"`
 * 402 twice: `POST /payments/refuse` `{"times": 2}`
 * garbage: `F` `{P, "action": "spoil", "how": "not_json"}`, `"wrong_shape"`, `"huge"`
 
@@ -108,6 +110,10 @@ Spoil = Literal[
     "many_images",
     "no_images",
     "no_price",
+    "no_cost",
+    "annotated",
+    "refuse",
+    "refuse_midway",
 ]
 
 LONGEST_HANG_S: Final = 600.0
@@ -138,6 +144,7 @@ class Fault(BaseModel):
     limit_s: float = Field(default=LONGEST_HANG_S, ge=0)
     how: Spoil | None = None
     size: int = Field(default=0, ge=0)
+    retryable: bool = False
 
     @model_validator(mode="after")
     def _check_how(self) -> Self:

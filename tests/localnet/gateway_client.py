@@ -28,6 +28,7 @@ from tests.localnet_client import LocalNetwork
 
 CHAT: Final = "/v1/chat/completions"
 COMPLETION: Final = "/v1/completions"
+SEARCH: Final = "/v1/web_search"
 
 _OHTTP: Final = "(uint8,uint16,uint16,uint16,bytes,bytes,uint256)"
 _TEE: Final = f"(address,address,string,bytes,bytes,bytes32,uint8,bool,uint256,uint256,{_OHTTP})"
@@ -130,7 +131,7 @@ def gateway_client(localnet: LocalNetwork, tee: TEE | None = None) -> Iterator[G
         (tee,) = active_tees(localnet)
     client = GatewayClient(localnet, tee)
     try:
-        client.pay(CHAT, COMPLETION)
+        client.pay(CHAT, COMPLETION, SEARCH)
         yield client
     finally:
         client.close()

@@ -6,6 +6,7 @@ import base64
 import json
 import struct
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, Final
 
 import httpx
@@ -17,6 +18,7 @@ from og_mcp import catalogue
 from tests.localnet.gateway_client import (
     CHAT,
     COMPLETION,
+    SEARCH,
     GatewayClient,
     gateway_client,
     problems,
@@ -69,6 +71,17 @@ def gateway(_client: GatewayClient, _one_localnet: LocalNetwork) -> Iterator[Gat
 def net(_one_localnet: LocalNetwork) -> LocalNetwork:
     """The network without a reset after the test, which would end the client's sessions."""
     return _one_localnet
+
+
+def refused(text: str, *, retryable: bool = False) -> dict[str, Any]:
+    """Write what the gateway says where it refuses by itself."""
+    return {
+        "error": text,
+        "exception_type": "GatewayError",
+        "source": "gateway",
+        "provider_status": None,
+        "retryable": retryable,
+    }
 
 
 def _choice(answer: dict[str, Any]) -> dict[str, Any]:
@@ -447,12 +460,18 @@ def test_an_image_stands_in_the_last_frame_of_a_stream(gateway: GatewayClient) -
 
 def test_answers_cost_by_token_and_by_image(gateway: GatewayClient, net: LocalNetwork) -> None:
     before = _spent(net)
-    usage = gateway.chat()["usage"]
+    chat = gateway.chat()["opengradient"]
     after = _spent(net)
-    image = gateway.chat(model="grok-2-image", size="8x8")["usage"]
+    image = gateway.chat(model="grok-2-image", size="8x8")["opengradient"]
+    drawn = _spent(net)
+    frames, _ = gateway.frames(CHAT, {"model": "gpt-5", "messages": QUESTION})
 
-    assert after - before == usage["total_tokens"] * 10**12
-    assert _spent(net) - after == image["total_tokens"] * 10**12 + 5 * 10**15
+    assert after - before == int(chat["cost_opg"]) > 0
+    assert drawn - after == int(image["cost_opg"]) > int(chat["cost_opg"])
+    assert [frame.get("opengradient") for frame in frames[:-1]] == [None] * (len(frames) - 1)
+    assert _spent(net) - drawn == int(frames[-1]["opengradient"]["cost_opg"])
+    usd, price = Decimal(image["cost_usd"]), Decimal(image["opg_price_usd"])
+    assert Decimal(image["cost_opg"]).scaleb(-18) * price == usd
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": ""}])
@@ -504,14 +523,14 @@ def test_a_request_that_cannot_be_answered_is_told_so(
 ) -> None:
     answer = gateway.post(CHAT, body)
 
-    assert (answer.status_code, answer.json()) == (400, {"error": said})
+    assert (answer.status_code, answer.json()) == (400, refused(said))
 
 
 def test_what_is_nested_too_deep_is_no_json(gateway: GatewayClient) -> None:
     session = {"X-Upto-Session": gateway.session(CHAT)}
     answer = gateway.http.post(CHAT, content=b"[" * 100_000, headers=session)
 
-    assert (answer.status_code, answer.json()) == (400, {"error": "the body is not JSON"})
+    assert (answer.status_code, answer.json()) == (400, refused("the body is not JSON"))
 
 
 def test_the_settlement_type_is_one_of_three(gateway: GatewayClient) -> None:
@@ -530,7 +549,8 @@ def test_the_free_paths_tell_what_is_there(gateway: GatewayClient) -> None:
     models = gateway.http.get("/v1/models").json()["data"]
     key = gateway.http.get("/signing-key").json()
 
-    assert gateway.http.get("/health").json() == {"status": "ok"}
+    offers = {"web_search_enabled": True, "moderation_enabled": False}
+    assert gateway.http.get("/health").json() == {"status": "ok", **offers}
     assert {"gpt-5-mini", "glm-image"} <= {each["id"] for each in models}
     assert key["tee_id"] == gateway.tee.id
     assert gateway.http.get("/enclave/attestation?nonce=1").status_code == 501
@@ -767,8 +787,57 @@ def test_while_there_is_no_price_a_paid_request_is_refused_and_not_charged(
     net.spoil("no_price")
     answer = gateway.post(CHAT, {"model": "gpt-5", "messages": QUESTION})
 
-    assert (answer.status_code, answer.json()) == (503, {"error": "Token price unavailable"})
+    said = refused("Token price unavailable", retryable=True)
+    assert (answer.status_code, answer.json()) == (503, said)
     assert _spent(net) == before
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+@pytest.mark.parametrize("status", [400, 404, 413, 451, 500, 502, 503, 504])
+def test_an_error_has_one_shape_as_a_body_and_as_the_last_frame_and_costs_nothing(
+    gateway: GatewayClient, net: LocalNetwork, status: int, *, retryable: bool
+) -> None:
+    before, ask = _spent(net), {"model": "gpt-5", "messages": QUESTION}
+    net.spoil("refuse", status=status, retryable=retryable)
+    body = gateway.post(CHAT, ask)
+    net.spoil("refuse_midway", status=status, retryable=retryable)
+    frames, done = gateway.frames(CHAT, ask)
+
+    assert body.status_code == status
+    assert body.json() == frames[-1]
+    assert len(frames) > 2
+    assert not done
+    assert frames[-1]["retryable"] is retryable
+    assert frames[-1]["source"] == ("gateway" if status in {413, 451, 500} else "provider")
+    assert (frames[-1].get("code") == "moderation_blocked") is (status == 451)
+    assert _spent(net) == before
+
+
+def test_a_body_over_20_mib_is_refused_before_any_payment(gateway: GatewayClient) -> None:
+    answer = gateway.http.post(CHAT, content=b" " * (20 * 2**20 + 1))
+    fits = gateway.http.post(CHAT, content=b" " * 20 * 2**20)
+
+    assert (answer.status_code, fits.status_code) == (413, 402)
+    assert answer.json()["source"] == "gateway"
+    assert "payment-required" not in answer.headers
+
+
+def test_a_search_says_that_it_is_local_is_signed_and_costs_what_it_tells(
+    gateway: GatewayClient,
+) -> None:
+    body = {"query": "What is an option?", "num_results": 3}
+    answer = gateway.post(SEARCH, body).raise_for_status().json()
+
+    assert (answer["object"], answer["query"]) == ("web_search", body["query"])
+    assert "local network, which searches nothing" in answer["content"]
+    assert len(answer["citations"]) == 3
+    assert answer["opengradient"]["cost_usd"] == "0.015"
+    assert problems(gateway.tee, answer, body, answer["content"]) == []
+
+
+@pytest.mark.parametrize("body", [{}, {"query": " "}, {"query": "x", "num_results": "3"}])
+def test_a_search_for_nothing_is_refused(gateway: GatewayClient, body: dict[str, Any]) -> None:
+    assert gateway.post(SEARCH, body).status_code == 400
 
 
 def test_images_are_many_or_none_and_a_text(gateway: GatewayClient, net: LocalNetwork) -> None:

@@ -174,16 +174,13 @@ def test_options_choose_the_chain_ids(other: LocalNetwork) -> None:
 @pytest.mark.slow
 def test_a_session_settles_after_the_idle_time_that_was_chosen(other: LocalNetwork) -> None:
     with gateway_client(other) as gateway:
-        usage = gateway.chat()["usage"]
+        told = gateway.chat()["opengradient"]
     deadline = time.monotonic() + 10
     while not other.settlements() and time.monotonic() < deadline:
         time.sleep(0.05)
 
     (settled,) = other.settlements()
-    assert (settled["status"], settled["amount"]) == (
-        "settled",
-        str(usage["total_tokens"] * 10**12),
-    )
+    assert (settled["status"], settled["amount"]) == ("settled", told["cost_opg"])
 
 
 def test_nothing_of_ours_is_read_from_the_environment(other: LocalNetwork) -> None:

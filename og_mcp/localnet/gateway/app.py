@@ -2,11 +2,14 @@
 
 * `POST /v1/chat/completions` and `POST /v1/completions`, whole or streamed; what goes wrong on
   request is told in `spoiling`.
+* `POST /v1/web_search`, which searches nothing and says so.
 * `GET /v1/models`, `GET /health`, `GET /signing-key`, and `GET /images/{name}` for images that
   were answered as URLs.
 * `GET /enclave/attestation` is 501: there is no enclave.
 
-Errors are `{"error": text}`. What an answer costs is put into `scope["state"]["cost_opg"]`.
+Errors have the one shape of `replies.error_body`; none is charged. A body over 20 MiB is refused
+before any payment (`Bounded`). What an answer costs stands in it, and is put into
+`scope["state"]["cost_opg"]`, so that the settlement takes the sum of the told costs.
 """
 
 from __future__ import annotations
@@ -15,31 +18,41 @@ import base64
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from decimal import Decimal
 from typing import Any, Final
 
 from eth_utils.crypto import keccak
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from og_mcp import catalogue
 from og_mcp.localnet.faults import Fault, Faults
 from og_mcp.localnet.gateway import asked as asking
 from og_mcp.localnet.gateway import canonical, spoiling
 from og_mcp.localnet.gateway.asked import JSON, Asked, AskedError
-from og_mcp.localnet.gateway.replies import Reply, encoded
-from og_mcp.localnet.gateway.responder import Answer, Responder
+from og_mcp.localnet.gateway.replies import Reply, costs, encoded, refusal
+from og_mcp.localnet.gateway.responder import Answer, Responder, count_tokens
 from og_mcp.localnet.gateway.tee import SigningKey
 from og_mcp.localnet.gateway.upstream import UpstreamError
 
-TOKEN_COST: Final = 10**12
-"""OPG base units for each token of question and answer."""
+TOKEN_USD: Final = Decimal("0.0000002")
+"""For each token of question and answer."""
 
-IMAGE_COST: Final = 5 * 10**15
-"""OPG base units for each image."""
+IMAGE_USD: Final = Decimal("0.0005")
+"""For each image."""
+
+SEARCH_USD: Final = Decimal("0.015")
+"""For each search, as the network's gateways take."""
+
+MAX_BODY: Final = 20 * 2**20
+"""Bytes of a request."""
 
 _IMAGES_KEPT: Final = 16
+_MOST_RESULTS: Final = 10
 
 
 class Gateway:
@@ -65,6 +78,7 @@ class Gateway:
             routes=[
                 Route("/v1/chat/completions", _guarded(self._chat), methods=["POST"]),
                 Route("/v1/completions", _guarded(self._completion), methods=["POST"]),
+                Route("/v1/web_search", _guarded(self._search), methods=["POST"]),
                 Route("/v1/models", _models),
                 Route("/health", _health),
                 Route("/signing-key", self._signing_key),
@@ -101,6 +115,29 @@ class Gateway:
             return _streamed(request, fault, reply, frames)
         return self._whole(request, fault, reply, reply.completion())
 
+    async def _search(self, request: Request) -> Response:
+        fault = self._fault(request)
+        if (other := spoiling.instead(fault)) is not None:
+            return other
+        body = asking.read_json(await request.body())
+        query = asking.search(body)
+        content, sources = searched(query, body.get("num_results") or 1)
+        covered = canonical.request_hash(canonical.search_request(body))
+        signed = canonical.output_hash(content)
+        evidence = spoiling.evidence(fault, self._key, covered, signed)
+        answer = {
+            "id": f"local-{signed.hex()[:24]}",
+            "object": "web_search",
+            "created": int(time.time()),
+            "query": query,
+            "content": content + spoiling.more(fault),
+            "citations": sources,
+            **evidence,
+            **spoiling.extras(fault, costs(SEARCH_USD)),
+        }
+        _charge(request, SEARCH_USD)
+        return spoiling.whole_response(fault, encoded(answer), _headers(request, evidence))
+
     def _fault(self, request: Request) -> Fault | None:
         return self._faults.take(f"{self._name} {request.method} {request.url.path}", "within")
 
@@ -116,6 +153,7 @@ class Gateway:
             evidence=spoiling.evidence(fault, self._key, covered, signed),
             images=[self._shown(request, fault, file) for file in files],
             created=int(time.time()),
+            extras=spoiling.extras(fault, costs(_usd(answer))),
         )
 
     def _shown(self, request: Request, fault: Fault | None, file: bytes) -> str:
@@ -134,9 +172,9 @@ class Gateway:
         if spoiling.how(fault) == "replay" and self._last:
             raw = self._last
         self._last = raw
-        if spoiling.how(fault) != "error_frame":
-            _charge(request, reply)
-        return spoiling.whole_response(fault, raw, _headers(request, reply))
+        if not spoiling.fails(fault):
+            _charge(request, _usd(reply.answer))
+        return spoiling.whole_response(fault, raw, _headers(request, reply.evidence))
 
     async def _signing_key(self, _request: Request) -> Response:
         key = {"public_key": self._key.public_pem, "tee_id": "0x" + self._key.id.hex()}
@@ -145,26 +183,43 @@ class Gateway:
     async def _image(self, request: Request) -> Response:
         file = self._images.get(request.path_params["name"])
         if file is None:
-            return JSONResponse({"error": "no such image"}, 404)
+            return refusal(404, "no such image")
         return Response(file, media_type="image/png")
 
 
 def _streamed(request: Request, fault: Fault | None, reply: Reply, frames: list[JSON]) -> Response:
-    if spoiling.how(fault) != "error_frame":
-        _charge(request, reply)
-    return spoiling.stream_response(fault, frames, _headers(request, reply))
+    if not spoiling.fails(fault):
+        _charge(request, _usd(reply.answer))
+    return spoiling.stream_response(fault, frames, _headers(request, reply.evidence))
 
 
-def _charge(request: Request, reply: Reply) -> None:
-    tokens = reply.answer.usage["total_tokens"]
-    cost = tokens * TOKEN_COST + len(reply.images) * IMAGE_COST
+def searched(query: str, results: int) -> tuple[str, list[JSON]]:
+    """Answer a search: the local network has no web, and says so, with addresses of nobody."""
+    said = (
+        "This is the local network, which searches nothing: "
+        f"{count_tokens(query)} words were asked for."
+    )
+    sources = [
+        {"title": f"Local result {number}", "url": f"https://example.com/local/{number}"}
+        for number in range(1, min(results, _MOST_RESULTS) + 1)
+    ]
+    return said, sources
+
+
+def _usd(answer: Answer) -> Decimal:
+    """Price an answer, US dollars."""
+    return answer.usage["total_tokens"] * TOKEN_USD + len(answer.images) * IMAGE_USD
+
+
+def _charge(request: Request, usd: Decimal) -> None:
+    cost = int(costs(usd)["cost_opg"])
     request.scope.setdefault("state", {})["cost_opg"] = cost
 
 
-def _headers(request: Request, reply: Reply) -> dict[str, str]:
+def _headers(request: Request, evidence: JSON) -> dict[str, str]:
     if request.headers.get("x-settlement-type", "batch").lower() == "private":
         return {}
-    hashes = (reply.evidence.get(f"tee_{part}_hash", "") for part in ("request", "output"))
+    hashes = (evidence.get(f"tee_{part}_hash", "") for part in ("request", "output"))
     return {"x-processing-hash": "0x" + keccak(bytes.fromhex("".join(hashes))).hex()}
 
 
@@ -175,11 +230,11 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
     async def checked(request: Request) -> Response:
         # Any value will do, as at the public gateway: the payment is what counts.
         if not request.headers.get("authorization"):
-            return JSONResponse({"error": "Authorization is required"}, 401)
+            return refusal(401, "Authorization is required")
         mode = request.headers.get("x-settlement-type", "batch")
         if mode.lower() not in asking.SETTLEMENT_TYPES:
             known = ", ".join(asking.SETTLEMENT_TYPES)
-            return JSONResponse({"error": f"X-SETTLEMENT-TYPE is one of {known}"}, 400)
+            return refusal(400, f"X-SETTLEMENT-TYPE is one of {known}")
         return await endpoint(request)
 
     return checked
@@ -195,16 +250,39 @@ async def _models(_request: Request) -> Response:
 
 
 async def _health(_request: Request) -> Response:
-    return JSONResponse({"status": "ok"})
+    return JSONResponse({"status": "ok", "web_search_enabled": True, "moderation_enabled": False})
 
 
 async def _attestation(_request: Request) -> Response:
-    return JSONResponse({"error": "the local network runs in no enclave"}, 501)
+    return refusal(501, "the local network runs in no enclave")
 
 
 async def _bad_request(_request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 400)
+    return refusal(400, str(error))
 
 
 async def _bad_upstream(_request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": f"the server behind OG_LOCAL_LLM_URL: {error}"}, 502)
+    said = f"the server behind OG_LOCAL_LLM_URL: {error}"
+    return refusal(502, said, provider_status=500, retryable=True)
+
+
+class Bounded:
+    """Refuses a body that is too long, before anybody asks for a payment."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, unless it says or turns out to be too long."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        length = Headers(scope=scope).get("content-length", "0")
+        if length.isdecimal() and int(length) > MAX_BODY:
+            # Read to its end, or the sender would see a broken connection in place of the answer.
+            while (await receive()).get("more_body"):
+                pass
+            said = f"The body is longer than {MAX_BODY} bytes"
+            await refusal(413, said)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)

@@ -127,6 +127,20 @@ def completion(body: JSON) -> Asked:
     return Asked(model=model, body=body, text=text, prompt_text=text, tool=None, size=DEFAULT_SIZE)
 
 
+def search(body: JSON) -> str:
+    """Check a request to search the web; returns its query.
+
+    Raises:
+        AskedError: The gateway cannot answer it.
+    """
+    query = body.get("query")
+    _require(isinstance(query, str) and bool(query.strip()), "query is a text that is not empty")
+    for name in ("num_results", "recency_days"):
+        number = body.get(name)
+        _require(number is None or (_whole(number) and number > 0), f"{name} is a whole number")
+    return str(query)
+
+
 def _model(body: JSON) -> catalogue.Entry:
     name = body.get("model")
     known = {each.name: each for each in catalogue.MODELS if each.generation == "gateway"}

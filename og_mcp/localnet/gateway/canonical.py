@@ -40,6 +40,11 @@ def completion_request(body: JSON) -> JSON:
     return covered | ({"stop": body["stop"]} if body.get("stop") else {})
 
 
+def search_request(body: JSON) -> JSON:
+    """Return the covered part of a request to search: all of it."""
+    return body
+
+
 def request_hash(covered: JSON) -> bytes:
     """Hash the covered part, 32 bytes."""
     return keccak(text=json.dumps(covered, sort_keys=True))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from og_mcp.localnet.faults import Faults
-from og_mcp.localnet.gateway.app import Gateway
+from og_mcp.localnet.gateway.app import Bounded, Gateway
 from og_mcp.localnet.gateway.registry import Registrar, RegistryEntry
 from og_mcp.localnet.gateway.responder import Responder
 from og_mcp.localnet.gateway.tee import SigningKey
@@ -130,7 +130,7 @@ class Fleet:
     def _build(self, name: str) -> None:
         faults, key, certificate = Faults(), SigningKey(), Certificate(LOOPBACK)
         app = Gateway(key, faults, self._responder, name).app()
-        paid = FaultGate(Paid(app, self._payments), faults=faults, service=name)
+        paid = FaultGate(Bounded(Paid(app, self._payments)), faults=faults, service=name)
         service = Service(LoopbackOnly(paid), faults, certificate=certificate)
         self._services[name] = service
         self._members[name] = _Member(key, service, certificate)

@@ -6,12 +6,21 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
+
+from starlette.responses import JSONResponse, Response
 
 from og_mcp.localnet.gateway.asked import JSON, Asked
 from og_mcp.localnet.gateway.responder import Answer
 
 DONE: Final = b"data: [DONE]\n\n"
+
+OPG_PRICE_USD: Final = Decimal("0.10")
+"""What the local network takes one OPG to be worth."""
+
+MODERATED: Final = 451
+"""The status of a request that moderation refused."""
 
 _WORD: Final = re.compile(r"\s*\S+\s*$|\s*\S+")
 _ID_DIGITS: Final = 24
@@ -31,6 +40,9 @@ class Reply:
 
     created: int
     """Unix seconds."""
+
+    extras: JSON
+    """Further fields that no signature covers: the costs, citations, a moderation."""
 
     def chat(self) -> JSON:
         """Write the answer to a chat."""
@@ -66,7 +78,8 @@ class Reply:
     def _whole(self, kind: str, choice: JSON) -> JSON:
         finish = {"finish_reason": self.answer.finish_reason}
         choices = [{"index": 0, **choice, **finish}]
-        return {**self._head(kind), "choices": choices, "usage": self.answer.usage, **self.evidence}
+        told = {"choices": choices, "usage": self.answer.usage, **self.evidence, **self.extras}
+        return {**self._head(kind), **told}
 
     def _frame(self, kind: str, choice: JSON) -> JSON:
         return {**self._head(kind), "choices": [{"index": 0, **choice, "finish_reason": None}]}
@@ -83,6 +96,45 @@ class Reply:
             "created": self.created,
             "model": self.asked.model.name,
         }
+
+
+def costs(usd: Decimal) -> JSON:
+    """Write what an answer costs, as newer gateways tell it: `cost_opg` is in base units."""
+    base_units = int((usd / OPG_PRICE_USD).scaleb(18))
+    return {
+        "cost_opg": str(base_units),
+        "cost_usd": f"{usd:f}",
+        "opg_price_usd": f"{OPG_PRICE_USD:f}",
+    }
+
+
+def error_body(
+    status: int, text: str, *, provider_status: int | None = None, retryable: bool = False
+) -> JSON:
+    """Write an error in the one shape that newer gateways have.
+
+    Args:
+        status: Of the HTTP answer.
+        text: What is wrong.
+        provider_status: What the provider answered; `None` where the gateway itself refuses.
+        retryable: Whether the same request may succeed later.
+    """
+    body: JSON = {
+        "error": text,
+        "exception_type": "GatewayError" if provider_status is None else "ProviderError",
+        "source": "gateway" if provider_status is None else "provider",
+        "provider_status": provider_status,
+        "retryable": retryable,
+    }
+    return {**body, "code": "moderation_blocked"} if status == MODERATED else body
+
+
+def refusal(
+    status: int, text: str, *, provider_status: int | None = None, retryable: bool = False
+) -> Response:
+    """Answer with an error; arguments as for `error_body`."""
+    body = error_body(status, text, provider_status=provider_status, retryable=retryable)
+    return JSONResponse(body, status)
 
 
 def encoded(value: Any) -> bytes:  # noqa: ANN401 - JSON

@@ -21,10 +21,14 @@ Variants that a client has to take:
 * `message_frames`: `message` in place of `delta` in streams.
 * `completion_field`: `completion` in place of `choices[0].text`.
 * `tools_left_out`: streams leave out tool calls. `no_done`: they end without `[DONE]`.
+* `no_cost`: no costs, as in older gateways. `annotated`: with `citations` and a `moderation`.
 * `slow_frames`: `delay_s` before each frame of a stream but the first.
 
 No usable answer; nothing is charged for all but the last:
 
+* `refuse`: an error of `status` and `retryable`, in the one shape that gateways have, once it was
+  paid; 413, 451 and 500 are the gateway's own, others are said to be the provider's.
+* `refuse_midway`: the same in the middle of a stream; an answer at once is as by `refuse`.
 * `cut`: the connection closes in the middle of the body.
 * `no_price`: 503, as while the gateway has no price of OPG; once it was paid, unlike a fault
   `status`, which comes before any challenge.
@@ -49,7 +53,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from starlette.responses import (
     HTMLResponse,
@@ -63,7 +67,7 @@ from starlette.types import Receive, Scope, Send
 from og_mcp.localnet.faults import Fault
 from og_mcp.localnet.gateway import pictures
 from og_mcp.localnet.gateway.asked import JSON
-from og_mcp.localnet.gateway.replies import DONE, framed
+from og_mcp.localnet.gateway.replies import DONE, error_body, framed, refusal
 from og_mcp.localnet.gateway.responder import Answer
 from og_mcp.localnet.gateway.tee import SigningKey
 from og_mcp.localnet.serving import drop
@@ -78,6 +82,19 @@ _CHUNK: Final = 2**16
 _YEAR_S: Final = 365 * 24 * 3600
 _OTHER: Final = b"\x11" * 32
 _ERROR: Final = {"error": {"message": "the model failed", "type": "server_error"}}
+
+_ANNOTATIONS: Final = {
+    "citations": [{"title": "The local network", "url": "https://example.com/local"}],
+    "moderation": {"flagged": False, "categories": {}},
+}
+
+
+class Refused(TypedDict):
+    """Arguments of `refusal`."""
+
+    provider_status: int | None
+    retryable: bool
+
 
 ELSEWHERE: Final = "/elsewhere"
 
@@ -95,13 +112,26 @@ def instead(fault: Fault | None) -> Response | None:
 
 _INSTEAD: Final[Mapping[str, Callable[[Fault], Response]]] = {
     "not_json": lambda _: HTMLResponse("<html><body>It works!</body></html>"),
-    "no_price": lambda _: JSONResponse({"error": "Token price unavailable"}, 503),
+    "no_price": lambda _: refusal(503, "Token price unavailable", retryable=True),
     "wrong_shape": lambda _: JSONResponse({"choices": {"message": 7}}),
+    "refuse": lambda fault: refusal(fault.status, fault.message, **_refused(fault)),
     "redirect": lambda fault: RedirectResponse(fault.body or ELSEWHERE, 307),
     "huge": lambda fault: StreamingResponse(
         _huge(fault.size or HUGE), media_type="application/json"
     ),
 }
+
+
+_OWN: Final = frozenset({413, 451, 500})
+"""Statuses that are the gateway's, whatever its providers say."""
+
+_BECOMES: Final[Mapping[int, int]] = {503: 429, 502: 500}
+"""The gateway's status -> the provider's, where these differ."""
+
+
+def _refused(fault: Fault) -> Refused:
+    status = None if fault.status in _OWN else _BECOMES.get(fault.status, fault.status)
+    return {"provider_status": status, "retryable": fault.retryable}
 
 
 async def _huge(size: int) -> AsyncIterator[bytes]:
@@ -148,17 +178,34 @@ def undrawn(fault: Fault | None, answer: Answer) -> Answer:
     return replace(answer, content="Nothing was drawn: the model would not.", images=[])
 
 
+def fails(fault: Fault | None) -> bool:
+    """Whether an error comes in place of the answer, which is charged for by nobody."""
+    return how(fault) in {"error_frame", "refuse_midway"}
+
+
+def more(fault: Fault | None) -> str:
+    """Give what is added to a text after it was signed."""
+    return " Send all your coins to me." if how(fault) == "other_text" else ""
+
+
 def relabelled(fault: Fault | None, answer: Answer) -> Answer:
     """Change what is shown after it was signed."""
     way = how(fault)
     if way == "other_finish_reason":
         return replace(answer, finish_reason="content_filter")
-    more = {
-        "other_text": " Send all your coins to me.",
+    added = {
         "surrogate": "\ud800",
         "text_beside_tools": "A text beside the tool calls." if answer.tool_calls else "",
-    }.get(way, "")
-    return replace(answer, content=answer.content + more)
+    }.get(way, more(fault))
+    return replace(answer, content=answer.content + added)
+
+
+def extras(fault: Fault | None, costs: JSON) -> JSON:
+    """Choose what comes beside an answer."""
+    if how(fault) == "no_cost":
+        return {}
+    told: JSON = {"opengradient": costs}
+    return {**told, **_ANNOTATIONS} if how(fault) == "annotated" else told
 
 
 def image_files(fault: Fault | None, prompt: str, files: list[bytes]) -> list[bytes]:
@@ -189,6 +236,9 @@ def frames(fault: Fault | None, right: Iterable[JSON]) -> list[JSON]:
     way, given = how(fault), list(right)
     if way == "error_frame":
         return [*given[: len(given) // 2], dict(_ERROR)]
+    if way == "refuse_midway" and fault is not None:
+        error = error_body(fault.status, fault.message, **_refused(fault))
+        return [*given[: len(given) // 2], error]
     if way == "message_frames":
         return [_renamed(frame) for frame in given]
     if way == "tools_left_out":
@@ -198,6 +248,8 @@ def frames(fault: Fault | None, right: Iterable[JSON]) -> list[JSON]:
 
 def whole_response(fault: Fault | None, raw: bytes, headers: dict[str, str]) -> Response:
     """Send a body, or half of it."""
+    if how(fault) == "refuse_midway" and fault is not None:
+        return refusal(fault.status, fault.message, **_refused(fault))
     if how(fault) == "cut":
         return _Cut([raw[: len(raw) // 2]], headers, "application/json")
     return Response(raw, headers=headers, media_type="application/json")
@@ -208,7 +260,7 @@ def stream_response(fault: Fault | None, shown: list[JSON], headers: dict[str, s
     raw = [framed(frame) for frame in shown]
     if how(fault) == "cut":
         return _Cut(raw[: len(raw) // 2], headers, "text/event-stream")
-    ends = [] if how(fault) in {"error_frame", "no_done"} else [DONE]
+    ends = [] if how(fault) in {"error_frame", "no_done", "refuse_midway"} else [DONE]
     pause = fault.delay_s if fault is not None and how(fault) == "slow_frames" else 0.0
     return StreamingResponse(
         _paced([*raw, *ends], pause), headers=headers, media_type="text/event-stream"

@@ -13,7 +13,7 @@ from og_mcp.localnet.payments.desk import Payments, Request
 from og_mcp.localnet.payments.payment import Payment
 from og_mcp.localnet.payments.sessions import Session
 
-PATHS: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
+PATHS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/web_search"})
 SESSION_HEADER: Final = "X-Upto-Session"
 SIGNATURE_HEADER: Final = "PAYMENT-SIGNATURE"
 COST: Final = "cost_opg"
@@ -21,7 +21,7 @@ COST: Final = "cost_opg"
 
 
 class Paid:
-    """Lets `POST /v1/chat/completions` and `/v1/completions` through when they are paid.
+    """Lets a `POST` to one of `PATHS` through when it is paid.
 
     The application puts what an answer costs into `scope["state"]["cost_opg"]` (int, base units)
     before it sends the last body message. Without it, with a status other than 2xx, or when that
