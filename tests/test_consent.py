@@ -323,6 +323,7 @@ async def test_a_request_that_is_given_up_before_the_question_holds_nobody_up(
     assert sent(localnet) == before + 1
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("mode", [pytest.param("legacy", marks=pytest.mark.slow), "2026-07-28"])
 async def test_consent_is_asked_over_stdio(
     localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any], mode: str

@@ -23,6 +23,8 @@ from tests import journal_worker
 from tests.books import CHARGED, Purse, check_books
 from tests.localnet_client import LocalNetwork
 
+pytestmark = pytest.mark.process
+
 SEND: Final = "eth_sendRawTransaction"
 ESTIMATE: Final = "eth_estimateGas"
 KEY: Final = "pay once"

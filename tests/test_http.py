@@ -17,6 +17,8 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.localnet_client import LocalNetwork
 from tests.server_process import END_S, ending, over_http, run, start
 
+pytestmark = pytest.mark.process
+
 TOKEN = "made-up-token-of-a-test-0123456789"
 KEY = "0x" + "11" * 32
 LOCAL = {"OG_NETWORK": "local"}

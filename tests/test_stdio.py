@@ -18,6 +18,8 @@ from mcp import Client
 from tests.localnet_client import LocalNetwork
 from tests.server_process import END_S, clean, command, ending, over_stdio, run, start
 
+pytestmark = pytest.mark.process
+
 LOCAL = {"OG_NETWORK": "local"}
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")

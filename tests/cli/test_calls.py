@@ -191,6 +191,7 @@ def test_an_empty_journal_is_told(environ: Environ) -> None:
     assert "There are no such calls." in calls(environ=environ).stdout
 
 
+@pytest.mark.process
 def test_show_tells_everything_about_one_call(
     environ: Environ, without_network: Environ, request_of_sample: Request
 ) -> None:
@@ -218,6 +219,7 @@ def test_an_unknown_call_is_told(environ: Environ, verb: str) -> None:
 
 
 @needs_terminal
+@pytest.mark.process
 def test_t22_the_amount_typed_at_a_terminal_approves_one_try(
     localnet: LocalNetwork,
     environ: Environ,
@@ -260,6 +262,7 @@ def test_t22_anything_else_approves_nothing(
 
 
 @needs_terminal
+@pytest.mark.process
 def test_t22_without_a_terminal_on_both_ends_it_refuses(
     environ: Environ, request_of_sample: Request
 ) -> None:
@@ -287,6 +290,7 @@ def test_t22_without_a_terminal_on_both_ends_it_refuses(
 
 
 @needs_terminal
+@pytest.mark.process
 def test_what_needs_no_approval_is_not_approved(
     environ: Environ, request_of_sample: Request
 ) -> None:
@@ -300,6 +304,7 @@ def test_what_needs_no_approval_is_not_approved(
 
 
 @needs_terminal
+@pytest.mark.process
 def test_t25_a_request_that_was_changed_in_the_database_is_not_shown_for_approval(
     localnet: LocalNetwork, environ: Environ, request_of_sample: Request
 ) -> None:
@@ -422,6 +427,7 @@ def test_what_a_terminal_would_act_on_is_escaped() -> None:
     assert plain("a\x1b[2Jb\x9b1mc\u202ed\n") == "a\\x1b[2Jb\\x9b1mc\\u202ed\\n"
 
 
+@pytest.mark.process
 def test_help_is_told_without_the_journal() -> None:
     done = run("calls", "--help", environ={"PYTHONPROFILEIMPORTTIME": "1"})
 

@@ -23,6 +23,8 @@ from tests.journal.paying import LIMITS, MOST, OPG, PAYER, cap_for, paid_call
 from tests.journal.spender import PER_DAY, spend_at_once
 from tests.journal.steps import opened
 
+pytestmark = pytest.mark.process
+
 ROUNDS: Final = 20
 WAITING: Final = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 

@@ -14,6 +14,8 @@ from og_mcp.types import Call, Stage
 from tests.journal.dying import LEASE_S, REQUEST, STEPS, stopped_after
 from tests.journal.steps import ACCOUNT, CAPS, FEE
 
+pytestmark = pytest.mark.process
+
 UNSENT = ("open", "enter", "reserve")
 IN_DOUBT = ("sign", "leave")
 TELLING = ("reserve", "sign", "settle")

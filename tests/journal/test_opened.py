@@ -48,6 +48,7 @@ async def test_a_journal_is_found_again(settings: Settings) -> None:
         assert await journal.get(call.id, "local") == call
 
 
+@pytest.mark.process
 async def test_a_journal_that_is_opened_twice_in_one_process_keeps_its_locks(
     tmp_path: Path,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -13,6 +14,8 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, SecretStr
+
+pytestmark = pytest.mark.process
 
 MODEL = "anthropic/claude-haiku-4-5"
 SENTENCE = "This is the built-in responder of the local network"

@@ -16,6 +16,8 @@ from tests.cli.program import inside
 from tests.localnet_client import LocalNetwork
 from tests.server_process import over_http
 
+pytestmark = pytest.mark.process
+
 MODEL = "openai/gpt-5-mini"
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is a tensor?"}]
 SENTENCE = "This is the built-in responder of the local network, not gpt-5-mini"

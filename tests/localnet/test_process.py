@@ -23,6 +23,8 @@ from og_mcp.networks import NETWORKS, from_ready_file
 from tests.localnet.gateway_client import gateway_client
 from tests.localnet_client import LocalNetwork, http_client, running, start, stop, wait_until_ready
 
+pytestmark = pytest.mark.process
+
 KEY = "0x" + "4c" * 32
 URLS = (
     *("rpc_url", "node_api_url", "base_rpc_url", "hub_url", "hub_read_url"),

@@ -18,6 +18,8 @@ from og_mcp.localnet.gateway.upstream import Upstream
 from tests.localnet.gateway_client import CHAT, COMPLETION, GatewayClient, gateway_client, problems
 from tests.localnet_client import LocalNetwork
 
+pytestmark = pytest.mark.process
+
 QUESTION = [{"role": "user", "content": "What is an option?"}]
 COVERED = {"model": "gpt-5-mini", "messages": QUESTION, "temperature": 0.0}
 PASSWORD = "an-upstream-password"

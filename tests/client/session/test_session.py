@@ -385,6 +385,7 @@ async def test_t27_the_local_networks_process_inherits_no_key() -> None:
     assert "SECRET" not in done.stdout
 
 
+@pytest.mark.process
 async def test_a_session_starts_its_own_local_network_and_ends_it(tmp_path: Path) -> None:
     async with Session.from_env({"OG_DATA_DIR": str(tmp_path)}) as og:
         info = await og.network_info()
