@@ -1,119 +1,170 @@
-"""The catalogue holds the models of protocol.md section 1, each under every name it has."""
+"""The catalogue: every model under each of its names, with prices, abilities and what is retired."""
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
+
 import pytest
 
-from og_mcp import catalogue
-from og_mcp.catalogue import MODELS, find, nearest
+from og_mcp.catalogue import Entry, find, living, models, nearest, unlisted, web_search_usd
+
+LAST_DAY = date(2026, 12, 11)
+DAY_AFTER = date(2026, 12, 12)
+LLAMA = "meta-llama/Llama-3.1-70B-Instruct"
 
 
-def test_every_name_leads_to_one_model() -> None:
-    names = [name for entry in MODELS for name in {each.casefold() for each in entry.names}]
-
-    assert len(names) == len(set(names))
-
-
-NAMES = {
-    "openai": "gpt-4.1-2025-04-14 gpt-4.1-mini gpt-4.1-nano o3 o4-mini gpt-5 gpt-5-mini gpt-5.2 "
-    "gpt-5.4 gpt-5.4-mini gpt-5.4-nano gpt-5.5 gpt-image-2",
-    "anthropic": "claude-sonnet-4-5 claude-sonnet-4-6 claude-haiku-4-5 claude-opus-4-5 "
-    "claude-opus-4-6 claude-opus-4-7 claude-opus-4-8",
-    "google": "gemini-2.5-flash gemini-2.5-pro gemini-2.5-flash-lite gemini-3-flash-preview "
-    "gemini-3.1-pro-preview gemini-3.1-flash-lite-preview gemini-3.5-flash gemini-2.5-flash-image "
-    "gemini-3.1-flash-image",
-    "x-ai": "grok-4 grok-4-fast grok-4-1-fast grok-4-1-fast-non-reasoning grok-4.20-reasoning "
-    "grok-4.20-non-reasoning grok-code-fast-1 grok-2-image",
-    "bytedance": "seed-1.6 seed-1.8 seed-2.0-lite deepseek-v4-flash deepseek-v4-pro seedream-4.0 "
-    "seedance-4.5",
-    "nous": "hermes-4-405b hermes-4-70b",
-    "zai": "glm-5.2 glm-image",
-    "NousResearch": "Hermes-3-Llama-3.1-70B",
-    "meta-llama": "Llama-3.2-3B-Instruct Llama-3.1-70B-Instruct Meta-Llama-3-8B-Instruct",
-    "mistralai": "Mistral-7B-Instruct-v0.3",
-}
-"""Provider -> names, as protocol.md section 1 lists them."""
+def named(text: str) -> Entry:
+    found = find(text)
+    assert found is not None
+    return found
 
 
-def test_every_name_of_the_protocol_is_there_and_no_other_one() -> None:
-    have = {
-        provider: {entry.name for entry in MODELS if entry.provider == provider}
-        for provider in (entry.provider for entry in MODELS)
-    }
+def test_every_name_leads_to_its_one_model() -> None:
+    for entry in models():
+        for name in entry.names:
+            assert find(name) == entry
+            assert entry.is_named(name)
 
-    assert have == {provider: set(names.split()) for provider, names in NAMES.items()}
+
+def test_both_generations_and_kinds_are_there() -> None:
+    kinds = [(entry.generation, entry.kind) for entry in models()]
+
+    assert kinds.count(("gateway", "llm")) == 59
+    assert kinds.count(("gateway", "image")) == 12
+    assert kinds.count(("on_chain", "llm")) == 5
 
 
 @pytest.mark.parametrize(
-    ("model", "abilities"),
+    ("text", "model"),
     [
-        ("gpt-5", "Answers in a TEE; takes tools, image input, json_object, web_search."),
-        (
-            "claude-haiku-4-5",
-            "Answers in a TEE; takes tools, image input, web_search; not json_object.",
-        ),
-        (
-            "grok-code-fast-1",
-            "Answers in a TEE; takes tools, json_object, web_search; not image input.",
-        ),
-        ("hermes-4-70b", "Answers in a TEE."),
-        ("glm-image", "Draws images."),
-        ("META_LLAMA_3_1_70B_INSTRUCT", "Answers on chain, inference_mode VANILLA or TEE."),
-        ("Mistral-7B-Instruct-v0.3", "Answers on chain, inference_mode VANILLA."),
+        ("openai/gpt-5.4-mini", "openai/gpt-5.4-mini"),
+        (" GPT-5.4-Mini ", "openai/gpt-5.4-mini"),
+        ("GPT_5_4_MINI", "openai/gpt-5.4-mini"),
+        ("GEMINI_3_FLASH", "google/gemini-3-flash-preview"),
+        ("gpt-4.1", "openai/gpt-4.1-2025-04-14"),
+        ("openai/gpt-5.6", "openai/gpt-5.6-sol"),
+        ("claude-fable-5.1", "anthropic/claude-fable-5-1"),
+        ("grok-imagine-image", "x-ai/grok-2-image"),
+        ("META_LLAMA_3_1_70B_INSTRUCT", LLAMA),
+        ("MISTRAL_7B_INSTRUCT_V3", "mistralai/Mistral-7B-Instruct-v0.3"),
     ],
 )
-def test_what_a_model_can_do_is_told_as_far_as_it_is_known(model: str, abilities: str) -> None:
-    found = find(model)
-
-    assert found is not None
-    assert found.abilities == abilities
+def test_a_model_is_found_by_id_name_alias_or_the_sdk_s_member(text: str, model: str) -> None:
+    assert named(text).id == model
 
 
-def test_both_generations_are_there() -> None:
-    images = {entry.name for entry in MODELS if entry.kind == "image"}
-
-    assert len([entry for entry in MODELS if entry.generation == "gateway"]) == 48
-    assert len([entry for entry in MODELS if entry.generation == "on_chain"]) == 5
-    assert images == {
-        *("gpt-image-2", "gemini-2.5-flash-image", "gemini-3.1-flash-image", "grok-2-image"),
-        *("seedream-4.0", "seedance-4.5", "glm-image"),
-    }
+def test_the_wire_carries_the_bare_name_to_gateways_and_the_whole_id_on_chain() -> None:
+    assert named("openai/gpt-5.4-mini").wire_name == "gpt-5.4-mini"
+    assert named(LLAMA).wire_name == LLAMA
+    assert find(LLAMA, "gateway") is None
 
 
 @pytest.mark.parametrize(
-    "text", ["openai/gpt-5-mini", "gpt-5-mini", "GPT_5_MINI", " GPT-5-Mini ", "gpt_5_mini"]
+    ("model", "abilities", "price"),
+    [
+        (
+            "gpt-5.4-nano",
+            "Answers in a TEE; reads images (vision, image input); takes tools, json_object.",
+            "0.2 USD in, 1.25 USD out, per million tokens",
+        ),
+        (
+            "claude-opus-5",
+            "Answers in a TEE; reads images (vision, image input); takes tools; not json_object, temperature.",
+            "5 USD in, 25 USD out, per million tokens",
+        ),
+        ("hy4-preview", "Answers in a TEE.", "unknown"),
+        ("glm-image", "Draws images; takes aspect_ratio.", "0.015 USD an image"),
+        (
+            "seedream-5.0-lite",
+            "Draws images; takes aspect_ratio, resolution 1.5K or 2K, pictures to start from.",
+            "0.045 USD at 1.5K, 0.09 USD at 2K an image",
+        ),
+        (
+            "gemini-2.5-flash-image",
+            "Draws images; takes aspect_ratio.",
+            "about 0.039 USD an image",
+        ),
+        (LLAMA, "Answers on chain, inference_mode VANILLA or TEE.", "gas"),
+        ("Mistral-7B-Instruct-v0.3", "Answers on chain, inference_mode VANILLA.", "gas"),
+    ],
 )
-def test_a_model_is_found_by_id_name_or_member(text: str) -> None:
-    found = find(text)
+def test_abilities_and_price_are_told_as_far_as_they_are_known(
+    model: str, abilities: str, price: str
+) -> None:
+    assert named(model).abilities == abilities
+    assert named(model).price == price
 
-    assert found is not None
-    assert found.id == "openai/gpt-5-mini"
-    assert found.wire_name == "gpt-5-mini"
+
+def test_requests_and_images_are_priced_by_the_table() -> None:
+    mini, lite = named("gpt-5.4-mini"), named("seedream-5.0-lite")
+
+    assert mini.usd(input_tokens=2_000_000, output_tokens=1000) == Decimal("1.5045")
+    assert named("hy4-preview").usd(input_tokens=1, output_tokens=1) is None
+    assert [lite.image_usd(one) for one in ("", "1.5K", "2K")] == [
+        Decimal(usd) for usd in ("0.045", "0.045", "0.09")
+    ]
+    assert named("gpt-image-2.5-flare").image_usd() is None
+    assert web_search_usd() == Decimal("0.015")
 
 
-def test_on_chain_the_wire_carries_the_whole_id() -> None:
-    found = find("Hermes-3-Llama-3.1-70B")
+def test_the_cheapest_come_first_and_unknown_prices_last() -> None:
+    ranked = sorted(living(DAY_AFTER, "gateway", "llm"), key=lambda entry: entry.price_rank)
 
-    assert found is not None
-    assert found.wire_name == "NousResearch/Hermes-3-Llama-3.1-70B"
-    assert find("Hermes-3-Llama-3.1-70B", "gateway") is None
+    assert ranked[0].id == "tencent/hy3"
+    assert ranked[-1].id == "tencent/hy4-preview"
+    assert next(one.id for one in ranked if one.image_input) == "google/gemini-2.5-flash-lite"
+
+
+def test_models_that_end_are_retired_once_their_last_day_has_passed() -> None:
+    def retired(today: date) -> set[str]:
+        return {entry.id for entry in models() if entry.is_retired(today)}
+
+    assert retired(DAY_AFTER) - retired(LAST_DAY) == {
+        *("openai/gpt-5", "openai/gpt-5-mini", "openai/o3")
+    }
+    assert "x-ai/grok-4" in retired(date.min)
+    assert not retired(DAY_AFTER) & {entry.id for entry in living(DAY_AFTER)}
+
+
+def test_what_replaces_a_retired_model_lives_and_is_of_its_kind() -> None:
+    for entry in models():
+        if entry.status == "retired" or entry.until:
+            successor = named(entry.replaced_by)
+            assert not successor.is_retired(DAY_AFTER)
+            assert successor.kind == entry.kind
+
+
+@pytest.mark.parametrize("text", ["acme/new-model", " Acme-2/gpt-7:beta "])
+def test_a_name_that_is_not_there_may_be_asked_for_with_its_provider(text: str) -> None:
+    entry = unlisted(text)
+
+    assert entry is not None
+    assert (entry.id, entry.is_listed) == (text.strip(), False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["new-model", "acme/", "/x", "a/b/c", "acme/new model", "openai/claude-opus-5", "x/GPT_5"],
+)
+def test_what_is_no_id_or_another_provider_s_model_is_not_asked_for(text: str) -> None:
+    assert unlisted(text) is None
 
 
 def test_an_unknown_name_has_three_near_ones() -> None:
-    assert find("gpt-5-minni") is None
-    assert nearest("gpt-5-minni")[0] == "openai/gpt-5-mini"
-    assert len(set(nearest("???"))) == 3
-    assert nearest("Llama-3.2", "on_chain", 1) == ("meta-llama/Llama-3.2-3B-Instruct",)
+    assert find("gpt-5.4-minni") is None
+    assert nearest("gpt-5.4-minni", models())[0] == "openai/gpt-5.4-mini"
+    assert len(set(nearest("???", models()))) == 3
+    assert nearest("Llama-3.2", [one for one in models() if one.generation == "on_chain"], 1) == (
+        "meta-llama/Llama-3.2-3B-Instruct",
+    )
 
 
 def test_one_model_alone_may_be_called_on_chain_in_tee_mode() -> None:
-    on_chain = [entry for entry in MODELS if entry.generation == "on_chain"]
+    on_chain = [entry for entry in models() if entry.generation == "on_chain"]
 
-    assert [e.member for e in on_chain if e.in_tee] == ["META_LLAMA_3_1_70B_INSTRUCT"]
+    assert [entry.id for entry in on_chain if entry.in_tee] == [LLAMA]
 
 
 def test_anthropic_has_no_json_object() -> None:
-    lacking = {entry.provider for entry in MODELS if entry.json_object is False}
-
-    assert lacking == {"anthropic"}
-    assert catalogue.find("grok-4") is not None
+    assert {one.provider for one in models() if one.json_object is False} == {"anthropic"}

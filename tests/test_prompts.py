@@ -11,7 +11,7 @@ from inline_snapshot import snapshot
 from mcp import Client, MCPError
 from mcp.types import PromptReference, ResourceTemplateReference, TextContent
 
-from og_mcp.catalogue import MODELS
+from og_mcp.catalogue import models
 from og_mcp.client import Session
 from og_mcp.server import build_server
 from og_mcp.types import TOOL_NAMES
@@ -200,7 +200,7 @@ async def test_models_are_completed_with_and_without_their_provider(mcp: Client)
     assert await offers("GPT-5-") == ["gpt-5-mini"]
     assert await offers("nous/") == ["nous/hermes-4-405b", "nous/hermes-4-70b"]
     assert await offers("no such model") == []
-    assert {entry.id for entry in MODELS} <= set(await offers(""))
+    assert {entry.id for entry in models()} <= set(await offers(""))
     assert "openai/o3" in await offered(mcp, "run_model", "model", "openai/o")
 
 

@@ -78,7 +78,7 @@ class _Endpoint:
 
     async def models(self, _request: Request) -> Response:
         """List what can be chatted with."""
-        found = [_shown(entry) for entry in catalogue.MODELS if self._takes(entry)]
+        found = [_shown(entry) for entry in catalogue.models() if self._takes(entry)]
         return JSONResponse({"object": "list", "data": found})
 
     async def model(self, request: Request) -> Response:
@@ -86,7 +86,8 @@ class _Endpoint:
         name = request.path_params["model"]
         entry = catalogue.find(name)
         if entry is None or not self._takes(entry):
-            near = ", ".join(catalogue.nearest(name, kind="llm"))
+            alike = (one for one in catalogue.models() if self._takes(one))
+            near = ", ".join(catalogue.nearest(name, alike))
             error = InputError(f"There is no model {quote(name)}.", f"The nearest are {near}.")
             response = refusal(error)
             response.status_code = 404

@@ -65,7 +65,7 @@ def answer_completion(request: CompletionRequest) -> bytes:
 def _check(request: LLMRequest) -> catalogue.Entry:
     if request.mode not in {VANILLA, TEE}:
         raise CallRefusedError(f"the LLM inference mode {request.mode} is unknown")
-    known = [entry for entry in catalogue.MODELS if entry.generation == "on_chain"]
+    known = [entry for entry in catalogue.models() if entry.generation == "on_chain"]
     entry = next((entry for entry in known if entry.wire_name == request.model), None)
     if entry is None:
         raise CallRefusedError(f'there is no LLM "{request.model}" on chain')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from mcp.server import MCPServer
@@ -60,8 +60,10 @@ def resources(session: Session) -> list[Resource]:
             return (await session.network_info()).model_dump_json()
 
     async def models() -> str:
-        found = [{"id": entry.id, **asdict(entry)} for entry in session.models()]
-        return json.dumps({"network": session.settings.network_name, "models": found})
+        found = [entry.facts() for entry in session.models()]
+        told = {"network": session.settings.network_name, "models": found}
+        # Prices are decimal text, as amounts are everywhere; dates are ISO 8601.
+        return json.dumps(told, default=str)
 
     return [
         FunctionResource.from_function(
@@ -69,7 +71,7 @@ def resources(session: Session) -> list[Resource]:
             uri="og://models",
             name="models",
             title="Language and image models",
-            description="Provider, name, kind, and what each can do where that is known.",
+            description="Each with its kind, prices in USD and abilities, where they are known.",
             mime_type=_JSON,
         ),
         FunctionResource.from_function(
@@ -96,8 +98,8 @@ def add_model_resource(server: MCPServer[Session]) -> None:
     async def model(model: str, read: Read) -> str:
         session = read.request_context.lifespan_context
         for entry in session.models():
-            if model.casefold() in map(str.casefold, entry.names):
-                return json.dumps({"id": entry.id, **asdict(entry)})
+            if entry.is_named(model):
+                return json.dumps(entry.facts(), default=str)
         raise ResourceNotFoundError(f"There is no model {quote(model)}; og://models lists all.")
 
 

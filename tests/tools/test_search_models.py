@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from mcp import Client
 
-from og_mcp.catalogue import MODELS
+from og_mcp.catalogue import models
 from tests.localnet_client import LocalNetwork
 from tests.tools.calls import answer, refusal
 
@@ -54,7 +54,7 @@ async def test_language_and_image_models_come_from_the_catalogue(mcp: Client) ->
 
 @pytest.mark.parametrize("kind", ["llm", "image"])
 async def test_every_page_of_a_kind_comes_once_and_then_no_more(mcp: Client, kind: str) -> None:
-    wanted = [entry.id for entry in MODELS if entry.kind == kind]
+    wanted = [entry.id for entry in models() if entry.kind == kind]
     names, page, pages = [], 0, 0
     while pages == 0 or page:
         found = await answer(mcp, "search_models", kind=kind, page=page, limit=6)
@@ -69,9 +69,9 @@ async def test_every_page_of_a_kind_comes_once_and_then_no_more(mcp: Client, kin
 
 
 async def test_a_full_last_page_is_the_last(mcp: Client) -> None:
-    found = await answer(mcp, "search_models", kind="image", limit=7)
+    found = await answer(mcp, "search_models", kind="image", limit=12)
 
-    assert (len(found["models"]), found["next_page"]) == (7, 0)
+    assert (len(found["models"]), found["next_page"]) == (12, 0)
 
 
 async def test_what_models_can_do_is_told_and_found(mcp: Client) -> None:

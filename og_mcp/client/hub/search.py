@@ -93,7 +93,7 @@ def _fits(model: FoundModel, words: list[str], author: str) -> bool:
 
 def catalogued(network: Network) -> Iterator[catalogue.Entry]:
     """Give the models that answer on a network: by gateways, by its contract, locally by both."""
-    for entry in catalogue.MODELS:
+    for entry in catalogue.models():
         by_gateway = entry.generation == "gateway"
         if network.local or by_gateway == bool(network.tee_registry):
             yield entry

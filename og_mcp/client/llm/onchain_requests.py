@@ -103,11 +103,14 @@ def find_model(model: str, mode: LLMMode) -> str:
     if entry is None:
         by_gateway = catalogue.find(model, "gateway") is not None
         where = "is answered by gateways, not on chain" if by_gateway else "is no LLM on chain"
-        near = ", ".join(catalogue.nearest(model, "on_chain"))
+        known = [one for one in catalogue.models() if one.generation == "on_chain"]
+        near = ", ".join(catalogue.nearest(model, known))
         raise InputError(f"The model {quote(model)} {where}.", f"On chain the nearest are {near}.")
     if mode is LLMMode.TEE and not entry.in_tee:
-        known = (one for one in catalogue.MODELS if one.generation == "on_chain" and one.in_tee)
-        names = ", ".join(one.id for one in known)
+        in_tee = (
+            one.id for one in catalogue.models() if one.generation == "on_chain" and one.in_tee
+        )
+        names = ", ".join(in_tee)
         raise InputError(f"The model {entry.id} does not run in a TEE on chain.", f"Use {names}.")
     return entry.wire_name
 

@@ -188,9 +188,9 @@ class Language:
         network = self._parts.settings.network
         if network is None:
             # The local one, which answers by both routes.
-            return catalogue.MODELS
+            return catalogue.models()
         wanted = "gateway" if network.tee_registry else "on_chain"
-        return tuple(entry for entry in catalogue.MODELS if entry.generation == wanted)
+        return tuple(entry for entry in catalogue.models() if entry.generation == wanted)
 
     async def image(self, sha256: str, *, principal: str = LOCAL_PRINCIPAL) -> Kept:
         """Return an image that a call made, whole.

@@ -6,6 +6,7 @@ network has both (protocol.md sections 3 and 4).
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Literal
 
 from og_mcp import catalogue
@@ -74,7 +75,8 @@ def _unknown(model: str, kind: catalogue.Kind) -> InputError:
     if named is not None:
         tool = "generate_image" if named.kind == "image" else "chat"
         return InputError(f"{named.id} is a model of kind {named.kind}.", f"Use it with {tool}.")
-    near = ", ".join(catalogue.nearest(model, "gateway", kind=kind))
+    alike = catalogue.living(datetime.now(UTC).date(), "gateway", kind)
+    near = ", ".join(catalogue.nearest(model, alike))
     is_older = catalogue.find(model, "on_chain") is not None
     where = " that gateways answer, but one of the first generation" if is_older else ""
     return InputError(
@@ -85,4 +87,4 @@ def _unknown(model: str, kind: catalogue.Kind) -> InputError:
 
 def _any() -> catalogue.Entry:
     """Return an entry for where none is looked at: the contract's route checks the name itself."""
-    return catalogue.MODELS[0]
+    return catalogue.models()[0]

@@ -243,7 +243,7 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
 async def _models(_request: Request) -> Response:
     listed = [
         {"id": entry.name, "object": "model", "created": 0, "owned_by": entry.provider}
-        for entry in catalogue.MODELS
+        for entry in catalogue.models()
         if entry.generation == "gateway"
     ]
     return JSONResponse({"object": "list", "data": listed})

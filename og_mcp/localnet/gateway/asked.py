@@ -143,7 +143,7 @@ def search(body: JSON) -> str:
 
 def _model(body: JSON) -> catalogue.Entry:
     name = body.get("model")
-    known = {each.name: each for each in catalogue.MODELS if each.generation == "gateway"}
+    known = {each.name: each for each in catalogue.models() if each.generation == "gateway"}
     if not isinstance(name, str) or name not in known:
         raise AskedError(f"unknown model {str(name)[:100]!r}")
     most, warmth = body.get("max_tokens"), body.get("temperature")

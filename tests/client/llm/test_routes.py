@@ -51,10 +51,9 @@ async def local(localnet: LocalNetwork, tmp_path: Path) -> AsyncIterator[Session
     [
         ("openia/gpt-5", "openai/gpt-5"),
         ("gpt-5-minni", "openai/gpt-5-mini"),
-        ("claude sonnet 4.5", "anthropic/claude-sonnet-4-5"),
         ("CLAUDE_SONET_4_5", "anthropic/claude-sonnet-4-5"),
         ("GEMINI_25_FLASH", "google/gemini-2.5-flash"),
-        ("xai/grok-4", "x-ai/grok-4"),
+        ("xai/grok-4.6", "x-ai/grok-4.6"),
     ],
 )
 async def test_a_near_miss_is_told_the_three_nearest_by_every_way_to_name_a_model(
