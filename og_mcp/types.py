@@ -348,6 +348,14 @@ class _Answer(Shape):
     checks: list[Check] = Field(default=[], description="What a dry run checked.")
 
 
+class Attachment(Shape):
+    """A file that went along with a request."""
+
+    name: str
+    size: int = Field(description="Bytes.")
+    sha256: str = Field(description="Hex.")
+
+
 class ChatResult(_Answer):
     """What a chat gave."""
 
@@ -355,6 +363,7 @@ class ChatResult(_Answer):
     tool_calls: list[ToolCall] = Field(default=[])
     finish_reason: str = Field(default="", description="Not covered by the TEE's signature.")
     usage: Usage = Usage()
+    attachments: list[Attachment] = Field(default=[], description="Files that were sent along.")
 
 
 class CompletionResult(_Answer):

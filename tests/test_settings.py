@@ -122,6 +122,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
             "OG_TEE_PCR": f"{'ab' * 32}, 0x{'CD' * 32}",
             "OG_RPC_URLS": "https://a.example.com https://b.example.com",
             "OG_ALLOW_INSECURE": "YES",
+            "OG_ALLOW_IMAGE_URLS": "1",
             "OG_IMAGES": "omit",
             "OG_MODELS": "Qm1:one, Qm2:two",
             "OG_LOCAL_LLM_URL": "http://127.0.0.1:11434/v1",
@@ -168,6 +169,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
     assert settings.tee_pcr == (f"0x{'ab' * 32}", f"0x{'cd' * 32}")
     assert settings.rpc_urls == ("https://a.example.com", "https://b.example.com")
     assert settings.allow_insecure
+    assert settings.allow_image_urls
     assert settings.images == "omit"
     assert settings.models == (
         PublishedModel(cid="Qm1", name="one"),
@@ -231,6 +233,7 @@ BAD_VALUES = {
     "OG_TEE_PCR": ["ab", f"{'ab' * 32};{'cd' * 32}"],
     "OG_RPC_URLS": ["https://a.example.com,b"],
     "OG_ALLOW_INSECURE": ["maybe", "2"],
+    "OG_ALLOW_IMAGE_URLS": ["https"],
     "OG_IMAGES": ["all"],
     "OG_MODELS": ["one", "Qm1:one\x07", "Qm1:infer", "Qm1:a,Qm2:a", ":a", "x.toml", "/none.toml"],
     "OG_LOCAL_LLM_URL": ["localhost:11434"],

@@ -15,7 +15,7 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.server.mcpserver.resources import FunctionResource, Resource
 
 from og_mcp.client import Session
-from og_mcp.client.images.kind import kind_of
+from og_mcp.client.files.kind import kind_of
 from og_mcp.errors import NotFoundError, OGError, quote
 from og_mcp.tools import principal_of
 

@@ -81,6 +81,9 @@ class Settings:
     firebase_api_key: SecretStr | None = None
     localnet_ready_file: Path | None = None
     allow_insecure: bool = False
+    allow_image_urls: bool = False
+    """Whether gateways of a real network may fetch web addresses that a call names."""
+
     tee_pcr: tuple[str, ...] = ()
     rpc_urls: tuple[str, ...] = field(default=(), repr=False)
     max_per_call: int = 5 * 10**17

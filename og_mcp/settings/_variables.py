@@ -62,6 +62,7 @@ VARIABLES: Final[Mapping[str, v.Parse[Any]]] = {
     "OG_TEE_PCR": v.many(v.measurement),
     "OG_RPC_URLS": v.many(v.url),
     "OG_ALLOW_INSECURE": v.boolean,
+    "OG_ALLOW_IMAGE_URLS": v.boolean,
     "OG_IMAGES": v.one_of("preview", "omit"),
     "OG_MODELS": _models,
     "OG_LOCAL_LLM_URL": v.base_url,

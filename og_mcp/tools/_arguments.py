@@ -71,13 +71,21 @@ Side = Annotated[
     BeforeValidator(_no_boolean),
 ]
 
+
+def _one_message(value: object) -> object:
+    """Take a plain text for what a user says."""
+    return [{"role": "user", "content": value}] if isinstance(value, str) and value else value
+
+
 Messages = Annotated[
     list[dict[str, Any]],
     Field(
         min_length=1,
-        description='OpenAI-shaped, e.g. [{"role": "user", "content": "..."}]; content may be a '
-        "list of parts of types text, image_url and file.",
+        description='OpenAI-shaped, e.g. [{"role": "user", "content": "..."}]; content may be parts: '
+        'text, {"type": "image_url", "image_url": {"file": path}} or {"type": "file", "file": '
+        '{"file": path}} (PDF). A plain text is one user message.',
     ),
+    BeforeValidator(_one_message),
 ]
 
 Prompt = Annotated[str, Field(min_length=1, description="The text to work from.")]

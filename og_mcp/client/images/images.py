@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from anyio import CapacityLimiter, to_thread
 
+from og_mcp.client.files.kind import KINDS, Kind, kind_of
 from og_mcp.client.images import answer as found
 from og_mcp.client.images import picture
 from og_mcp.client.images.fetch import ImageFetch, Pinned
-from og_mcp.client.images.kind import KINDS, Kind, kind_of
 from og_mcp.errors import ImageNotFoundError, ImageRefusedError, quote
 from og_mcp.types import Image, StoredImage
 

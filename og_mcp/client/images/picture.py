@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 from PIL import ExifTags, Image, ImageFile
 from PIL.Image import Transpose
 
-from og_mcp.client.images.kind import GIF, JPEG, PNG, WEBP, Kind, kind_of
+from og_mcp.client.files.kind import GIF, JPEG, PNG, WEBP, Kind, kind_of
 from og_mcp.client.images.scaling import cover_box, scaled, within
 from og_mcp.errors import ImageRefusedError
 

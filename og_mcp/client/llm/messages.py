@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
+from og_mcp.client.files.attachments import NOTHING_SENT, PDF, PICTURES, Attachments
 from og_mcp.errors import InputError, quote
 
 CHOICES: Final = ("auto", "none", "required")
@@ -37,15 +39,21 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 _NEEDED: Final[Mapping[str, str]] = {"tool": "tool_call_id", "function": "name"}
 
 
-def messages(given: Sequence[Any]) -> list[dict[str, Any]]:
+def messages(given: Sequence[Any], attachments: Attachments) -> list[dict[str, Any]]:
     """Check messages and return them as they are sent.
+
+    Args:
+        given: OpenAI-shaped; an image or file part may name a file by `{"file": path}`.
+        attachments: Reads those files, and judges addresses.
 
     Raises:
         InputError: Names the message and what is wrong with it.
     """
     if not given:
         raise InputError("There are no messages.", "Give at least one message of role user.")
-    return [_message(message, f"Message {index}") for index, message in enumerate(given)]
+    return [
+        _message(message, f"Message {index}", attachments) for index, message in enumerate(given)
+    ]
 
 
 def tools(given: Sequence[Any]) -> list[dict[str, Any]]:
@@ -114,7 +122,13 @@ def response_format(given: Mapping[str, Any], *, model: str, json_object: bool) 
     return {"type": kind, "json_schema": dict(schema)}
 
 
-def _message(given: object, where: str) -> dict[str, Any]:
+def has_parts(given: Sequence[Any]) -> bool:
+    """Whether a message has content other than text, which may name files."""
+    contents = (one.get("content") for one in given if isinstance(one, Mapping))
+    return any(not isinstance(content, str | None) for content in contents)
+
+
+def _message(given: object, where: str, attachments: Attachments) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise InputError(f"{where} is no object.", 'Use {"role": "user", "content": "..."}.')
     role = given.get("role")
@@ -124,7 +138,7 @@ def _message(given: object, where: str) -> dict[str, Any]:
     # What a developer says is hashed as the system's, and some gateways know no other name for it.
     sent: dict[str, Any] = {"role": "system" if role == "developer" else role}
     calls = given.get("tool_calls")
-    sent["content"] = _content(given.get("content"), where, empty=role in NO_CONTENT)
+    sent["content"] = _content(given.get("content"), where, attachments, empty=role in NO_CONTENT)
     for name in ("name", "tool_call_id"):
         if given.get(name):
             sent[name] = _text(given[name], f"{where}: {name}")
@@ -136,34 +150,55 @@ def _message(given: object, where: str) -> dict[str, Any]:
     return sent
 
 
-def _content(given: object, where: str, *, empty: bool) -> Any:  # noqa: ANN401 - text or parts
+def _content(given: object, where: str, attachments: Attachments, *, empty: bool) -> Any:  # noqa: ANN401 - text or parts
     if isinstance(given, str):
         return given
     if given is None and empty:
         return ""
     if isinstance(given, Sequence) and not isinstance(given, bytes) and given:
-        return _each(given, f"{where}: content", _part)
+        return _each(given, f"{where}: content", partial(_part, attachments=attachments))
     raise InputError(
         f"{where} has no content.", "Use text, or a list of parts of types text, image_url or file."
     )
 
 
-def _part(given: object, where: str) -> dict[str, Any]:
+def _part(given: object, where: str, *, attachments: Attachments) -> dict[str, Any]:
     kind = given.get("type") if isinstance(given, Mapping) else None
     if not isinstance(given, Mapping) or not isinstance(kind, str) or kind not in PARTS:
         raise InputError(f"{where} has type {quote(kind)}.", f"Use {', '.join(PARTS)}.")
     # A file's name stands beside it in what a gateway's TEE hashes.
     _only(given, ("type", kind, "filename"), where)
     value = given.get(kind)
+    if isinstance(value, str) and kind != "text":
+        # A path, or an address in its older form.
+        attachments.check_address(value, f"{where}: {kind}")
     if not isinstance(value, PARTS[kind]):
         raise InputError(f"{where} has no {kind}.", f'Use {{"type": "{kind}", "{kind}": ...}}.')
-    sent: dict[str, Any] = {"type": kind}
-    sent[kind] = dict(value) if isinstance(value, Mapping) else value
-    if kind == "image_url" and isinstance(value, Mapping):
-        _text(value.get("url"), f"{where}: image_url.url")
+    sent: dict[str, Any] = {"type": kind, kind: value}
+    if isinstance(value, Mapping):
+        sent[kind] = _carried(value, kind, where, attachments)
     if "filename" in given:
         sent["filename"] = _text(given["filename"], f"{where}: filename")
     return sent
+
+
+def _carried(
+    value: Mapping[str, Any], kind: str, where: str, attachments: Attachments
+) -> dict[str, Any]:
+    """Check the address of an image or file, or read the file that stands in its place."""
+    address, beside = ("url", "detail") if kind == "image_url" else ("file_data", "filename")
+    place = f"{where}: {kind}"
+    _only(value, ("file", address, beside), place)
+    if value.get("file") is None:
+        attachments.check_address(_text(value.get(address), f"{place}.{address}"), place)
+        return dict(value)
+    if value.get(address) is not None:
+        raise InputError(f"{place} has both file and {address}.", f"Give one. {NOTHING_SENT}")
+    path = _text(value["file"], f"{place}.file")
+    read = attachments.read(path, PICTURES if kind == "image_url" else (PDF,))
+    name = {"filename": read.name} if kind == "file" else {}
+    rest = {beside: value[beside]} if value.get(beside) is not None else {}
+    return {**name, **rest, address: read.uri}
 
 
 def _tool_call(given: object, where: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from og_mcp.errors import InputError
 from og_mcp.types import ChatResult, CompletionResult, ImageResult
 
 if TYPE_CHECKING:
+    from og_mcp.client.files.attachments import Attachments
     from og_mcp.client.llm.gateway_llm import Answered
     from og_mcp.client.session.onchain_asking import OnchainAsking
 
@@ -128,13 +129,20 @@ class Asking:
         wishes: Wishes,
         how: How,
     ) -> ChatResult:
-        request = await chat_request(entry, messages, sampling, wishes, how)
+        attachments = await self._attachments()
+        request = await chat_request(entry, messages, sampling, wishes, how, attachments)
+        told = attachments.told
         if how.dry_run:
-            return ChatResult(**await self._gateway.price(request, how.terms.principal))
-        call = await self._gateway.make(request, how.terms, chat_result, how.counted)
+            priced = await self._gateway.price(request, how.terms.principal)
+            return ChatResult(**priced, attachments=told)
+
+        async def read(answered: Answered, shared: Shared) -> ChatResult:
+            return await chat_result(answered, {**shared, "attachments": told})
+
+        call = await self._gateway.make(request, how.terms, read, how.counted)
         if call.status == "done" and call.result:
             return ChatResult.model_validate_json(call.result)
-        return ChatResult(**self._gateway.so_far(call, request))
+        return ChatResult(**self._gateway.so_far(call, request), attachments=told)
 
     async def _gateway_completion(
         self, entry: catalogue.Entry, prompt: str, sampling: Sampling, how: How
@@ -146,6 +154,15 @@ class Asking:
         if call.status == "done" and call.result:
             return CompletionResult.model_validate_json(call.result)
         return CompletionResult(**self._gateway.so_far(call, request))
+
+    async def _attachments(self) -> Attachments:
+        """Begin to gather the files of one request."""
+        settings, files = self._parts.settings, await self._parts.files.get()
+        takes_urls = settings.local or settings.allow_image_urls
+        gathered: Attachments = (await load("files.attachments")).Attachments(
+            files, takes_urls=takes_urls
+        )
+        return gathered
 
     async def _onchain(self) -> OnchainAsking:
         asking: OnchainAsking = (await load("session.onchain_asking")).OnchainAsking(self._parts)

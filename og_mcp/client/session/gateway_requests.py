@@ -13,20 +13,22 @@ from og_mcp.client.wire.offloading import off_loop
 from og_mcp.errors import InputError
 
 if TYPE_CHECKING:
+    from og_mcp.client.files.attachments import Attachments
     from og_mcp.client.llm.question import Question
 
 LARGEST_SIDE: Final = 8192
 """Pixels of a drawn image."""
 
 
-async def chat_request(
+async def chat_request(  # noqa: PLR0913, PLR0917 - what is asked, how, and what goes along
     entry: Entry,
     messages: Sequence[Mapping[str, Any]],
     sampling: Sampling,
     wishes: Wishes,
     how: How,
+    attachments: Attachments,
 ) -> GatewayRequest:
-    """Write a chat.
+    """Write a chat, with the files that it names.
 
     Raises:
         InputError: No gateway can be asked this.
@@ -42,7 +44,7 @@ async def chat_request(
         )
         return {
             "model": entry.wire_name,
-            "messages": check.messages(messages),
+            "messages": check.messages(messages, attachments),
             **sampling.sent(),
             **({"tools": tools, "tool_choice": choice} if tools else {}),
             **({"response_format": format_} if format_ else {}),
@@ -52,9 +54,15 @@ async def chat_request(
     # A stream costs time and says nothing before its end but how far it is; and those of some
     # gateways leave tool calls out.
     streams = how.counted is not None and not wishes.tools
-    given = (messages, wishes.tools, wishes.response_format)
+    given: list[object] = [messages, wishes.tools, wishes.response_format]
+    if check.has_parts(messages):
+        # Short as their paths may be, files are read.
+        given.append(attachments)
     question = await _question("CHAT", body, given, how, streams=streams)
-    return GatewayRequest(tool="chat", model=entry, question=question)
+    # The gateway's TEE may hash no more of a file than its name.
+    told = [one.model_dump() for one in attachments.told]
+    beside = {"attachments": told} if told else {}
+    return GatewayRequest(tool="chat", model=entry, question=question, beside=beside)
 
 
 async def completion_request(
@@ -106,14 +114,19 @@ async def _question(
     **rest: Any,  # noqa: ANN401 - fields of Question
 ) -> Question:
     """Write a question of what was given, without holding up the event loop."""
-    module = await load("llm.question")
+    module, most = await load("llm.question"), (await load("files.attachments")).MAX_REQUEST
 
     def write() -> Question:
         question: Question = module.Question(
             path=getattr(module, path), body=body(), settlement=how.settlement, **rest
         )
         # Refused here rather than when it is sent: nothing is journalled for it.
-        question.asked  # noqa: B018 - raises
+        size = len(question.asked)
+        if size > most:
+            raise InputError(
+                f"The request has {size:,} bytes, and gateways take up to {most // 2**20} MiB.",
+                "Send less; nothing was sent or paid.",
+            )
         return question
 
     return await off_loop(write, given)

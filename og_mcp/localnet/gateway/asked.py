@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from pydantic_core import from_json
 
@@ -22,6 +25,7 @@ DEFAULT_SIZE: Final = (1024, 1024)
 
 SETTLEMENT_TYPES: Final = ("private", "batch", "individual")
 
+_DATA: Final = re.compile("data:[^,]*,", re.IGNORECASE)
 _SIDE: Final = re.compile("[0-9]{1,5}")
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _FORMATS: Final = ("text", "json_object", "json_schema")
@@ -45,6 +49,9 @@ class Asked:
 
     prompt_text: str
     """All the text there is, for counting tokens."""
+
+    attached: Sequence[str] = ()
+    """What came along with the last message, each with its type, size and SHA-256."""
 
     tool: JSON | None
     """The function (`{name, description, parameters}`) that has to be called."""
@@ -109,6 +116,7 @@ def chat(body: JSON, *, developer: bool = True) -> Asked:
         body=body,
         text=texts[-1],
         prompt_text="\n".join(texts),
+        attached=[_described(uri) for uri in _addresses((messages or [{}])[-1].get("content"))],
         tool=_tool(body, messages or ()),
         size=_size(body),
     )
@@ -231,6 +239,33 @@ def _content_text(content: Any) -> str:  # noqa: ANN401 - text, parts or nothing
     if isinstance(content, list):
         return "\n".join(str(part.get("text") or "") for part in content)
     return content or ""
+
+
+def _addresses(content: Any) -> list[str]:  # noqa: ANN401 - text, parts or nothing
+    """Find the addresses of the images and files of a message."""
+    parts = content if isinstance(content, list) else []
+    values = [part.get(part["type"]) for part in parts if part["type"] != "text"]
+    found = [
+        value.get("url", value.get("file_data")) for value in values if isinstance(value, dict)
+    ]
+    return [address for address in found if isinstance(address, str)]
+
+
+def _described(address: str) -> str:
+    """Tell what an address holds; one that is not a `data:` URI is not fetched."""
+    if not _DATA.match(address):
+        return "an address that was not fetched"
+    data = _held(address)
+    kind = address[len("data:") : address.index(",")].split(";", maxsplit=1)[0]
+    return f"{kind} of {len(data)} bytes with SHA-256 {hashlib.sha256(data).hexdigest()}"
+
+
+def _held(data_uri: str) -> bytes:
+    declared, _, body = data_uri.partition(",")
+    try:
+        return base64.b64decode(body + "==") if ";base64" in declared else unquote_to_bytes(body)
+    except ValueError as exc:
+        raise AskedError("a data: URI is not base64") from exc
 
 
 def _whole(value: object) -> bool:

@@ -77,7 +77,8 @@ class BuiltIn:
             return _called(asked, asked.tool)
         if asked.schema is not None:
             return _cut(asked, json.dumps(_value(asked.schema)))
-        return _cut(asked, sentence(asked.model.name, asked.prompt_text))
+        came = [f" With it came {one}." for one in asked.attached]
+        return _cut(asked, sentence(asked.model.name, asked.prompt_text) + "".join(came))
 
     async def complete(self, asked: Asked) -> Answer:
         """Say what answered."""

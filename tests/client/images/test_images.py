@@ -20,8 +20,8 @@ import anyio
 import pytest
 from PIL import ExifTags, Image, ImageChops
 
+from og_mcp.client.files.kind import kind_of
 from og_mcp.client.images.images import Images
-from og_mcp.client.images.kind import kind_of
 from og_mcp.client.images.picture import MOST_PIXELS, PREVIEW_SIDE, preview, read
 from og_mcp.client.images.scaling import cover_box, scaled
 from og_mcp.errors import ImageNotFoundError, ImageRefusedError

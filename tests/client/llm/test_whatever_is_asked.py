@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from og_mcp.client.codec.llm_shapes import LLMMode
+from og_mcp.client.files.attachments import Attachments
+from og_mcp.client.files.roots import FileRoots
 from og_mcp.client.llm import messages as check
 from og_mcp.client.llm.onchain_requests import chat_request
 from og_mcp.client.tee.canonical_request import chat_forms, encode_body
@@ -17,8 +19,8 @@ from tests.client.whatever import changed
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 PARTS = [
     {"type": "text", "text": "x"},
-    {"type": "image_url", "image_url": {"url": "u"}},
-    {"type": "file", "file": {"filename": "f"}, "filename": "g"},
+    {"type": "image_url", "image_url": {"url": "data:,u"}},
+    {"type": "file", "file": {"filename": "f", "file_data": "data:,f"}, "filename": "g"},
 ]
 CHAT: dict[str, Any] = {
     "model": "meta-llama/Llama-3.1-70B-Instruct",
@@ -51,7 +53,9 @@ def ask_gateway(chat: dict[str, Any]) -> None:
     if isinstance(chat["messages"], list) and isinstance(chat["tools"], list):
         body: dict[str, Any] = {
             "model": "m",
-            "messages": check.messages(chat["messages"]),
+            "messages": check.messages(
+                chat["messages"], Attachments(FileRoots([]), takes_urls=True)
+            ),
             "tools": check.tools(chat["tools"]),
         }
         if isinstance(chat["response_format"], dict):
