@@ -201,8 +201,14 @@ class TensorError(InputError):
 class FileRefusedError(InputError):
     """A file may not be read."""
 
-    def __init__(self, path: str, reason: str, hint: str = "") -> None:
-        super().__init__(f"The file {quote(path)} was not read: {reason}.", hint)
+    def __init__(self, path: str, reason: str, hint: str = "", tensor: str = "") -> None:
+        what = f"Tensor {quote(tensor)}: the" if tensor else "The"
+        super().__init__(f"{what} file {quote(path)} was not read: {reason}.", hint)
+        self.path, self.reason = path, reason
+
+    def for_tensor(self, tensor: str) -> FileRefusedError:
+        """Return this refusal with the tensor that the file was for."""
+        return FileRefusedError(self.path, self.reason, self.hint, tensor)
 
 
 class UnfitFileError(InputError):

@@ -256,6 +256,7 @@ class InferenceResult(Shape):
     fee_wei: Wei = Field(default=0, description="What it cost, or with dry_run could at most.")
     max_opg: str = Field(default="0", description="The most OPG it may cost.")
     explorer_url: str = ""
+    note: str = Field(default="", description="How the input was read, where that is not plain.")
     checks: list[Check] = Field(default=[], description="What a dry run checked.")
 
 

@@ -38,8 +38,8 @@ def canonical_input(model_input: Mapping[str, Any], inputs: Inputs) -> dict[str,
         inputs: What was parsed from it.
 
     Returns:
-        Tensor name -> nested lists in the shape that travels; for a tensor that came from a file
-        or is large, `{"sha256": ..., "shape": [...]}` with the hash of its ABI words and, where
+        Tensor name -> nested lists in the shape that travels; for a tensor that came from a file,
+        is large or has no values, whose shape lists do not tell, `{"sha256": ..., "shape": [...]}` with the hash of its ABI words and, where
         there is one, the `file`'s name without its folder.
     """
     numbers, strings = to_wire(inputs)
@@ -85,14 +85,14 @@ def _shown(tensor: NumberWords | Texts, given: object) -> Any:  # noqa: ANN401 -
         return {"file": PurePath(str(given["file"])).name, **_hashed(tensor)}
     if isinstance(tensor, Texts):
         long = sum(map(len, tensor.values)) > INLINE_CHARACTERS
-        return _hashed(tensor) if long or _is_large(tensor) else list(tensor.values)
-    return _hashed(tensor) if _is_large(tensor) else _nested(_numbers(tensor.words), tensor.shape)
+        return _hashed(tensor) if long or _is_hashed(tensor) else list(tensor.values)
+    return _hashed(tensor) if _is_hashed(tensor) else _nested(_numbers(tensor.words), tensor.shape)
 
 
-def _is_large(tensor: NumberWords | Texts) -> bool:
+def _is_hashed(tensor: NumberWords | Texts) -> bool:
     if isinstance(tensor, Texts):
-        return len(tensor.values) > INLINE_VALUES
-    return len(tensor.words) > INLINE_VALUES * PAIR_BYTES
+        return not 0 < len(tensor.values) <= INLINE_VALUES
+    return not 0 < len(tensor.words) <= INLINE_VALUES * PAIR_BYTES
 
 
 def _hashed(tensor: NumberWords | Texts) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,11 +12,16 @@ import numpy.typing as npt
 
 from og_mcp.client.codec.fixed_point import INT128_LIMIT, Numbers, is_beyond_int128
 from og_mcp.client.codec.nested import check_total, flatten, refuse
+from og_mcp.client.codec.specs import TEXT
 from og_mcp.client.codec.tensor_files import OpenFile, read_tensor_file
-from og_mcp.errors import InputError, TensorError, quote
+from og_mcp.errors import TensorError, quote
+from og_mcp.types import TensorSpec
 
 EXACT_FLOATS: Final = 2**53
 """Integers below this are exact in float64, and none above it rounds to less."""
+
+MAX_SIZE: Final = 2**32
+"""Sizes of dimensions travel as uint32."""
 
 MAX_TEXT_BYTES: Final = 64_000_000
 """Bytes of text in one call, as much as `MAX_VALUES` numbers take on the wire."""
@@ -59,6 +64,8 @@ class Inputs:
     """All tensors of one call, in the caller's order."""
 
     tensors: tuple[NumberTensor | StringTensor, ...]
+    notes: tuple[str, ...] = ()
+    """What the caller should know of how files were read, e.g. that a header was skipped."""
 
     @property
     def numbers(self) -> tuple[NumberTensor, ...]:
@@ -71,33 +78,44 @@ class Inputs:
         return tuple(tensor for tensor in self.tensors if isinstance(tensor, StringTensor))
 
 
-def parse_inputs(model_input: Mapping[str, object], *, open_file: OpenFile | None = None) -> Inputs:
+def parse_inputs(
+    model_input: Mapping[str, object],
+    specs: Sequence[TensorSpec] = (),
+    *,
+    open_file: OpenFile | None = None,
+) -> Inputs:
     """Check a model's input and bring it into arrays.
 
     Args:
         model_input: Tensor name -> number, text, nested lists, a numpy array, or
             `{"file": "/path/x.npy"}`. A bare number or text gets shape (1,); floats keep their
-            dtype, Python floats are float64; integers beside floats stay exact.
+            dtype, Python floats are float64; integers beside floats stay exact. A list may be
+            empty. None at all for a model without inputs.
+        specs: What the model's graph takes, where known: it decides how tables are read, and that
+            true, false and decimal text are integers. `check_against` checks the rest.
         open_file: Opens a path that the user named, or raises FileRefusedError; without it files
             are refused.
 
     Raises:
         TensorError: A tensor cannot go on the wire; the message names it and the index.
-        InputError: There are no tensors.
         FileRefusedError: A file may not or cannot be read.
     """
-    if not model_input:
-        raise InputError("The model input is empty.", "Give at least one tensor by its name.")
     _check_names(model_input)
+    by_name = {spec.name: spec for spec in specs}
     tensors: list[NumberTensor | StringTensor] = []
+    notes: list[str] = []
     count = 0
     for name, value in model_input.items():
-        tensor = _parse(name, value, open_file)
+        spec = by_name.get(name)
+        if isinstance(value, Mapping):
+            value, note = read_tensor_file(name, value, open_file, spec)  # noqa: PLW2901 - what the file holds stands in its place
+            notes += [note] * bool(note)
+        tensor = _parse(name, value, spec.dtype if spec is not None else "")
         count += len(tensor.values)
         check_total(name, count)
         tensors.append(tensor)
     _check_text(tensors)
-    return Inputs(tuple(tensors))
+    return Inputs(tuple(tensors), tuple(notes))
 
 
 def _check_names(model_input: Mapping[str, object]) -> None:
@@ -122,14 +140,17 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _parse(name: str, value: object, open_file: OpenFile | None) -> NumberTensor | StringTensor:
-    if isinstance(value, Mapping):
-        value = read_tensor_file(name, value, open_file)
+def _parse(name: str, value: object, dtype: str) -> NumberTensor | StringTensor:
+    """Bring one value into an array; `dtype` is what the graph takes, empty where not known."""
+    if isinstance(value, np.ndarray) and value.size == 0:
+        return _empty(name, value.shape, dtype or ("" if value.dtype.kind in "biufO" else TEXT))
     if isinstance(value, np.ndarray) and value.dtype.kind not in "OUT":
-        return _parse_array(name, value)
+        return _parse_array(name, value, dtype)
     if isinstance(value, np.ndarray):
         value = _to_lists(name, value)
-    flat = flatten(name, value)
+    flat = flatten(name, value, dtype)
+    if not flat.leaves:
+        return _empty(name, flat.shape, dtype)
     scalar, shape = not flat.shape, flat.shape or (1,)
     if isinstance(flat.leaves[0], str):
         return StringTensor(name, flat.leaves, shape, scalar)
@@ -138,18 +159,27 @@ def _parse(name: str, value: object, open_file: OpenFile | None) -> NumberTensor
     return NumberTensor(name, values, shape, scalar)
 
 
+def _empty(name: str, shape: tuple[int, ...], dtype: str) -> NumberTensor | StringTensor:
+    """Return a tensor without values, e.g. the past of a conversation that begins."""
+    if max(shape) >= MAX_SIZE:
+        raise TensorError(name, f"has a dimension of {max(shape)}, beyond uint32")
+    return (
+        StringTensor(name, [], shape) if dtype == TEXT else NumberTensor(name, np.empty(0), shape)
+    )
+
+
 def _to_lists(name: str, array: npt.NDArray[Any]) -> object:
     """Return texts or Python objects as nested lists, of the array's shape."""
     check_total(name, array.size)
     return array.tolist()
 
 
-def _parse_array(name: str, array: npt.NDArray[Any]) -> NumberTensor:
+def _parse_array(name: str, array: npt.NDArray[Any], dtype: str) -> NumberTensor:
+    if array.dtype.kind == "b" and dtype == "bool":
+        array = array.astype(np.uint8)
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:  # noqa: PLR2004 - 64 bits
         kind = "booleans" if array.dtype.kind == "b" else f"values of dtype {array.dtype}"
         raise TensorError(name, f"holds {kind}", "Use integers, float16, float32 or float64.")
-    if array.size == 0:
-        raise TensorError(name, "is empty", "Every dimension needs at least one value.")
     check_total(name, array.size)
     if isinstance(array, np.ma.MaskedArray) and np.ma.getmaskarray(array).any():
         refuse(name, "null", int(np.ma.getmaskarray(array).argmax()), array.shape)

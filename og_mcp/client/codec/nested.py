@@ -7,6 +7,7 @@ a list that is refused is walked element by element, for the index to name.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +15,7 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
+from og_mcp.client.codec.specs import INTEGER_RANGES
 from og_mcp.errors import TensorError, quote
 
 MAX_VALUES: Final = 1_000_000
@@ -22,6 +24,8 @@ MAX_VALUES: Final = 1_000_000
 MAX_RANK: Final = 32
 
 _LISTS: Final = (list, tuple, np.ndarray)
+_BOOLEANS: Final = (bool, np.bool_)
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,39}")
 
 # Not np.integer, which a span of time is too.
 _NUMPY_NUMBERS: Final = (
@@ -42,16 +46,19 @@ class Flat:
     """Empty for a bare value."""
 
 
-def flatten(tensor: str, value: object) -> Flat:
+def flatten(tensor: str, value: object, dtype: str = "") -> Flat:
     """Take a nested list apart.
 
     Args:
         tensor: Name for errors.
-        value: A number, a string, or lists (tuples, arrays) of them of one shape.
+        value: A number, a string, or lists (tuples, arrays) of them of one shape. A list may be
+            empty; the shape then ends with its 0.
+        dtype: What the graph takes, by ONNX name, where known: `bool` takes true and false as 1
+            and 0, another integer type takes decimal text.
 
     Raises:
-        TensorError: It is ragged, empty, too long, too deep, mixes text and numbers, or holds
-            something that is neither; the message names the first such index.
+        TensorError: It is ragged, too long, too deep, mixes text and numbers, or holds something
+            that is neither; the message names the first such index.
     """
     level: list[Any] = [value]
     shape: tuple[int, ...] = ()
@@ -64,7 +71,7 @@ def flatten(tensor: str, value: object) -> Flat:
         shape = (*shape, len(level[0]))
         _check_size(tensor, level, shape)
         level = list(chain.from_iterable(level))
-    return Flat(_plain(tensor, level, shape), shape)
+    return Flat(_plain(tensor, _as_integers(level, dtype), shape), shape)
 
 
 def refuse(tensor: str, what: str, index: int, shape: Sequence[int], hint: str = "") -> NoReturn:
@@ -144,8 +151,7 @@ def _counted(element: object) -> str:
 
 def _check_size(tensor: str, level: list[Any], shape: tuple[int, ...]) -> None:
     if shape[-1] == 0:
-        place = at(0, shape[:-1])
-        raise TensorError(tensor, f"is empty{place}", "Every dimension needs at least one value.")
+        return
     # What one element holds tells a regular list's whole size before it is taken apart.
     inner, count = level[0][0], math.prod(shape)
     for _ in range(MAX_RANK):
@@ -155,6 +161,19 @@ def _check_size(tensor: str, level: list[Any], shape: tuple[int, ...]) -> None:
         inner = inner[0]
     if count > MAX_VALUES:
         check_total(tensor, count)
+
+
+def _as_integers(leaves: list[Any], dtype: str) -> list[Any]:
+    """Write true and false, and integers that came as text, as the integers they stand for."""
+    kinds = set(map(type, leaves))
+    if dtype == "bool" and not kinds.isdisjoint(_BOOLEANS):
+        return [int(leaf) if isinstance(leaf, _BOOLEANS) else leaf for leaf in leaves]
+    if dtype in INTEGER_RANGES and dtype != "bool" and str in kinds:
+        return [
+            int(leaf) if isinstance(leaf, str) and _INTEGER.fullmatch(leaf) else leaf
+            for leaf in leaves
+        ]
+    return leaves
 
 
 def _plain(tensor: str, leaves: list[Any], shape: tuple[int, ...]) -> list[Any]:
@@ -181,7 +200,7 @@ def _plain(tensor: str, leaves: list[Any], shape: tuple[int, ...]) -> list[Any]:
 def _check_leaf(tensor: str, leaf: object, index: int, shape: tuple[int, ...]) -> None:
     if leaf is None or leaf is np.ma.masked:
         refuse(tensor, "null", index, shape, "Every place needs a number or text.")
-    if isinstance(leaf, (bool, np.bool_)):
+    if isinstance(leaf, _BOOLEANS):
         refuse(tensor, "a boolean", index, shape, "Write 0 or 1.")
     if isinstance(leaf, dict):
         refuse(tensor, "an object", index, shape, "Values are numbers, text or nested lists.")

@@ -62,7 +62,7 @@ def check_against(inputs: Inputs, specs: Sequence[TensorSpec]) -> Inputs:
     given = [tensor.name for tensor in inputs.tensors]
     for spec in specs:
         if spec.name not in given:
-            names = ", ".join(quote(name) for name in given)
+            names = ", ".join(quote(name) for name in given) or "no tensors"
             hint = f"The model takes it as {_described(spec)}; given were {names}."
             raise TensorError(spec.name, "is missing", hint)
     fitted = tuple(_fitted(tensor, by_name[tensor.name]) for tensor in inputs.tensors)
@@ -81,6 +81,9 @@ def example_input(specs: Sequence[TensorSpec]) -> dict[str, Any]:
 
 
 def _refuse_unknown(name: str, known: list[str]) -> None:
+    if not known:
+        hint = "It takes no inputs; leave the model input empty."
+        raise TensorError(name, "is not an input of this model", hint)
     near = difflib.get_close_matches(name, known, 1, 0.4)
     hint = f"Did you mean {quote(near[0])}? " if near else ""
     names = ", ".join(quote(name) for name in known[:10])
@@ -94,6 +97,8 @@ def _fitted(tensor: NumberTensor | StringTensor, spec: TensorSpec) -> NumberTens
         return tensor
     if tensor.scalar and all(size in (1, -1) for size in spec.shape):
         return dataclasses.replace(tensor, shape=(1,) * len(spec.shape))
+    if 0 in tensor.shape and len(tensor.shape) < len(spec.shape):
+        tensor = _completed(tensor, spec)
     matches = len(tensor.shape) == len(spec.shape) and all(
         wanted in (-1, size) for size, wanted in zip(tensor.shape, spec.shape, strict=True)
     )
@@ -104,12 +109,23 @@ def _fitted(tensor: NumberTensor | StringTensor, spec: TensorSpec) -> NumberTens
     return tensor
 
 
+def _completed(
+    tensor: NumberTensor | StringTensor, spec: TensorSpec
+) -> NumberTensor | StringTensor:
+    """Add the sizes that nested lists cannot tell, since the last of them is empty."""
+    rest = spec.shape[len(tensor.shape) :]
+    if any(size < 0 for size in rest):
+        reason = f"is empty at shape {list(tensor.shape)}, and the model takes {_described(spec)}"
+        raise TensorError(spec.name, reason, "Give a .npy file, which tells the whole shape.")
+    return dataclasses.replace(tensor, shape=(*tensor.shape, *rest))
+
+
 def _check_kind(tensor: NumberTensor | StringTensor, spec: TensorSpec) -> None:
     # Recognised by what they have: importing the classes would import numpy.
     is_text = isinstance(tensor.values, list)
     if spec.dtype == OPEN:
         return
-    if is_text != (spec.dtype == TEXT):
+    if len(tensor.values) and is_text != (spec.dtype == TEXT):
         holds = "text" if is_text else "numbers"
         reason = f"holds {holds}, and the model takes {_described(spec)}"
         raise TensorError(spec.name, reason, SEE_MODEL)

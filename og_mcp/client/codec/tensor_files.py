@@ -1,7 +1,7 @@
 """Tensors in files: `.npy`, `.json` and `.csv`, as `{"file": "/path/x.npy"}` names them.
 
 A `.json` file holds what would stand in its place: a number, text or nested lists. A `.csv` file is
-a table without a header and gives shape (rows, columns). Nothing in a file is executed.
+a table; `csv_table` says how it is read. Nothing in a file is executed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
+from og_mcp.client.codec.csv_table import read_table
 from og_mcp.client.codec.nested import MAX_RANK, check_total
 from og_mcp.client.wire.json_text import is_deeper
 from og_mcp.errors import FileRefusedError, TensorError, quote
+from og_mcp.types import TensorSpec
 
 OpenFile = Callable[[str], BinaryIO]
 """Opens a path that the user named, or raises FileRefusedError; see `files.py`."""
@@ -30,16 +32,26 @@ MAX_FILE_BYTES: Final = 64 * 2**20
 
 
 def read_tensor_file(
-    tensor: str, reference: Mapping[str, object], open_file: OpenFile | None
-) -> object:
+    tensor: str,
+    reference: Mapping[str, object],
+    open_file: OpenFile | None,
+    spec: TensorSpec | None = None,
+) -> tuple[object, str]:
     """Read the value that a `{"file": ...}` object stands for.
 
+    Args:
+        tensor: Name of the tensor.
+        reference: The object.
+        open_file: Opens its path; without it files are refused.
+        spec: What the graph takes, where known; it decides how a table is read.
+
     Returns:
-        An array, or what `_nested.flatten` takes.
+        An array, or what `nested.flatten` takes; and what the caller should know of the reading.
 
     Raises:
         TensorError: The object is not of that form, or the file does not hold a tensor.
-        FileRefusedError: The file may not or cannot be read, or is larger than `MAX_FILE_BYTES`.
+        FileRefusedError: The file may not or cannot be read, or is larger than `MAX_FILE_BYTES`;
+            it names the tensor.
     """
     path = reference.get("file")
     if set(reference) != {"file"} or not isinstance(path, str):
@@ -47,15 +59,21 @@ def read_tensor_file(
             tensor, "holds an object", 'The one object that is taken is {"file": "/path/x.npy"}.'
         )
     ending = PurePath(path).suffix.lower()
-    if ending not in _READERS:
-        raise FileRefusedError(path, f"it ends in {quote(ending)}", "Use .npy, .json or .csv.")
-    data = _read(path, open_file)
+    if ending not in {".npy", ".json", ".csv"}:
+        reason = f"it ends in {quote(ending)}"
+        raise FileRefusedError(path, reason, "Use .npy, .json or .csv.", tensor)
     try:
-        return _READERS[ending](tensor, data)
+        data = _read(path, open_file)
+    except FileRefusedError as exc:
+        raise exc.for_tensor(tensor) from exc
+    try:
+        if ending == ".csv":
+            return read_table(tensor, path, data.decode("utf-8-sig"), spec)
+        return (_read_npy if ending == ".npy" else _read_json)(tensor, data), ""
     except (ValueError, EOFError, RecursionError, MemoryError, csv.Error) as exc:
         # What a reader says may repeat the file's content: its kind is enough.
-        reason = f"is not to be read from {quote(path)}: it is not a valid {ending} file"
-        raise TensorError(tensor, reason) from exc
+        why = f"it is not a valid {ending} file" if data else "the file is empty"
+        raise TensorError(tensor, f"is not read from {quote(path)}: {why}") from exc
 
 
 def _read(path: str, open_file: OpenFile | None) -> bytes:
@@ -90,7 +108,8 @@ def _read_npy(tensor: str, data: bytes) -> npt.NDArray[Any]:
         raise ValueError("no values")
     if dtype.kind == "U":
         _check_text(data, dtype, count, file.tell())
-    flat = np.frombuffer(data, dtype, count, file.tell())
+    # numpy refuses to read nothing at the end of its data.
+    flat = np.frombuffer(data, dtype, count, file.tell()) if count else np.empty(0, dtype)
     return flat.reshape(shape, order="F" if by_columns else "C")
 
 
@@ -107,25 +126,3 @@ def _read_json(tensor: str, data: bytes) -> object:
     if is_deeper(text, MAX_RANK):
         raise TensorError(tensor, f"is nested more than {MAX_RANK} lists deep")
     return json.loads(text)
-
-
-def _read_csv(_tensor: str, data: bytes) -> list[list[int | float | str]]:
-    text = io.StringIO(data.decode("utf-8-sig"), newline="")
-    return [list(map(_cell, row)) for row in csv.reader(text, strict=True) if row]
-
-
-def _cell(text: str) -> int | float | str:
-    for read in (int, float):
-        try:
-            # Python's own spelling 1_000 is text in a table.
-            return text if "_" in text else read(text)
-        except ValueError:
-            continue
-    return text
-
-
-_READERS: Final[Mapping[str, Callable[[str, bytes], object]]] = {
-    ".npy": _read_npy,
-    ".json": _read_json,
-    ".csv": _read_csv,
-}

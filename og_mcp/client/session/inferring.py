@@ -45,6 +45,9 @@ class Asked:
     graph: ModelGraph | None
     """What the model takes and gives, where it is known."""
 
+    note: str
+    """How the input was read, for the caller."""
+
 
 class Inferring:
     """The inferences of one session.
@@ -79,11 +82,15 @@ class Inferring:
         parse = (await load("codec.tensors")).parse_inputs
         most = (await load("codec.tensor_files")).MAX_FILE_BYTES
         open_file = partial((await self._parts.files.get()).open, max_bytes=most)
-        inputs = await to_thread.run_sync(partial(parse, model_input, open_file=open_file))
         graph = await self._graph_of(model_cid)
+        if graph is None and not model_input:
+            raise InputError("The model input is empty.", "Give at least one tensor by its name.")
+        specs = graph.inputs if graph is not None else ()
+        inputs = await to_thread.run_sync(partial(parse, model_input, specs, open_file=open_file))
         if graph is not None:
             inputs = (await load("codec.specs")).check_against(inputs, graph.inputs)
-        return Asked(model_cid, inputs, checked_mode, max_retries, model_input, graph)
+        note = " ".join(inputs.notes)
+        return Asked(model_cid, inputs, checked_mode, max_retries, model_input, graph, note)
 
     async def price(self, asked: Asked) -> InferenceResult:
         """Check and price an inference against the chain; sends nothing.
@@ -100,6 +107,7 @@ class Inferring:
             inference_mode=asked.mode.word,
             model_cid=asked.model_cid,
             fee_wei=transaction.max_fee,
+            note=asked.note,
             checks=[
                 await self._tensor_check(asked),
                 *await OnchainCalling(self._parts).checks(
@@ -182,7 +190,8 @@ class Inferring:
 def _result_of(call: Call, asked: Asked) -> InferenceResult:
     """Read what the journal kept of a call, or tell that it runs."""
     if call.status == "done" and call.result:
-        return InferenceResult.model_validate_json(call.result)
+        result = InferenceResult.model_validate_json(call.result)
+        return result.model_copy(update={"note": asked.note})
     return InferenceResult(
         call_id=call.id,
         network=call.network,
@@ -191,6 +200,7 @@ def _result_of(call: Call, asked: Asked) -> InferenceResult:
         inference_mode=asked.mode.word,
         model_cid=asked.model_cid,
         fee_wei=call.fee_wei,
+        note=asked.note,
     )
 
 

@@ -82,6 +82,93 @@ def test_tensors_that_do_not_fit_are_refused_with_what_is_expected(
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "dtype", "values"),
+    [
+        ([True, False], "bool", [1, 0]),
+        (True, "bool", [1]),
+        (np.array([True, False]), "bool", [1, 0]),
+        ([[True], [0]], "bool", [1, 0]),
+        (["9007199254740993", "-1"], "int64", [2**53 + 1, -1]),
+        ([1, "18446744073709551615"], "uint64", [1, 2**64 - 1]),
+    ],
+)
+def test_what_stands_for_integers_is_taken_where_the_graph_has_them(
+    value: object, dtype: str, values: list[int]
+) -> None:
+    specs = [TensorSpec(name="x", dtype=dtype, shape=[], any_rank=True)]
+
+    (tensor,) = check_against(parse_inputs({"x": value}, specs), specs).numbers
+
+    assert tensor.values.tolist() == values
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "said"),
+    [
+        ([True], "float", "holds a boolean at [0]."),
+        (np.array([True]), "int8", "holds booleans."),
+        (["1.5"], "int64", "holds text, and"),
+        (["1", "x", 2], "int64", "holds text 'x' among numbers at [1]"),
+        (["1"], "float", "holds text, and"),
+        (["true"], "bool", "holds text, and"),
+    ],
+)
+def test_nothing_else_stands_for_a_number(value: object, dtype: str, said: str) -> None:
+    specs = [spec("x", dtype, -1)]
+
+    with pytest.raises(TensorError) as caught:
+        check_against(parse_inputs({"x": value}, specs), specs)
+
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "wanted", "shape"),
+    [
+        ([], "float", (-1, 4), (0, 4)),
+        ([[]], "float", (1, -1, 2), (1, 0, 2)),
+        ([[[], []]], "int64", (1, 2, -1, 8), (1, 2, 0, 8)),
+        ([], "string", (-1,), (0,)),
+        (np.zeros((1, 0, 2)), "float", (1, -1, 2), (1, 0, 2)),
+    ],
+)
+def test_the_graph_completes_the_shape_of_an_empty_tensor(
+    value: object, dtype: str, wanted: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    specs = [spec("x", dtype, *wanted)]
+
+    (tensor,) = check_against(parse_inputs({"x": value}, specs), specs).tensors
+
+    assert tensor.shape == shape
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "said"),
+    [
+        ([], (-1, -1), "Give a .npy file, which tells the whole shape."),
+        ([], (2,), "has shape [0], and"),
+        ([[]], (-1,), "has shape [1, 0], and"),
+    ],
+)
+def test_an_empty_tensor_of_no_certain_shape_is_refused(
+    value: object, wanted: tuple[int, ...], said: str
+) -> None:
+    specs = [spec("x", "float", *wanted)]
+
+    with pytest.raises(TensorError) as caught:
+        check_against(parse_inputs({"x": value}, specs), specs)
+
+    assert said in str(caught.value)
+
+
+def test_a_model_without_inputs_takes_none() -> None:
+    assert check_against(parse_inputs({}), []).tensors == ()
+
+    with pytest.raises(TensorError, match="It takes no inputs"):
+        check_against(parse_inputs({"x": 1}), [])
+
+
 SPECS = [spec("open_high_low_close", "float", 1, 10, 4), spec("window", "int64", 1)]
 
 

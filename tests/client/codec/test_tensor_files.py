@@ -119,19 +119,21 @@ def header(shape: str, descr: str = "'<f8'") -> bytes:
         ("a.npy", npy(np.float32(1), (1, 0))[:20], "not a valid .npy file"),
         ("a.npy", b"\x93NUMPY\x03\x00" + bytes(100), "not a valid .npy file"),
         ("a.npy", b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535, "not a valid .npy file"),
-        ("a.npy", b"", "not a valid .npy file"),
+        ("a.npy", b"", "the file is empty"),
+        ("a.npy", header("(4294967296, 0)"), "beyond uint32"),
         ("a.npy", npy([True]), "holds booleans"),
         ("a.npy", npy([np.nan]), "holds NaN at [0]"),
-        ("a.json", b"", "not a valid .json file"),
+        ("a.json", b"", "the file is empty"),
         ("a.json", b"\xff\xfe", "not a valid .json file"),
         ("a.json", b"[" * 100_000, "nested more than 32"),
         ("a.json", b"[1, NaN]", "holds NaN at [1]"),
         ("a.json", b'{"x": [1]}', "holds an object"),
         ("a.csv", b"", "is empty"),
-        ("a.csv", b"x,y\n1,2\n", "holds a number among text at [1][0]"),
-        ("a.csv", b"1,2\n3\n", "is ragged"),
+        ("a.csv", b" \n\n", "the file is empty"),
+        ("a.csv", b"x,2\n1,2\n", "holds a number among text at [0][1]"),
+        ("a.csv", b"1,2,3\n3\n", "is ragged"),
         ("a.csv", b"1,nan\n", "holds NaN at [0][1]"),
-        ("a.csv", b"1," + b"9" * 5000, "holds an infinity at [0][1]"),
+        ("a.csv", b"1.5," + b"9" * 5000, "holds an infinity at [0][1]"),
         ("a.csv", b'"' + b"x" * 200_000 + b'"', "not a valid .csv file"),
     ],
 )  # fmt: skip
@@ -182,16 +184,25 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_systems_word() -> None:
         parse_inputs({"x": {"file": "/nowhere/a.npy"}}, open_file=opened)
 
 
-def test_a_refusal_of_the_opener_passes_unchanged() -> None:
-    refusal = FileRefusedError("/etc/x.csv", "it is outside the upload roots")
-
+def test_a_refusal_of_the_opener_names_the_tensor() -> None:
     def opened(_: str) -> BinaryIO:
-        raise refusal
+        raise FileRefusedError("/etc/x.csv", "it is outside the upload roots", "Move it.")
 
     with pytest.raises(FileRefusedError) as caught:
         parse_inputs({"x": {"file": "/etc/x.csv"}}, open_file=opened)
 
-    assert caught.value is refusal
+    assert str(caught.value) == (
+        "Tensor 'x': the file '/etc/x.csv' was not read: it is outside the upload roots. Move it."
+    )
+
+
+@pytest.mark.parametrize("shape", [(0,), (1, 0, 2), (0, 3)])
+@pytest.mark.parametrize("kind", ["f4", "i8", "U3"])
+def test_an_npy_file_may_have_no_values(shape: tuple[int, ...], kind: str) -> None:
+    tensor = parse("a.npy", npy(np.empty(shape, kind)))
+
+    assert (len(tensor.values), tensor.shape) == (0, shape)
+    assert isinstance(tensor, StringTensor if kind == "U3" else NumberTensor)
 
 
 def test_the_file_is_closed() -> None:

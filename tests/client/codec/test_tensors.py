@@ -19,7 +19,7 @@ from og_mcp.client.codec.tensors import (
     parse_inputs,
 )
 from og_mcp.client.codec.tensors import to_json as shown
-from og_mcp.errors import InputError, ServiceReplyError, TensorError
+from og_mcp.errors import ServiceReplyError, TensorError
 
 
 def numbers(value: object) -> NumberTensor:
@@ -169,9 +169,8 @@ CYCLE.append(CYCLE)
         ([0.5, 1.8e38], "holds 1.8e+38, beyond int128, at [1]."),
         (np.array([1.7014121e38], np.float32), "beyond int128, at [0]."),
         ([1, 1e300], "beyond int128, at [1]."),
-        ([], "is empty."),
-        ([[], []], "is empty at [0]."),
-        (np.zeros((2, 0)), "is empty."),
+        ([[], [1]], "is ragged"),
+        ([[], 1], "is ragged"),
         (DEEP, "is nested more than 32 lists deep."),
         (CYCLE, "is nested more than 32 lists deep."),
         (np.array([1], "M8[s]"), "holds values of dtype datetime64[s]."),
@@ -225,9 +224,17 @@ def test_too_much_text_is_refused() -> None:
         parse_inputs({"a": "x" * 40_000_000, "b": ["y" * 40_000_000]})
 
 
-def test_an_empty_input_is_refused() -> None:
-    with pytest.raises(InputError, match="empty"):
-        parse_inputs({})
+def test_a_model_without_inputs_gets_no_tensors() -> None:
+    assert parse_inputs({}).tensors == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "shape"), [([], (0,)), ([[], []], (2, 0)), (np.zeros((2, 0, 3)), (2, 0, 3))]
+)
+def test_a_tensor_may_have_no_values(value: object, shape: tuple[int, ...]) -> None:
+    (tensor,) = parse_inputs({"x": value}).tensors
+
+    assert (len(tensor.values), tensor.shape) == (0, shape)
 
 
 @pytest.mark.parametrize(
