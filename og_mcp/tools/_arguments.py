@@ -35,7 +35,7 @@ ModelCid = Annotated[
     Field(
         min_length=1,
         max_length=256,
-        description="Content id of the ONNX file; get_model and list_files show it.",
+        description="Content id of the ONNX file (get_model shows it), or the model's name.",
     ),
 ]
 
@@ -161,7 +161,7 @@ ModelDesc = Annotated[
 ]
 
 _FORMATS = "a .onnx, .safetensors, .pt, .pth, .tflite, .h5, .pb, .joblib, .json, .txt or .md file"
-_ABSOLUTE = "absolute, or relative to the one folder where it names one"
+_ABSOLUTE = "absolute, ~/..., or relative to such a folder"
 
 ModelPath = Annotated[
     str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from mcp.server.mcpserver import Context
@@ -43,6 +43,7 @@ class Tool(MCPTool):
         self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False
     ) -> Any:  # noqa: ANN401 - the overridden signature
         """Run the tool; on success a `Shape`, or with `convert_result` what goes on the wire."""
+        arguments = _as_meant(self.parameters, arguments)
         try:
             result = await self._run(arguments, context)
         except ToolError as exc:
@@ -63,6 +64,22 @@ class Tool(MCPTool):
             # mcp would send pydantic's text, which repeats the whole value and links to its site.
             words = refusal(self.name, self.parameters, exc.__cause__)
             raise ToolError(f"Error executing tool {self.name}: {words}") from exc.__cause__
+
+
+def _as_meant(schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Leave out optional arguments that are null, and write words of an enum as it does."""
+    needed, properties = schema.get("required", ()), schema.get("properties", {})
+    return {
+        name: _word(properties.get(name, {}).get("enum", ()), value)
+        for name, value in arguments.items()
+        if value is not None or name in needed or name not in properties
+    }
+
+
+def _word(enum: Sequence[Any], value: object) -> object:
+    """Return the enum's word that differs from the value in its case alone, else the value."""
+    plain = value.strip().casefold() if isinstance(value, str) and value not in enum else None
+    return next((word for word in enum if str(word).casefold() == plain), value)
 
 
 def _pending_in(error: ToolError) -> ApprovalRequiredError | None:

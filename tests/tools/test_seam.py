@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from mcp import Client
 from mcp.server import MCPServer
@@ -14,6 +14,7 @@ from og_mcp.types import Trouble
 from tests.tools.calls import answer, refusal
 
 Rows = Annotated[list[list[int]], Field(min_length=1, max_length=3, description="Rows.")]
+Mode = Annotated[Literal["TEE", "ZKML"], Field(description="How.")]
 Prices = Annotated[dict[str, float], Field(description="Name -> price.")]
 
 
@@ -28,7 +29,7 @@ def made(title: str) -> Tool:
         idempotent=True,
         open_world=False,
     )
-    async def work(rows: Rows, prices: Prices = {}) -> Trouble:  # noqa: B006 - pydantic copies it
+    async def work(rows: Rows, prices: Prices = {}, mode: Mode = "TEE") -> Trouble:  # noqa: B006 - pydantic copies it
         """Work.
 
         Indented in its source.
@@ -37,7 +38,7 @@ def made(title: str) -> Tool:
             raise InputError("One is wrong.", "Take two.")
         if rows == [[2]]:
             raise KeyError("0x-a-key-that-must-not-leave")
-        return Trouble(what=str(rows), fix=str(prices))
+        return Trouble(what=str(rows), fix=f"{prices} {mode}")
 
     return work
 
@@ -80,7 +81,7 @@ async def test_a_place_inside_an_argument_is_told() -> None:
         "Argument rows[1][0] must be a whole number, not 'x'. "
         "Argument prices.a must be a number, not 'free'. "
         "Argument prices.b must be a number, not an array of 1. "
-        "work takes rows, prices."
+        "work takes rows, prices, mode."
     )
 
 
@@ -88,4 +89,24 @@ async def test_arrays_and_numbers_sent_as_text_are_repaired() -> None:
     async with Client(server()) as mcp:
         result = await answer(mcp, "work", rows="[[3], [4]]", prices='{"a": "1.5"}')
 
-    assert result == {"what": "[[3], [4]]", "fix": "{'a': 1.5}"}
+    assert result == {"what": "[[3], [4]]", "fix": "{'a': 1.5} TEE"}
+
+
+async def test_null_for_an_optional_argument_means_not_given() -> None:
+    async with Client(server()) as mcp:
+        result = await answer(mcp, "work", rows=[[3]], prices=None, mode=None)
+        needed = await refusal(mcp, "work", rows=None)
+        unknown = await refusal(mcp, "work", rows=[[3]], price=None)
+
+    assert result == {"what": "[[3]]", "fix": "{} TEE"}
+    assert needed.startswith("Argument rows must be an array of 1 to 3 items, not null.")
+    assert unknown.startswith("Unknown argument 'price'; did you mean prices?")
+
+
+async def test_words_of_an_enum_are_taken_in_any_case() -> None:
+    async with Client(server()) as mcp:
+        results = [await answer(mcp, "work", rows=[[3]], mode=mode) for mode in ("zkml", " Zkml")]
+        other = await refusal(mcp, "work", rows=[[3]], mode="zk")
+
+    assert [result["fix"] for result in results] == ["{} ZKML", "{} ZKML"]
+    assert other.startswith("Argument mode must be one of TEE, ZKML, not 'zk'.")

@@ -93,7 +93,8 @@ class FileRoots:
         Blocks, so it belongs in a thread.
 
         Args:
-            path: Absolute, or relative to the root where there is exactly one.
+            path: Absolute, below the home folder (`~/...`), or relative to the one root in which
+                it is.
             max_bytes: Largest size allowed, checked on the opened file. A file that grows while
                 it is read is the caller's to bound.
 
@@ -101,7 +102,6 @@ class FileRoots:
             FileRefusedError: It may not be read, is no regular file, is too large or not there.
         """
         root, parts = self._locate(path)
-        self._check_names(path, parts)
         forbidden = _identities(self._forbidden)
         try:
             self._check_above(path, root, forbidden)
@@ -119,17 +119,31 @@ class FileRoots:
         if not path or "\0" in path or not _has_bytes(path):
             raise self._refusal(path, "it is not a path")
         asked = PurePath(path)
+        if asked.parts[:1] == ("~",):
+            asked = PurePath(os.path.expanduser("~"), *asked.parts[1:])  # noqa: PTH111 - raises nothing
         if ".." in asked.parts:
             raise self._refusal(path, "it contains '..'")
         if not asked.is_absolute():
-            if len(self._roots) > 1 or asked.anchor:
+            if asked.anchor:
                 raise self._refusal(path, "it is not an absolute path")
-            return self._roots[0], asked.parts
+            self._check_names(path, asked.parts)
+            return self._root_with(path, asked), asked.parts
         for root in self._roots:
             for spelled in (root, _resolved(root)):
                 if asked.is_relative_to(spelled):
-                    return root, asked.relative_to(spelled).parts
+                    parts = asked.relative_to(spelled).parts
+                    self._check_names(path, parts)
+                    return root, parts
         raise self._refusal(path, "it is outside the folders that tools may read from")
+
+    def _root_with(self, path: str, relative: PurePath) -> Path:
+        """Find the root that a relative path is in; what is there is opened and checked later."""
+        found = [root for root in self._roots if os.path.lexists(root / relative)]
+        if len(found) > 1:
+            raise self._refusal(
+                path, "several folders have a file of this name; give the whole path"
+            )
+        return (found or self._roots)[0]
 
     def _check_names(self, path: str, parts: tuple[str, ...]) -> None:
         if not parts:

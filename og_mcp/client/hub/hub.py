@@ -23,15 +23,19 @@ from og_mcp.client.hub.signin import SignIn, bearer
 from og_mcp.client.wire.http import fetch_json
 from og_mcp.errors import (
     AmbiguousModelError,
+    InputError,
     ModelNotFoundError,
     ServiceRejectedError,
     ServiceReplyError,
+    quote,
 )
 from og_mcp.networks import Network
 from og_mcp.types import FileList, Model, ModelFile, ModelGraph, ModelVersion
 
 PAGE_SIZE: Final = 100
 """The most that the hub gives at once."""
+
+NEEDS_CID: Final = "infer takes the CID of an ONNX file; get_model and list_files show CIDs."
 
 MAX_PAGES: Final = 30
 """Pages of the list of all models that a search for a name reads."""
@@ -112,6 +116,40 @@ class Hub:
         for version in model.versions:
             self._remember(version.files)
         return model
+
+    async def find_cid(self, model: str) -> tuple[str, str]:
+        """Find the ONNX file that a model's name stands for: the one of its newest version.
+
+        Args:
+            model: Its name, or `author/name`.
+
+        Returns:
+            The content id, and a sentence that tells which version it is of.
+
+        Raises:
+            ModelNotFoundError: There is no such model.
+            AmbiguousModelError: Several authors have one of that name.
+            InputError: It has no ONNX file, or several in one version.
+            ServiceError: The hub cannot be used.
+        """
+        author, _, name = model.rpartition("/")
+        try:
+            found = await self.get_model(name, author)
+        except AmbiguousModelError as exc:
+            exc.hint = "Write it as author/name, or give the model's CID."
+            raise
+        version = _records.newest(version for version in found.versions if _onnx_of(version))
+        if version is None:
+            raise InputError(f"The model {quote(model)} has no ONNX file.", NEEDS_CID)
+        file, *others = _onnx_of(version)
+        if others:
+            files = [file, *others[:4]]
+            listed = ", ".join(f"{quote(each.name)}: {quote(each.model_cid)}" for each in files)
+            reason = f"Version {quote(version.version)} of {quote(model)} has several ONNX files"
+            raise InputError(f"{reason}: {listed}.", "Give the CID of one as model_cid.")
+        whose = f" by {quote(found.author)}" if found.author else ""
+        told = f"Model {quote(found.name)}{whose}, version {quote(version.version)}, was run."
+        return file.model_cid, told
 
     async def names(self) -> list[str]:
         """Return the names on the first page of the list of all models, each once.
@@ -251,6 +289,10 @@ class Hub:
             if sample.get("cid") in cids and isinstance(sample.get("model_input"), dict):
                 return dict(sample["model_input"])
         return next((example_input(file.inputs) for file in files if file.inputs), {})
+
+
+def _onnx_of(version: ModelVersion) -> list[ModelFile]:
+    return [file for file in version.files if file.name.lower().endswith(".onnx")]
 
 
 def _joined(

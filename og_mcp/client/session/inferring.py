@@ -15,7 +15,7 @@ from og_mcp.client.session.calling import Terms
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.onchain_calling import OnchainCalling, check_retries
 from og_mcp.client.session.parts import Parts
-from og_mcp.errors import InputError, OGError, quote
+from og_mcp.errors import InputError, ModelNotFoundError, OGError, quote
 from og_mcp.types import Call, Check, InferenceMode, InferenceResult, ModelGraph
 
 if TYPE_CHECKING:
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 MODEL_CID: Final = re.compile(r"[!-~]{1,256}")
 """A content id is printable ASCII without spaces; what it names only the network knows."""
+
+CID_LIKE: Final = re.compile(r"Qm[0-9A-Za-z_-]*|[0-9A-Za-z_-]{43,256}")
+"""How hubs name files: by IPFS, by Walrus or by SHA-256; what looks otherwise is a model's name."""
+
+MODEL_NAME: Final = re.compile(r"([^/]{1,200}/)?[^/]{1,200}")
+FIND_CID: Final = "search_models finds models, and get_model shows their CIDs; nothing was sent."
 
 CHECKED_INPUT: Final = "every tensor can go on the wire"
 TENSORS_FIT: Final = "names, kinds and shapes are what the model's graph takes"
@@ -71,14 +77,12 @@ class Inferring:
 
         Raises:
             InputError: It cannot go on the wire, or not into this model.
+            NotFoundError: What is no content id is no model's name either.
             OGError: The network in use cannot be opened.
         """
-        if not MODEL_CID.fullmatch(model_cid):
-            raise InputError(
-                f"{quote(model_cid)} is no model CID.", "get_model and list_files show model CIDs."
-            )
         check_retries(max_retries)
         checked_mode = _mode(mode)
+        model_cid, note = await self._cid_of(model_cid.strip())
         parse = (await load("codec.tensors")).parse_inputs
         most = (await load("codec.tensor_files")).MAX_FILE_BYTES
         open_file = partial((await self._parts.files.get()).open, max_bytes=most)
@@ -89,7 +93,7 @@ class Inferring:
         inputs = await to_thread.run_sync(partial(parse, model_input, specs, open_file=open_file))
         if graph is not None:
             inputs = (await load("codec.specs")).check_against(inputs, graph.inputs)
-        note = " ".join(inputs.notes)
+        note = " ".join(filter(None, (note, *inputs.notes)))
         return Asked(model_cid, inputs, checked_mode, max_retries, model_input, graph, note)
 
     async def price(self, asked: Asked) -> InferenceResult:
@@ -149,6 +153,23 @@ class Inferring:
 
         calling = OnchainCalling(self._parts)
         return _result_of(await calling.make(request, terms, price=price, ask=ask), asked)
+
+    async def _cid_of(self, model: str) -> tuple[str, str]:
+        """Return a content id as it is; for a model's name its file's id, and which one that is."""
+        if CID_LIKE.fullmatch(model):
+            return model, ""
+        if not MODEL_NAME.fullmatch(model) or not model.isprintable():
+            raise InputError(f"{quote(model)} is not a model CID.", FIND_CID)
+        try:
+            found: tuple[str, str] = await (await self._parts.hub.get()).find_cid(model)
+        except ModelNotFoundError as exc:
+            reason = (
+                f"{quote(model)} is not a model CID, and the Model Hub has no model of that name."
+            )
+            raise InputError(reason, FIND_CID) from exc
+        if not MODEL_CID.fullmatch(found[0]):
+            raise InputError(f"The Model Hub gives {quote(found[0])} as a model CID.", FIND_CID)
+        return found
 
     async def _price(self, asked: Asked) -> Transaction:
         inference = await self._parts.inference.get()

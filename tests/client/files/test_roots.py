@@ -73,9 +73,35 @@ def test_files_below_a_root_are_read(root: Path) -> None:
     assert read(roots, f"{root}//a/./b/x.npy") == b"deep"
 
 
-def test_a_relative_path_belongs_to_the_only_root(root: Path) -> None:
+def test_a_relative_path_belongs_to_the_one_root_that_has_it(root: Path) -> None:
+    both = FileRoots([root, root / "a"])
+
     assert read(FileRoots([root]), "a/b/x.npy") == b"deep"
-    assert "not an absolute path" in refusal(FileRoots([root, root / "a"]), "b/x.npy")
+    assert read(both, "b/x.npy") == b"deep"
+    assert read(both, "./x.npy") == b"top"
+    (root / "a" / "x.npy").write_bytes(b"other")
+    assert "several folders have a file of this name" in refusal(both, "x.npy")
+    assert "there is no such file" in refusal(both, "y.npy")
+
+
+def test_t26_a_relative_path_is_guarded_as_an_absolute_one(root: Path) -> None:
+    (root / "a" / "link").symlink_to(root.parent / "outside")
+    (root / ".hidden").write_bytes(b"secret")
+    both = FileRoots([root, root / "a"])
+
+    assert "is a link" in refusal(both, "link/x.npy")
+    assert "hidden" in refusal(both, ".hidden")
+    assert "contains '..'" in refusal(both, "b/../../x.npy")
+
+
+def test_a_tilde_is_the_home_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(root.parent))
+    roots = FileRoots([root])
+
+    assert read(roots, "~/root/x.npy") == b"top"
+    assert "outside the folders" in refusal(roots, "~/outside/x.npy")
+    assert "contains '..'" in refusal(roots, "~/root/../outside/x.npy")
+    assert "there is no such file" in refusal(roots, "~root/x.npy")
 
 
 def test_without_roots_nothing_is_read_and_the_variable_is_named(root: Path) -> None:

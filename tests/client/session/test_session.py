@@ -189,7 +189,7 @@ async def test_a_wrong_mode_is_refused_with_the_right_ones(
 
 @pytest.mark.parametrize("bad", ["", "two words", "x" * 300, "new\nline"])
 async def test_a_malformed_cid_is_refused(bad: str, og: Session) -> None:
-    with pytest.raises(InputError, match="no model CID"):
+    with pytest.raises(InputError, match="is not a model CID"):
         await og.infer(bad, {"x": 1})
 
 
