@@ -9,8 +9,7 @@ import pytest
 from mcp import Client
 
 from tests import onnx_files
-from tests.http_client import http_client
-from tests.localnet_client import LocalNetwork
+from tests.localnet_client import LocalNetwork, http_client
 from tests.tools.calls import answer, refusal
 
 INPUT: dict[str, Any] = {"x": [[1, 2, 3]]}

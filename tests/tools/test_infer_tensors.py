@@ -90,6 +90,13 @@ async def test_a_session_that_never_saw_the_model_learns_from_its_file(
         (
             {"rows": [["1", "two", "3"]]},
             snapshot(
+                "Tensor 'rows' holds text 'two' among numbers at [0][1]. A tensor holds one or "
+                "the other."
+            ),
+        ),
+        (
+            {"rows": [["one"]]},
+            snapshot(
                 "Tensor 'rows' holds text, and the model takes int64 of shape [any, 3]. "
                 "get_model shows what each tensor takes, with an example."
             ),

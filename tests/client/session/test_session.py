@@ -132,7 +132,7 @@ BAD_INPUTS: dict[str, tuple[Any, str]] = {
     "text among numbers": ({"x": [1.0, "two"]}, r"\[1\]"),
     "an int beyond int128": ({"x": [1, 2**127]}, r"\[1\]"),
     "an empty tensor": ({"x": []}, "x"),
-    "no tensor": ({}, "empty"),
+    "no tensor": ({}, "is missing"),
     "null": ({"x": None}, "x"),
     "too many numbers": ({"x": [0.5] * 1_000_001}, "1,?000,?001"),
 }
@@ -161,7 +161,8 @@ async def test_bad_input_is_named_and_sends_nothing(
         await og.infer(cid(localnet), value)
 
     assert caught.value.stage is Stage.NOT_SENT
-    assert localnet.counters()["http_requests"] == 0
+    # Which chain it is may be asked while the model's file is read, and nothing about the call.
+    assert set(localnet.counters()["calls"]) <= {"eth_chainId"}
 
 
 async def test_known_tensors_are_checked_without_asking_the_chain(
