@@ -60,10 +60,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, Final
 
 from og_mcp.types import Stage
+
+COIN: Final = "ETH"
+"""The native coin of every network that og-mcp knows, and of its payment chain."""
 
 QUOTE_LIMIT: Final = 200
 """Characters of text from outside that an error may repeat."""
@@ -85,6 +88,11 @@ def coins(wei: int) -> str:
 def in_coins(wei: int) -> str:
     """Write an amount of the native coin."""
     return f"{coins(wei)} coins ({wei} wei)"
+
+
+def fee_text(wei: int) -> str:
+    """Write a fee to be read, in the native coin to three digits; empty where there is none."""
+    return f"{Context(prec=3).create_decimal(Decimal(wei).scaleb(-18)):f} {COIN}" if wei else ""
 
 
 def in_opg(base_units: int) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic_core import to_json
 
 
 class Stage(StrEnum):
@@ -40,6 +41,9 @@ LLMModeName = Literal["AUTO", "VANILLA", "TEE"]
 SettlementModeName = Literal["private", "batch", "individual"]
 """What a gateway settles beside the payment; private: nothing else."""
 
+DEFAULT_MAX_TOKENS: Final = 1024
+"""Longest answer of a chat or completion, where the caller does not say."""
+
 CallStatus = Literal["done", "running", "failed"]
 
 LOCAL_PRINCIPAL: Final = "local"
@@ -61,6 +65,18 @@ class Shape(BaseModel):
     """Base of result shapes: fields are fixed, unknown ones are a mistake of ours."""
 
     model_config = ConfigDict(extra="forbid")
+
+    answer: ClassVar[tuple[str, ...]] = ()
+    """The fields that are told first."""
+
+    def shown(self) -> dict[str, Any]:
+        """Give it as JSON values for a reader: the answer first, and no field that is empty."""
+        told = self.model_dump(mode="json", exclude_defaults=True)
+        return {name: told[name] for name in self.answer if name in told} | told
+
+    def shown_json(self) -> str:
+        """Give the same as compact JSON text."""
+        return to_json(self.shown()).decode()
 
 
 class TensorSpec(Shape):
@@ -147,7 +163,7 @@ class FoundModels(Shape):
     models: list[FoundModel]
     next_page: int = Field(description="0 where this is the last page.")
     complete: bool = Field(
-        default=True, description="False where the hub lists more models than were looked through."
+        description="False where the hub lists more models than were looked through."
     )
 
 
@@ -236,7 +252,9 @@ class Verification(Shape):
 class InferenceResult(Shape):
     """What one inference gave; fields that a call has not reached yet are empty."""
 
-    call_id: str
+    answer = ("model_output", "note")
+
+    call_id: str = ""
     network: str
     status: Literal["done", "running", "failed", "dry_run"] = Field(
         description="running: get_call waits on; dry_run: nothing was sent."
@@ -253,7 +271,8 @@ class InferenceResult(Shape):
     )
     block_number: int = 0
     gas_used: int = Field(default=0, description="Gas units.")
-    fee_wei: Wei = Field(default=0, description="What it cost, or with dry_run could at most.")
+    fee: str = Field(default="", description="What it cost, or with dry_run could at most.")
+    fee_wei: Wei = Field(default=0, description="The same, exactly.")
     max_opg: str = Field(default="0", description="The most OPG it may cost.")
     explorer_url: str = ""
     note: str = Field(default="", description="How the input was read, where that is not plain.")
@@ -327,14 +346,14 @@ class ToolCall(Shape):
     """A tool that the model wants called; goes back in an assistant message as it is."""
 
     id: str
-    type: Literal["function"] = "function"
+    type: Literal["function"]
     function: CalledFunction
 
 
 class _Answer(Shape):
     """What results of language and image calls share; what a call has not reached is empty."""
 
-    call_id: str
+    call_id: str = ""
     network: str
     status: Literal["done", "running", "failed", "dry_run"] = Field(
         description="running: get_call waits on; dry_run: nothing was sent."
@@ -343,7 +362,8 @@ class _Answer(Shape):
     transaction_hash: str = Field(default="", description="Of an on-chain call.")
     payment: Payment = Payment()
     verification: Proof = Proof()
-    fee_wei: Wei = Field(default=0, description="Gas of an on-chain call, or with dry_run at most.")
+    fee: str = Field(default="", description="Of an on-chain call, or with dry_run at most.")
+    fee_wei: Wei = Field(default=0, description="The same, exactly.")
     max_opg: str = Field(default="0", description="The most OPG it may cost.")
     explorer_url: str = ""
     checks: list[Check] = Field(default=[], description="What a dry run checked.")
@@ -360,9 +380,12 @@ class Attachment(Shape):
 class ChatResult(_Answer):
     """What a chat gave."""
 
+    answer = ("content", "tool_calls", "finish_reason", "note")
+
     content: str = ""
     tool_calls: list[ToolCall] = Field(default=[])
     finish_reason: str = Field(default="", description="Not covered by the TEE's signature.")
+    note: str = Field(default="", description="What to know about the answer, e.g. that it is cut.")
     usage: Usage = Usage()
     attachments: list[Attachment] = Field(default=[], description="Files that were sent along.")
 
@@ -370,7 +393,10 @@ class ChatResult(_Answer):
 class CompletionResult(_Answer):
     """What a completion gave."""
 
+    answer = ("text", "note")
+
     text: str = ""
+    note: str = Field(default="", description="What to know about the answer, e.g. that it is cut.")
     usage: Usage = Usage()
 
 
@@ -398,6 +424,8 @@ class Image(StoredImage):
 class ImageResult(_Answer):
     """The images that were made."""
 
+    answer = ("images",)
+
     images: list[Image] = Field(default=[])
     refused: list[str] = Field(
         default=[], description="Why further images that the gateway sent cannot be used."
@@ -407,12 +435,15 @@ class ImageResult(_Answer):
 class AllowanceResult(Shape):
     """What changing the Permit2 allowance gave."""
 
-    call_id: str
+    answer = ("allowance_opg",)
+
+    call_id: str = ""
     network: str
     status: Literal["done", "running", "failed", "dry_run"]
     transaction_hash: str = ""
     allowance_opg: str = Field(description="OPG that Permit2 may take from the wallet.")
-    fee_wei: Wei = Field(default=0, description="Gas on the payment chain, or at most.")
+    fee: str = Field(default="", description="On the payment chain, or with dry_run at most.")
+    fee_wei: Wei = Field(default=0, description="The same, exactly.")
     max_opg: str = Field(default="0", description="An approval moves no OPG by itself.")
     explorer_url: str = ""
     checks: list[Check] = Field(default=[])
@@ -421,16 +452,17 @@ class AllowanceResult(Shape):
 class CallInfo(Shape):
     """How far a call has come, and what it gave; a failed call is told here."""
 
+    answer = ("result", "error", "note")
+
     call_id: str
     network: str
     status: CallStatus
     stage: Stage
     tool: str
     created_at: str
-    transaction_hash: str = Field(
-        description="Of the newest transaction; empty before one is signed."
-    )
-    fee_wei: Wei
+    transaction_hash: str = Field(default="", description="Of the newest transaction.")
+    fee: str = ""
+    fee_wei: Wei = 0
     payment: Payment = Payment()
     result: dict[str, Any] = Field(default={}, description="As the tool itself returns it.")
     error: str = Field(default="", description="Why it failed and what to do.")

@@ -57,7 +57,7 @@ def resources(session: Session) -> list[Resource]:
 
     async def network() -> str:
         with _told():
-            return (await session.network_info()).model_dump_json()
+            return (await session.network_info()).shown_json()
 
     async def models() -> str:
         found = [entry.facts() for entry in session.models()]
@@ -119,7 +119,7 @@ def add_call_resources(server: MCPServer[Session]) -> None:
             info = await request.lifespan_context.get_call(
                 call_id, 0.0, principal=principal_of(request)
             )
-        return info.model_dump_json()
+        return info.shown_json()
 
     @server.resource(
         RECEIPTS,

@@ -73,8 +73,8 @@ def _dotted(path: Sequence[int | str]) -> str:
 
 def _expected(schema: dict[str, Any]) -> str:
     if "enum" in schema:
-        names = [str(value) for value in schema["enum"]]
-        return f"one of {', '.join(filter(None, names))}" + (" or left out" if "" in names else "")
+        left_out = " or left out" if schema.get("default") == "" else ""
+        return f"one of {', '.join(map(str, schema['enum']))}{left_out}"
     words = _KINDS.get(schema.get("type", ""), "as its schema says")
     if "pattern" in schema:
         words = FORMS.get(schema["pattern"], words)

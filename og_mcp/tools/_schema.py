@@ -11,9 +11,12 @@ def without(keywords: Collection[str], schema: dict[str, Any]) -> dict[str, Any]
 
     Titles are what pydantic makes from names: they say nothing and cost tokens. Defaults say
     nothing in the schema of a result. Only schemas are walked, so a property that is itself called
-    `title` stays.
+    `title` stays. The empty text leaves every enum: it means "not given", and Gemini refuses a whole
+    list of tools for it.
     """
     kept = {key: value for key, value in schema.items() if key not in keywords}
+    if "enum" in kept:
+        kept["enum"] = [value for value in kept["enum"] if value]
     for key in ("properties", "$defs"):
         if key in kept:
             kept[key] = {name: without(keywords, part) for name, part in kept[key].items()}

@@ -92,8 +92,8 @@ def _on_the_wire(result: Shape) -> CallToolResult:
     # mcp's own text block is indented JSON: one line for every number of a tensor.
     blocks = result.blocks() if isinstance(result, Blocks) else []
     return CallToolResult(
-        content=[TextContent(type="text", text=result.model_dump_json()), *blocks],
-        structured_content=result.model_dump(mode="json"),
+        content=[TextContent(type="text", text=result.shown_json()), *blocks],
+        structured_content=result.shown(),
     )
 
 

@@ -22,7 +22,7 @@ from og_mcp.tools._consent import PayingOG
 from og_mcp.tools._injected import Call, Principal
 from og_mcp.tools._progress import Tally, with_progress
 from og_mcp.tools._tool import tool
-from og_mcp.types import ChatResult
+from og_mcp.types import DEFAULT_MAX_TOKENS, ChatResult
 
 
 @tool(
@@ -40,7 +40,7 @@ async def chat(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp c
     call: Call,
     principal: Principal,
     inference_mode: Mode = "AUTO",
-    max_tokens: MaxTokens = 100,
+    max_tokens: MaxTokens = DEFAULT_MAX_TOKENS,
     stop_sequence: StopSequence = [],  # noqa: B006 - never changed; hosts want a typed default
     temperature: Temperature = 0.0,
     tools: Tools = [],  # noqa: B006 - as above

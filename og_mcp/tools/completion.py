@@ -18,7 +18,7 @@ from og_mcp.tools._consent import PayingOG
 from og_mcp.tools._injected import Call, Principal
 from og_mcp.tools._progress import with_progress
 from og_mcp.tools._tool import tool
-from og_mcp.types import CompletionResult
+from og_mcp.types import DEFAULT_MAX_TOKENS, CompletionResult
 
 
 @tool(
@@ -36,7 +36,7 @@ async def completion(  # noqa: PLR0913, PLR0917 - the signature is the contract;
     call: Call,
     principal: Principal,
     inference_mode: Mode = "AUTO",
-    max_tokens: MaxTokens = 100,
+    max_tokens: MaxTokens = DEFAULT_MAX_TOKENS,
     stop_sequence: StopSequence = [],  # noqa: B006 - never changed; hosts want a typed default
     temperature: Temperature = 0.0,
     max_retries: MaxRetries = 5,

@@ -57,7 +57,9 @@ def result(**more: Any) -> ChatResult:  # noqa: ANN401 - fields of the result
 
 
 def a_call() -> ToolCall:
-    return ToolCall(id="call_1", function=CalledFunction(name="f", arguments='{"x": 1}'))
+    return ToolCall(
+        id="call_1", type="function", function=CalledFunction(name="f", arguments='{"x": 1}')
+    )
 
 
 def read_events(result: ChatResult, *, include_usage: bool = False) -> list[dict[str, Any]]:

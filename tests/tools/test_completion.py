@@ -38,7 +38,14 @@ async def test_limits_are_passed_on(mcp: Client) -> None:
 async def test_a_dry_run_tells_the_most_it_may_cost(mcp: Client) -> None:
     dry = await answer(mcp, "completion", **REQUEST, dry_run=True)
 
-    assert (dry["status"], dry["text"], dry["max_opg"]) == ("dry_run", "", "0.1")
+    assert (dry["status"], "text" in dry, dry["max_opg"]) == ("dry_run", False, "0.1")
+
+
+async def test_a_text_that_is_cut_off_says_so_and_what_to_raise(mcp: Client) -> None:
+    result = await answer(mcp, "completion", **REQUEST | {"max_tokens": 3})
+
+    assert list(result)[:2] == ["text", "note"]
+    assert "max_tokens" in result["note"]
 
 
 async def test_one_idempotency_key_is_one_request_to_the_gateway(

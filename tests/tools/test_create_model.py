@@ -49,9 +49,6 @@ async def test_a_repository_is_made_with_an_empty_version(mcp: Client, name: str
         "status": "done",
         "model_name": name,
         "version": "0.01",
-        "url": "",
-        "already_there": False,
-        "upload": {},
     }
 
 

@@ -32,7 +32,6 @@ async def test_the_hub_s_models_are_found_by_words_a_page_at_a_time(
                 "author": author,
                 "kind": "onnx",
                 "description": "Weather.",
-                "url": "",
             }
             for letter in "ab"
         ],

@@ -80,7 +80,6 @@ async def test_a_file_is_published_and_can_be_run(mcp: Client, name: str, path: 
         "file_name": "doubling.onnx",
         "format": "onnx",
         "checked_by": "onnx",
-        "already_there": False,
         "inputs": [{"name": "x", "dtype": "float", "shape": [1, 3]}],
         "outputs": [{"name": "y", "dtype": "float", "shape": [1, 3]}],
     }

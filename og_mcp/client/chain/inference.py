@@ -26,6 +26,7 @@ from og_mcp.errors import (
     ServiceError,
     ServiceRejectedError,
     ServiceReplyError,
+    fee_text,
 )
 from og_mcp.networks import INFERENCE_PRECOMPILE, Network
 from og_mcp.types import InferenceMode, InferenceResult, TensorSpec
@@ -78,6 +79,7 @@ class Inferred:
             source=self.source,
             block_number=mined.block_number,
             gas_used=mined.gas_used,
+            fee=fee_text(mined.fee_wei),
             fee_wei=mined.fee_wei,
             explorer_url=network.explorer_tx_url.format(hash=mined.transaction_hash),
         )

@@ -24,8 +24,9 @@ from og_mcp.client.codec.llm_shapes import (
     CompletionResponse,
     LLMRequest,
     LLMResponse,
+    note_of_end,
 )
-from og_mcp.errors import OutputMissingError, ServiceError
+from og_mcp.errors import OutputMissingError, ServiceError, fee_text
 from og_mcp.networks import INFERENCE_PRECOMPILE, Network
 from og_mcp.types import ChatResult, CompletionResult, Proof
 
@@ -72,12 +73,13 @@ class Answered:
             "model": request["model"],
             "transaction_hash": mined.transaction_hash,
             "verification": PROOF,
+            "fee": fee_text(mined.fee_wei),
             "fee_wei": mined.fee_wei,
             "explorer_url": network.explorer_tx_url.format(hash=mined.transaction_hash),
         }
         match answer:
             case ChatResponse():
-                return ChatResult(**shared, **answer.shown)
+                return ChatResult(**shared, **answer.shown, note=note_of_end(answer.finish_reason))
             case CompletionResponse():
                 return CompletionResult(**shared, **answer.shown)
         assert_never(answer)

@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Final
 from og_mcp.types import CalledFunction, ToolCall
 
 HUNDREDTHS: Final = 100
+
+CUT_OFF: Final = "The answer was cut off at max_tokens; a call with a larger max_tokens gives more."
 UINT32_LIMIT: Final = 2**32
 
 
@@ -37,9 +39,8 @@ class FunctionCall:
     @property
     def shown(self) -> ToolCall:
         """The call as results and messages hold it."""
-        return ToolCall(
-            id=self.id, function=CalledFunction(name=self.name, arguments=self.arguments)
-        )
+        function = CalledFunction(name=self.name, arguments=self.arguments)
+        return ToolCall(id=self.id, type="function", function=function)
 
 
 @dataclass(frozen=True)
@@ -183,3 +184,8 @@ class CompletionResponse:
 
 
 LLMResponse = ChatResponse | CompletionResponse
+
+
+def note_of_end(finish_reason: str) -> str:
+    """Tell what to know about an answer by the reason why it ended; mostly nothing."""
+    return CUT_OFF if finish_reason == "length" else ""

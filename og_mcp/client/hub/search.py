@@ -49,7 +49,9 @@ async def search(  # noqa: PLR0913 - what a caller may say, by name
         if not _fits(model, words, author):
             continue
         if len(found) == limit:
-            return FoundModels(network=network.name, models=found, next_page=page + 1)
+            return FoundModels(
+                network=network.name, models=found, next_page=page + 1, complete=True
+            )
         seen += 1
         if seen > page * limit:
             found.append(model)

@@ -20,6 +20,7 @@ from og_mcp.client.codec.llm_shapes import (
 )
 from og_mcp.client.wire.canonical_json import canonical
 from og_mcp.errors import InputError, quote
+from og_mcp.types import DEFAULT_MAX_TOKENS
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 FIELDS: Final = ("role", "content", "name", "tool_call_id", "tool_calls")
@@ -31,7 +32,7 @@ def chat_request(  # noqa: PLR0913 - the arguments of the tool
     messages: Sequence[Mapping[str, Any]],
     mode: LLMMode,
     *,
-    max_tokens: int = 100,
+    max_tokens: int = DEFAULT_MAX_TOKENS,
     stop_sequence: Sequence[str] = (),
     temperature: float = 0.0,
     tools: Sequence[Mapping[str, Any]] = (),
@@ -74,7 +75,7 @@ def completion_request(  # noqa: PLR0913 - the arguments of the tool
     prompt: str,
     mode: LLMMode,
     *,
-    max_tokens: int = 100,
+    max_tokens: int = DEFAULT_MAX_TOKENS,
     stop_sequence: Sequence[str] = (),
     temperature: float = 0.0,
 ) -> CompletionRequest:

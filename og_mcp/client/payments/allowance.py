@@ -17,7 +17,7 @@ from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.chain.wallet import Transaction
 from og_mcp.client.payments.opg import OPG
 from og_mcp.client.payments.purse import Purse
-from og_mcp.errors import InputError, coins, quote
+from og_mcp.errors import InputError, coins, fee_text, quote
 from og_mcp.networks import PERMIT2, Network
 from og_mcp.types import AllowanceResult
 
@@ -48,6 +48,7 @@ class Approved:
             status="done",
             transaction_hash=self.receipt.transaction_hash,
             allowance_opg=coins(self.amount),
+            fee=fee_text(self.receipt.fee_wei),
             fee_wei=self.receipt.fee_wei,
         )
 

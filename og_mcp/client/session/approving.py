@@ -9,7 +9,7 @@ from og_mcp.client.session.loading import load
 from og_mcp.client.session.onchain_calling import OnchainCalling
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
-from og_mcp.errors import InputError, coins
+from og_mcp.errors import InputError, coins, fee_text
 from og_mcp.types import AllowanceResult
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Approving:
                 network=self._parts.settings.network_name,
                 status="dry_run",
                 allowance_opg=coins(amount),
+                fee=fee_text(fee_wei),
                 fee_wei=fee_wei,
                 checks=await calling.checks(TOOL, fee_wei, CHECKED_INPUT, taken=TAKEN),
             )
@@ -74,6 +75,7 @@ class Approving:
             status=call.status,
             transaction_hash=call.transaction_hashes[-1] if call.transaction_hashes else "",
             allowance_opg=coins(amount),
+            fee=fee_text(call.fee_wei),
             fee_wei=call.fee_wei,
         )
 

@@ -193,7 +193,7 @@ class GatewayAsking:
         # What nobody charges for is as final as it gets.
         stage = Stage.CHARGED if cap else Stage.CONFIRMED
         history = await self._parts.history.get()
-        await history.record(ticket, stage, result.model_dump_json(), receipt)
+        await history.record(ticket, stage, result.shown_json(), receipt)
 
     async def _receipt(  # noqa: PLR0913, PLR0917 - the facts of one call
         self,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from og_mcp.client.codec.llm_shapes import note_of_end
 from og_mcp.client.session.gateway_asking import Shared
 from og_mcp.types import ChatResult, CompletionResult, ToolCall, Usage
 
@@ -18,18 +19,26 @@ REASON: Final = re.compile(r"[a-z_]{1,40}")
 async def chat_result(answered: Answered, shared: Shared) -> ChatResult:
     """Put together what `chat` returns."""
     evidence = answered.evidence
+    reason = "stop" if evidence.is_cut else _reason(answered.answer)
     return ChatResult(
         **shared,
         content=evidence.text,
         tool_calls=[ToolCall.model_validate(_call_fields(call)) for call in evidence.tool_calls],
-        finish_reason="stop" if evidence.is_cut else _reason(answered.answer),
+        finish_reason=reason,
+        note=note_of_end(reason),
         usage=_usage(answered.answer),
     )
 
 
 async def completion_result(answered: Answered, shared: Shared) -> CompletionResult:
     """Put together what `completion` returns."""
-    return CompletionResult(**shared, text=answered.evidence.text, usage=_usage(answered.answer))
+    evidence = answered.evidence
+    return CompletionResult(
+        **shared,
+        text=evidence.text,
+        note="" if evidence.is_cut else note_of_end(_reason(answered.answer)),
+        usage=_usage(answered.answer),
+    )
 
 
 def _call_fields(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,6 +46,7 @@ def _call_fields(call: Mapping[str, Any]) -> dict[str, Any]:
     function = call.get("function") or {}
     return {
         "id": call.get("id"),
+        "type": "function",
         "function": {"name": function.get("name"), "arguments": function.get("arguments")},
     }
 

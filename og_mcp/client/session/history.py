@@ -119,7 +119,7 @@ class History:
         result = outcome.result(ticket.call_id, self._network, request)
         receipt = self._receipt(ticket, request, outcome.receipt, outcome.response)
         fee_wei = outcome.receipt.fee_wei
-        await self.record(ticket, Stage.CHARGED, result.model_dump_json(), receipt, fee_wei=fee_wei)
+        await self.record(ticket, Stage.CHARGED, result.shown_json(), receipt, fee_wei=fee_wei)
 
     async def record(
         self, ticket: Ticket, stage: Stage, result: str, receipt: str, *, fee_wei: int = 0

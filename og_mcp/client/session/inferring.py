@@ -15,7 +15,7 @@ from og_mcp.client.session.calling import Terms
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.onchain_calling import OnchainCalling, check_retries
 from og_mcp.client.session.parts import Parts
-from og_mcp.errors import InputError, ModelNotFoundError, OGError, quote
+from og_mcp.errors import InputError, ModelNotFoundError, OGError, fee_text, quote
 from og_mcp.types import Call, Check, InferenceMode, InferenceResult, ModelGraph
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class Inferring:
             status="dry_run",
             inference_mode=asked.mode.word,
             model_cid=asked.model_cid,
+            fee=fee_text(transaction.max_fee),
             fee_wei=transaction.max_fee,
             note=asked.note,
             checks=[
@@ -220,6 +221,7 @@ def _result_of(call: Call, asked: Asked) -> InferenceResult:
         transaction_hash=call.transaction_hashes[-1] if call.transaction_hashes else "",
         inference_mode=asked.mode.word,
         model_cid=asked.model_cid,
+        fee=fee_text(call.fee_wei),
         fee_wei=call.fee_wei,
         note=asked.note,
     )

@@ -13,6 +13,7 @@ from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
 from og_mcp.client.session.wishes import How, Sampling, Wishes
 from og_mcp.types import (
+    DEFAULT_MAX_TOKENS,
     LOCAL_PRINCIPAL,
     AllowanceResult,
     ChatResult,
@@ -46,7 +47,7 @@ class Language:
         messages: Sequence[Mapping[str, Any]],
         inference_mode: LLMModeName = "AUTO",
         *,
-        max_tokens: int = 100,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
         stop_sequence: Sequence[str] = (),
         temperature: float = 0.0,
         tools: Sequence[Mapping[str, Any]] = (),
@@ -123,7 +124,7 @@ class Language:
         prompt: str,
         inference_mode: LLMModeName = "AUTO",
         *,
-        max_tokens: int = 100,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
         stop_sequence: Sequence[str] = (),
         temperature: float = 0.0,
         max_retries: int = 5,

@@ -9,6 +9,7 @@ from og_mcp.client.codec.llm_shapes import ChatRequest, CompletionRequest, LLMRe
 from og_mcp.client.session.calling import Terms
 from og_mcp.client.session.onchain_calling import OnchainCalling, check_retries
 from og_mcp.client.session.parts import Parts
+from og_mcp.errors import fee_text
 from og_mcp.types import Call, ChatResult, CompletionResult
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class OnchainAsking:
             "network": self._parts.settings.network_name,
             "status": "dry_run",
             "model": request.model,
+            "fee": fee_text(transaction.max_fee),
             "fee_wei": transaction.max_fee,
             "checks": await OnchainCalling(self._parts).checks(
                 request.tool, transaction.max_fee, CHECKED_INPUT
@@ -115,5 +117,6 @@ def _so_far(call: Call, request: LLMRequest) -> dict[str, Any]:
         "status": call.status,
         "model": request.model,
         "transaction_hash": call.transaction_hashes[-1] if call.transaction_hashes else "",
+        "fee": fee_text(call.fee_wei),
         "fee_wei": call.fee_wei,
     }

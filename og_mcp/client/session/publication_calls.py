@@ -98,7 +98,7 @@ class PublicationCalls:
                 await journal.fail(ticket.call_id, stage, told)
             raise
         with CancelScope(shield=True):
-            await journal.settle(ticket.call_id, Stage.CONFIRMED, 0, result.model_dump_json())
+            await journal.settle(ticket.call_id, Stage.CONFIRMED, 0, result.shown_json())
 
     async def _consented(self, call: Call, what: str) -> None:
         """Use up a person's approval.

@@ -114,7 +114,7 @@ class PublishingCalls:
         if model is not None:
             if not version:
                 raise ServiceReplyError(MODEL_HUB, "it does not tell the version that it made")
-            uploaded = (await self._upload(asked, model, version, ticket)).model_dump(mode="json")
+            uploaded = (await self._upload(asked, model, version, ticket)).shown()
         return CreatedModel(
             **self._head(ticket.call_id),
             status="done",

@@ -8,6 +8,7 @@ from typing import Any, Final
 from og_mcp.client.payments.told import payment_of
 from og_mcp.client.receipts import receipts
 from og_mcp.client.receipts.gateway_receipt import payment_section
+from og_mcp.errors import fee_text
 from og_mcp.types import Call, CallInfo
 
 NOT_KEPT: Final = (
@@ -26,7 +27,7 @@ def info_of(call: Call, *, is_whole: bool = True) -> CallInfo:
     result = json.loads(call.result) if call.result else {}
     is_kept = not is_whole or call.status != "done" or bool(call.result)
     if call.cap is not None and "payment" in result:
-        result["payment"] = payment_of(call.cap).model_dump(mode="json")
+        result["payment"] = payment_of(call.cap).shown()
     return CallInfo(
         call_id=call.id,
         network=call.network,
@@ -35,6 +36,7 @@ def info_of(call: Call, *, is_whole: bool = True) -> CallInfo:
         tool=call.tool,
         created_at=call.created_at.isoformat(),
         transaction_hash=call.transaction_hashes[-1] if call.transaction_hashes else "",
+        fee=fee_text(call.fee_wei),
         fee_wei=call.fee_wei,
         payment=payment_of(call.cap),
         result=result,

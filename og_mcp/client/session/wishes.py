@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from og_mcp.client.session.calling import Terms
 from og_mcp.errors import InputError
-from og_mcp.types import LLMModeName, SettlementModeName
+from og_mcp.types import DEFAULT_MAX_TOKENS, LLMModeName, SettlementModeName
 
 if TYPE_CHECKING:
     from og_mcp.client.llm.gateway_answer import Counted
@@ -22,7 +22,7 @@ MOST_STOPS: Final = 16
 class Sampling:
     """How an answer is to be made."""
 
-    max_tokens: int = 100
+    max_tokens: int = DEFAULT_MAX_TOKENS
     stop_sequence: Sequence[str] = ()
     temperature: float = 0.0
 

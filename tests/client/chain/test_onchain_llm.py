@@ -305,7 +305,7 @@ async def test_the_receipt_of_a_chat_is_consistent_and_confirmed(og: Asker) -> N
         "tool": "chat",
         "model": LLAMA,
         "inference_mode": "VANILLA",
-        "max_tokens": 100,
+        "max_tokens": 1024,
         "stop_sequence": ["\n"],
         "temperature": 0.29,
         "messages": [question],
