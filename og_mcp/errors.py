@@ -381,6 +381,24 @@ class BudgetExceededError(ChainError):
         )
         self.hint = f"Repeat the call later; only the operator can raise {variable}."
 
+    @property
+    def excess(self) -> int:
+        """By how much the cap would be passed."""
+        return self.spent + self.open + self.asked - self.cap
+
+    @property
+    def is_open_alone(self) -> bool:
+        """Whether nothing but what is open is in the way: it frees once that has settled."""
+        return 0 < self.excess <= self.open
+
+    def free_at(self, latest: datetime) -> None:
+        """Tell when what is open frees at the latest."""
+        self.hint = (
+            "Open payments settle within minutes of their last use, and count until "
+            f"{latest:%Y-%m-%d %H:%M} UTC at the latest: repeat the call then. Only the operator can "
+            f"raise {self.variable}."
+        )
+
 
 class SimulationRevertedError(ChainError):
     """The contract refuses the call; learned from a simulation, so nothing was sent."""

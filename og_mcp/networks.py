@@ -170,6 +170,9 @@ NAMES: Final = (*NETWORKS, LOCAL)
 LOCAL_BASE_CHAIN_ID: Final = 7308453
 """Of a local network's payment chain, unless it is told another."""
 
+LOCAL_WALLET_WEI: Final = 10**6 * 10**18
+"""Wei that each wallet of a local network has at its start, on either chain."""
+
 
 def from_ready_file(ready: Mapping[str, Any]) -> Network:
     """Describe a running local network by its ready file (interface.md section 5).

@@ -38,7 +38,7 @@ MODE_NAMES: Final[tuple[InferenceModeName, ...]] = ("VANILLA", "ZKML", "TEE")
 LLMModeName = Literal["AUTO", "VANILLA", "TEE"]
 """AUTO is TEE where the network has gateways, else VANILLA."""
 
-SettlementModeName = Literal["private", "batch", "individual"]
+SettlementModeName = Literal["private", "batch"]
 """What a gateway settles beside the payment; private: nothing else."""
 
 DEFAULT_MAX_TOKENS: Final = 1024

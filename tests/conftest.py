@@ -17,7 +17,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def _one_localnet() -> Iterator[LocalNetwork]:
-    with running() as network:
+    # Less than the default, so that sums of many sessions fit a wallet of 100 OPG.
+    with running("--session-opg", "0.1") as network:
         yield network
 
 

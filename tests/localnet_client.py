@@ -183,6 +183,10 @@ class LocalNetwork:
         sessions: list[dict[str, Any]] = self._ask("GET", "/payments/sessions")
         return sessions
 
+    def advance_sessions(self, seconds: float) -> None:
+        """Move the time of the gateway's sessions ahead; what is due then settles."""
+        self._ask("POST", "/payments/advance", {"seconds": seconds})
+
     def end_sessions(self) -> None:
         """Let no session take more requests."""
         self._ask("POST", "/payments/end")

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from og_mcp.errors import ConfigurationError, Problem
-from og_mcp.networks import ALPHA_2025, OPENGRADIENT
+from og_mcp.networks import ALPHA_2025, LOCAL_WALLET_WEI, OPENGRADIENT
 from og_mcp.settings import TOOLSETS, VARIABLES, Settings
 from og_mcp.types import TOOL_NAMES, InputDoc, PublishedModel
 
@@ -44,9 +44,9 @@ def test_nothing_set_gives_the_local_network_and_the_documented_defaults() -> No
     assert settings.local
     assert settings.network is None
     assert settings.wallet is None
-    assert (settings.max_per_call, settings.max_per_day) == (5 * 10**17, 5 * 10**18)
-    assert (settings.max_fee_per_call, settings.max_fee_per_day) == (10**16, 5 * 10**16)
-    assert settings.confirm_above == 10**17
+    assert (settings.max_per_call, settings.max_per_day) == (5 * 10**18, 25 * 10**18)
+    assert (settings.max_fee_per_call, settings.max_fee_per_day) == (LOCAL_WALLET_WEI,) * 2
+    assert settings.confirm_above == 5 * 10**18
     assert settings.wait_s == 45
     assert (settings.receipts, settings.images) == ("full", "preview")
     assert (settings.transport, settings.host, settings.port) == ("stdio", "127.0.0.1", 8000)
@@ -59,6 +59,7 @@ def test_nothing_set_gives_the_local_network_and_the_documented_defaults() -> No
 def test_a_key_alone_means_the_public_network() -> None:
     settings = Settings.from_env({"OG_PRIVATE_KEY": KEY.removeprefix("0x")})
 
+    assert (settings.max_fee_per_call, settings.max_fee_per_day) == (10**16, 5 * 10**16)
     assert settings.network == OPENGRADIENT
     assert not settings.rpc_overridden
     assert settings.wallet is not None

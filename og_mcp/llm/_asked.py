@@ -57,7 +57,7 @@ class _Body(BaseModel):
     stream: StrictBool | None = None
     stream_options: _StreamOptions | None = None
     web_search: StrictBool = False
-    settlement_mode: Literal["private", "batch", "individual"] = Field(default="batch")
+    settlement_mode: Literal["private", "batch"] = Field(default="batch")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,8 @@ CHAIN is `rpc` or `base_rpc`. What a fault looks like, and which requests it mee
 * `POST /payments/refuse` `{"times": 1}`: so many valid payments are answered by 402 all the same.
 * `GET /payments/sessions`: `[{"session", "payer", "nonce", "path", "cap", "spent", "open"}]`;
   amounts are text in base units, `session` is the beginning of the id.
+* `POST /payments/advance` `{"seconds": n}`: the time of sessions moves ahead by so much, and what is
+  due then settles; that of the chains does not.
 * `POST /payments/end`: no session takes more requests; they settle when they would have.
 * `POST /payments/settle`: every session ends and settles now, and all settlements are listed, as by
   `GET /payments/settlements`: `[{"session", "payer", "nonce", "amount", "transaction_hash",

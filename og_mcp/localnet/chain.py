@@ -31,15 +31,13 @@ from og_mcp.localnet.node_errors import NodeError, reverted
 from og_mcp.localnet.pool import Pending, Pool
 from og_mcp.localnet.precompile import Answers, InferencePrecompile
 from og_mcp.localnet.records import Records
+from og_mcp.networks import LOCAL_WALLET_WEI
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 GAS_LIMIT: Final = 10**11
 """Gas units of a block; a million numbers take some 10**10."""
-
-WALLET_BALANCE: Final = 1_000 * 10**18
-"""Wei that each account has at the start."""
 
 GAS_PRICE: Final = 10**9
 """Wei, what the node advises."""
@@ -78,7 +76,7 @@ class Chain:
         models: ModelSource,
         gas_limit: int = GAS_LIMIT,
         contracts: Sequence[GenesisAccount] | None = None,
-        balance: int = WALLET_BALANCE,
+        balance: int = LOCAL_WALLET_WEI,
     ) -> None:
         self.chain_id = chain_id
         self.gas_price, self.least_gas_price, self.held = GAS_PRICE, 0, False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -21,8 +23,15 @@ _NEEDED: Final = (
 )
 """Modules that the extra `local` brings."""
 
+
 _PORT: Final = click.IntRange(0, 65535)
 _CHAIN_ID: Final = click.IntRange(1, 2**53 - 1)
+
+
+def _opg(_context: click.Context, _parameter: click.Parameter, text: str) -> Decimal:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,18})?", text) or not Decimal(text):
+        raise click.BadParameter(f"{text!r} is not an amount of OPG, such as 5 or 0.1.")
+    return Decimal(text)
 
 
 @click.command("localnet")
@@ -34,6 +43,23 @@ _CHAIN_ID: Final = click.IntRange(1, 2**53 - 1)
 )
 @click.option("--chain-id", type=_CHAIN_ID, default=options.CHAIN_ID, show_default=True)
 @click.option("--base-chain-id", type=_CHAIN_ID, default=options.BASE_CHAIN_ID, show_default=True)
+@click.option(
+    "--session-opg",
+    callback=_opg,
+    default=str(options.SESSION_OPG),
+    show_default=True,
+    metavar="OPG",
+    help="What a gateway wants an authorization for, which pays for a session.",
+)
+@click.option(
+    "--session-deadline",
+    "session_deadline_s",
+    type=click.IntRange(1, 86_400),
+    default=options.SESSION_DEADLINE_S,
+    show_default=True,
+    metavar="S",
+    help="Seconds from the signature of an authorization to its deadline.",
+)
 @click.option(
     "--session-idle",
     "session_idle_s",

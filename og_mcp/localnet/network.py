@@ -43,7 +43,9 @@ from og_mcp.localnet.wallet import Wallet
 WALLETS: Final = 4
 """Funded accounts on both chains."""
 
-WALLET_OPG: Final = 100 * genesis.OPG
+WALLET_OPG: Final = 10_000 * genesis.OPG
+"""Each session needs its whole authorization covered, and settles for cents: enough for days."""
+
 BANK_OPG: Final = 10**6 * genesis.OPG
 
 
@@ -137,6 +139,8 @@ class _Network:
             facilitator=facilitator,
             pay_to=_address(_new_key()),
             payers=[_address(key) for key in self.wallets],
+            session_cap=int(self.options.session_opg * genesis.OPG),
+            session_deadline_s=self.options.session_deadline_s,
             session_idle_s=self.options.session_idle_s,
         )
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from pydantic import SecretStr
 
 from og_mcp.errors import ConfigurationError
-from og_mcp.networks import LOCAL, NETWORKS, Network
+from og_mcp.networks import LOCAL, LOCAL_WALLET_WEI, NETWORKS, Network
 from og_mcp.settings._rules import BASE_KEY, KEYS, OVERRIDES, Draft, broken
 from og_mcp.settings._variables import PREFIX, TOOLSETS, VARIABLES, place, read, unknown
 from og_mcp.types import PublishedModel
@@ -86,19 +86,19 @@ class Settings:
 
     tee_pcr: tuple[str, ...] = ()
     rpc_urls: tuple[str, ...] = field(default=(), repr=False)
-    max_per_call: int = 5 * 10**17
-    """Cap on OPG for one call."""
+    max_per_call: int = 5 * 10**18
+    """Cap on OPG of one payment authorization: what today's gateways ask for a session."""
 
-    max_per_day: int = 5 * 10**18
-    """Cap on OPG for 24 hours."""
+    max_per_day: int = 25 * 10**18
+    """Cap on OPG, settled and open, for 24 hours."""
 
     max_fee_per_call: int = 10**16
-    """Cap on native-coin fees of one call, wei."""
+    """Cap on native-coin fees of one call, wei; on `local` as much as its wallet has."""
 
     max_fee_per_day: int = 5 * 10**16
-    """Cap on native-coin fees of 24 hours, per chain, wei."""
+    """Cap on native-coin fees of 24 hours, per chain, wei; on `local` as above."""
 
-    confirm_above: int = 10**17
+    confirm_above: int = 5 * 10**18
     """OPG above which a person is asked first."""
 
     upload_roots: tuple[Path, ...] = ()
@@ -158,10 +158,10 @@ def _fields(draft: Draft) -> dict[str, Any]:
     values = draft.values
     fields = {_field(name): value for name, value in values.items() if name not in _COMPOSED}
     fields["network_name"] = draft.network_name
-    if draft.network_name != LOCAL:
+    if draft.network_name == LOCAL:
+        fields = _local_fields(draft) | fields
+    else:
         fields |= _public_fields(draft)
-    elif "OG_UPLOAD_ROOTS" not in values and values.get("OG_TRANSPORT", "stdio") == "stdio":
-        fields["upload_roots"] = _working_folder()
     if "data_dir" not in fields:
         fields["data_dir"] = _default_data_dir()
     files = (values.get(name) for name in ("OG_PRIVATE_KEY_FILE", "OG_KEYSTORE", "OG_LOCALNET"))
@@ -171,6 +171,16 @@ def _fields(draft: Draft) -> dict[str, Any]:
 
 def _field(variable: str) -> str:
     return _FIELD_OF.get(variable, variable.removeprefix(PREFIX).lower())
+
+
+def _local_fields(draft: Draft) -> dict[str, Any]:
+    """Return what is the default on the local network alone, where coins are worth nothing."""
+    fields: dict[str, Any] = dict.fromkeys(
+        ("max_fee_per_call", "max_fee_per_day"), LOCAL_WALLET_WEI
+    )
+    if draft.values.get("OG_TRANSPORT", "stdio") == "stdio":
+        fields["upload_roots"] = _working_folder()
+    return fields
 
 
 def _public_fields(draft: Draft) -> dict[str, Any]:

@@ -139,7 +139,7 @@ SettlementMode = Annotated[
     SettlementModeName,
     Field(
         description="What is settled beside the payment: batch publishes hashes of request and "
-        "answer (short texts can be guessed from them), private nothing, individual each by itself."
+        "answer (short texts can be guessed from them), private nothing."
     ),
 ]
 

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from og_mcp.localnet import admission, genesis
-from og_mcp.localnet.chain import GAS_LIMIT, WALLET_BALANCE, Chain
+from og_mcp.localnet.chain import GAS_LIMIT, Chain
 from og_mcp.localnet.evm import Call, Ledger
 from og_mcp.localnet.genesis import INFERENCE_CONTRACT, TEE_REGISTRY, GenesisAccount
 from og_mcp.localnet.node_errors import NodeError
+from og_mcp.networks import LOCAL_WALLET_WEI
 from tests.localnet import graphs
 from tests.localnet.calls import (
     CONTRACT,
@@ -54,7 +55,7 @@ def test_the_receipt_is_there_when_the_transaction_is_taken(
     block, record = mined
     assert (block.number, record.succeeded, record.gas_used) == (1, True, 21_000)
     assert chain.balance(RECIPIENT) == 5
-    assert chain.balance(raw_address(wallet.address)) == WALLET_BALANCE - 5 - 21_000 * 10**9
+    assert chain.balance(raw_address(wallet.address)) == LOCAL_WALLET_WEI - 5 - 21_000 * 10**9
     assert chain.nonce(raw_address(wallet.address)) == 1
 
 
@@ -192,10 +193,10 @@ REFUSED: dict[str, tuple[Sign, str]] = {
         "exceeds block gas limit",
     ),
     "funds": (
-        lambda wallet: sign(wallet, CHAIN_ID, value=WALLET_BALANCE),
+        lambda wallet: sign(wallet, CHAIN_ID, value=LOCAL_WALLET_WEI),
         (
-            f"insufficient funds for gas * price + value: balance {WALLET_BALANCE}, "
-            f"tx cost {WALLET_BALANCE + 21_000 * 10**9}, overshot {21_000 * 10**9}"
+            f"insufficient funds for gas * price + value: balance {LOCAL_WALLET_WEI}, "
+            f"tx cost {LOCAL_WALLET_WEI + 21_000 * 10**9}, overshot {21_000 * 10**9}"
         ),
     ),
     "no price": (lambda wallet: sign(wallet, CHAIN_ID, gasPrice=0), "transaction underpriced"),
@@ -250,7 +251,7 @@ def test_transactions_that_wait_count_against_the_balance(
     chain: Chain, wallet: LocalAccount
 ) -> None:
     chain.hold_blocks()
-    chain.send_raw(sign(wallet, CHAIN_ID, value=WALLET_BALANCE - 21_000 * 10**9))
+    chain.send_raw(sign(wallet, CHAIN_ID, value=LOCAL_WALLET_WEI - 21_000 * 10**9))
 
     with pytest.raises(NodeError, match=r"insufficient funds .* queued cost"):
         chain.send_raw(sign(wallet, CHAIN_ID, nonce=1))

@@ -166,6 +166,8 @@ async def shop(
         facilitator=keys["facilitator"],
         pay_to=PAY_TO,
         payers=[wallet.address, poor.address],
+        session_cap=CAP,
+        session_deadline_s=300,
         session_idle_s=60,
     )
     verbs = PaymentVerbs(payments, chain, Faucet(chain, keys["bank"]))
@@ -378,6 +380,32 @@ async def test_an_idle_session_settles_and_ends(shop: Shop, wallet: LocalAccount
     assert (await shop.ask(x_upto_session=session)).json() == ENDED
     again = await shop.ask(payment_signature=signature)
     assert (again.status_code, "PAYMENT-REQUIRED" in again.headers) == (402, True)
+
+
+async def test_a_busy_session_settles_by_force_two_minutes_before_its_deadline(
+    shop: Shop, wallet: LocalAccount
+) -> None:
+    signature = await shop.signature(wallet)
+    first = await shop.ask(told={"cost": 11}, payment_signature=signature)
+    session = first.headers["X-Upto-Session"]
+    # The deadline is 300 s away, and the idle time 60 s.
+    for _ in range(3):
+        await shop.verb("POST", "advance", seconds=55)
+        assert (await shop.ask(told={"cost": 11}, x_upto_session=session)).status_code == 200
+    assert shop.taken() == 0
+    await shop.verb("POST", "advance", seconds=20)
+
+    assert shop.taken() == 44
+    assert (await shop.ask(x_upto_session=session)).json() == ENDED
+
+
+async def test_an_idle_session_settles_when_time_is_moved(shop: Shop, wallet: LocalAccount) -> None:
+    await shop.pay(wallet, cost=11)
+    await shop.verb("POST", "advance", seconds=55)
+    assert shop.taken() == 0
+    await shop.verb("POST", "advance", seconds=10)
+
+    assert shop.taken() == 11
 
 
 async def test_sessions_that_were_ended_take_no_requests_and_still_settle(

@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 
 import click
 import pytest
+from click.testing import CliRunner
 from eth_account import Account
 
 import og_mcp
+from og_mcp.localnet.command import localnet as localnet_command
 from og_mcp.networks import NETWORKS, from_ready_file
 from tests.localnet.gateway_client import gateway_client
 from tests.localnet_client import LocalNetwork, http_client, running, start, stop, wait_until_ready
@@ -161,7 +163,8 @@ def other(home: Path) -> Iterator[LocalNetwork]:
         "OG_LOCALNET_PORT": "1",
     }
     options = ("--port", str(_free_port()), "--chain-id", "4711", "--base-chain-id", "8453")
-    with running(*options, "--session-idle", "2", environ={**needed, **homes, **traps}) as network:
+    sessions = ("--session-idle", "2", "--session-opg", "0.25", "--session-deadline", "45")
+    with running(*options, *sessions, environ={**needed, **homes, **traps}) as network:
         assert urlsplit(network.ready["rpc_url"]).port == int(options[1])
         yield network
 
@@ -171,6 +174,26 @@ def test_options_choose_the_chain_ids(other: LocalNetwork) -> None:
     assert (other.ready["chain_id"], other.ready["base_chain_id"]) == (4711, 8453)
     assert int(other.rpc("eth_chainId"), 16) == 4711
     assert int(other.rpc("eth_chainId", url=other.ready["base_rpc_url"]), 16) == 8453
+
+
+@pytest.mark.slow
+def test_options_choose_what_a_session_asks_for(other: LocalNetwork) -> None:
+    asked = other.http.get(f"{other.ready['admin_url']}/payments/terms").json()
+
+    assert (asked["amount"], asked["max_timeout_seconds"]) == (str(10**18 // 4), 45)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--session-opg", bad) for bad in ("0", "-1", "1e3", "5 OPG", "0.0", "1" * 10)),
+        *(("--session-deadline", bad) for bad in ("0", "-600", "86401", "1.5", "soon")),
+    ],
+)
+def test_a_session_that_makes_no_sense_is_refused(option: str, value: str) -> None:
+    done = CliRunner().invoke(localnet_command, [option, value])
+
+    assert (done.exit_code, option in done.output) == (2, True)
 
 
 @pytest.mark.slow

@@ -17,11 +17,12 @@ from onnx import TensorProto
 from web3 import AsyncHTTPProvider, AsyncWeb3
 
 from og_mcp.localnet import rpc
-from og_mcp.localnet.chain import WALLET_BALANCE, Chain
+from og_mcp.localnet.chain import Chain
 from og_mcp.localnet.faults import Faults
 from og_mcp.localnet.genesis import INFERENCE_CONTRACT
 from og_mcp.localnet.rpc import rpc_app
 from og_mcp.localnet.service import Service
+from og_mcp.networks import LOCAL_WALLET_WEI
 from tests.localnet import graphs
 from tests.localnet.calls import INFERENCE_RESULT, numbers, run_data, sign
 from tests.localnet.conftest import CHAIN_ID
@@ -409,7 +410,7 @@ async def test_web3_reads_every_shape(chain: Chain, wallet: LocalAccount) -> Non
     assert transaction["maxFeePerGas"] == 2 * 10**9
     assert block["transactions"][0] == transaction
     assert history["gasUsedRatio"] == [block["gasUsed"] / block["gasLimit"]]
-    assert await w3.eth.get_balance(wallet.address) < WALLET_BALANCE
+    assert await w3.eth.get_balance(wallet.address) < LOCAL_WALLET_WEI
     assert await w3.client_version
     await w3.provider.disconnect()
     await service.close()

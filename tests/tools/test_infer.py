@@ -11,10 +11,13 @@ import anyio
 import pytest
 from inline_snapshot import snapshot
 from mcp import Client
+from onnx import TensorProto, helper
 
 from og_mcp.client import Session
+from og_mcp.errors import coins
 from og_mcp.server import build_server
 from og_mcp.tools._progress import EVERY_S
+from tests.localnet.graphs import graph, value
 from tests.localnet_client import LocalNetwork
 from tests.tools.calls import answer, refusal
 
@@ -294,6 +297,49 @@ async def test_a_fee_above_the_cap_is_refused_before_it_is_signed(
     assert "OG_MAX_FEE_PER_CALL" in text
     assert "Nothing was paid; the call ended at stage not_sent (call_id " in text
     assert sent(localnet) == before
+
+
+def averages() -> bytes:
+    """The mean of each colour of a picture of 224 x 224 pixels."""
+    return graph(
+        [helper.make_node("GlobalAveragePool", ["picture"], ["means"])],
+        [value("picture", TensorProto.FLOAT, [1, 3, 224, 224])],
+        [value("means", TensorProto.FLOAT, [1, 3, 1, 1])],
+    )
+
+
+PICTURE = {"picture": [[[[0.5] * 224] * 224] * 3]}
+
+
+async def test_at_the_defaults_fees_stop_no_picture_on_the_local_network(
+    mcp: Client, localnet: LocalNetwork
+) -> None:
+    cid = localnet.publish("averages", averages())
+    result = await answer(mcp, "infer", model_cid=cid, model_input=PICTURE)
+
+    assert result["model_output"] == {"means": [[[[0.5]], [[0.5]], [[0.5]]]]}
+
+
+async def test_a_dry_run_and_a_refusal_tell_how_many_values_a_fee_cap_pays_for(
+    localnet: LocalNetwork,
+) -> None:
+    cid = localnet.publish("averages too", averages())
+    environ = {**localnet.environ, "OG_MAX_FEE_PER_CALL": "1000"}
+    async with Client(build_server(Session.from_env(environ))) as mcp:
+        dry = await answer(mcp, "infer", model_cid=cid, model_input=PICTURE, dry_run=True)
+    least = -(-int(dry["fee_wei"]) // 3)
+    environ["OG_MAX_FEE_PER_CALL"] = coins(least)
+    async with Client(build_server(Session.from_env(environ))) as mcp:
+        refused = [
+            await refusal(mcp, "infer", model_cid=cid, model_input=PICTURE, dry_run=dry_run)
+            for dry_run in (True, False)
+        ]
+
+    (detail,) = (one["detail"] for one in dry["checks"] if one["name"] == "fee_cap")
+    assert "the input has 150,528 values, and the cap pays for about " in detail
+    for text in refused:
+        assert "The input has 150,528 values, and the cap pays for about 50,000." in text
+    assert sent(localnet) == 0
 
 
 async def test_an_rpc_that_is_gone_is_told_by_its_address(

@@ -18,7 +18,7 @@ from og_mcp.client.tee.hashed_forms import HashedForms
 CHAT: Final = "/v1/chat/completions"
 COMPLETION: Final = "/v1/completions"
 
-SettlementMode = Literal["private", "batch", "individual"]
+SettlementMode = Literal["private", "batch"]
 
 ANYONE: Final = "Bearer og-mcp"
 """`Authorization` is required and its value is not looked at: the payment is what counts."""

@@ -11,20 +11,24 @@ from typing import Final
 
 import anyio
 
+from og_mcp.client.payments.clock import Moment
 from og_mcp.client.payments.requirement import Requirement
 from og_mcp.types import Cap
 
 SESSION_HEADER: Final = "X-Upto-Session"
 SIGNATURE_HEADER: Final = "PAYMENT-SIGNATURE"
 
-RETIRE_S: Final = 130.0
-"""Age at which a session is left: one that is kept busy past its deadline never settles."""
-
 RETIRE_SHARE: Final = 0.45
-"""The same as a share of the time to the deadline, for shorter ones."""
+"""Share of the time to its deadline after which a session is left for a new one: some gateways
+never settle one that is kept busy past its deadline."""
 
-IDLE_S: Final = 90.0
-"""Seconds without use after which a gateway may have settled a session (100 s)."""
+LAST_S: Final = 150.0
+"""Seconds before its deadline until which a session is used where no new one can be had: gateways
+settle it by force 120 s before."""
+
+IDLE_S: Final = 50.0
+"""Seconds without use after which a session is left: gateways settle it after 60 s, older ones
+after 100 s."""
 
 
 @dataclass
@@ -34,8 +38,8 @@ class GatewaySession:
     cap: Cap
     requirement: Requirement
     signature: str = field(repr=False)
-    born: float
-    used: float
+    born: Moment
+    used: Moment
     opened_by: str
     """The call that it was signed for."""
 
@@ -60,14 +64,22 @@ class GatewaySession:
         """What pays for a request: the session where it is open, else the signature, never both."""
         return {SESSION_HEADER: self.id} if self.id else {SIGNATURE_HEADER: self.signature}
 
-    def is_fit(self, requirement: Requirement, now: float) -> bool:
+    def is_fit(self, requirement: Requirement, now: Moment) -> bool:
         """Whether one more request may go out under it."""
-        fresh = now - self.used < IDLE_S and not self.is_old(now)
-        return not self.ended and self.requirement == requirement and fresh
+        return self._is_open(requirement, now) and not self.is_old(now)
 
-    def is_old(self, now: float) -> bool:
+    def can_go_on(self, requirement: Requirement, now: Moment) -> bool:
+        """Whether one more request may go out under it where no new session can be had."""
+        left_s = self.requirement.timeout_s - now.since(self.born)
+        return self._is_open(requirement, now) and left_s > LAST_S
+
+    def is_old(self, now: Moment) -> bool:
         """Whether it has to be left, so that it settles well before its deadline."""
-        return now - self.born >= min(RETIRE_S, RETIRE_SHARE * self.requirement.timeout_s)
+        return now.since(self.born) >= RETIRE_SHARE * self.requirement.timeout_s
+
+    def _is_open(self, requirement: Requirement, now: Moment) -> bool:
+        is_idle = now.since(self.used) >= IDLE_S
+        return not self.ended and self.requirement == requirement and not is_idle
 
 
 @dataclass

@@ -8,6 +8,7 @@ import anyio
 import httpx
 
 from og_mcp.calls import Journal
+from og_mcp.client.payments.clock import Clock
 from og_mcp.client.payments.gateway_session import SESSION_HEADER, GatewaySession
 from og_mcp.client.payments.order import Order
 from og_mcp.client.payments.prices import Prices
@@ -34,10 +35,12 @@ class PaidSending:
         journal: Where it is recorded what pays for a call.
         sending: Sends.
         prices: Where it is remembered whether a gateway keeps sessions.
+        clock: Counts the age of sessions.
     """
 
-    def __init__(self, journal: Journal, sending: Sending, prices: Prices) -> None:
+    def __init__(self, journal: Journal, sending: Sending, prices: Prices, clock: Clock) -> None:
         self._journal, self._sending, self._prices = journal, sending, prices
+        self._clock = clock
 
     async def send(
         self, session: GatewaySession, known: Known, outgoing: Outgoing, order: Order
@@ -54,7 +57,7 @@ class PaidSending:
             return await self._send(session, known, outgoing, order)
         async with session.first:
             # An answer may be waited for longer than a session lives.
-            if session.is_old(anyio.current_time()):
+            if session.is_old(self._clock.now()):
                 session.ended = True
             if session.ended or not session.id:
                 return await self._send(session, known, outgoing, order)

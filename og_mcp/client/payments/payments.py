@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-import anyio
 import httpx
 
 from og_mcp.calls import Journal
 from og_mcp.client.chain.unrecorded import Unrecorded
 from og_mcp.client.payments.caps import Caps
+from og_mcp.client.payments.clock import Clock, Moment
 from og_mcp.client.payments.gateway_session import GatewaySession, Line
 from og_mcp.client.payments.order import Order
 from og_mcp.client.payments.paid_sending import PaidSending
@@ -26,7 +26,7 @@ from og_mcp.client.payments.requirements import Known
 from og_mcp.client.payments.sending import Outgoing, Sending
 from og_mcp.client.payments.signing import Signing
 from og_mcp.client.tee.gateways import Gateway
-from og_mcp.errors import PaymentRefusedError, PaymentRejectedError
+from og_mcp.errors import BudgetExceededError, PaymentRefusedError, PaymentRejectedError
 from og_mcp.networks import Network
 from og_mcp.types import Account, OPGCaps, Stage
 
@@ -55,6 +55,8 @@ class Payments:
         limits: The operator's caps.
         allow_insecure: Whether an RPC that nobody vouches for will do (threats.md T30).
         answer_s: Seconds to wait for an answer.
+        wait_s: Seconds to wait for settlements where open payments alone are in the way.
+        clock: Counts the age of sessions.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts it drives
@@ -70,8 +72,10 @@ class Payments:
         limits: OPGCaps,
         allow_insecure: bool,
         answer_s: float,
+        wait_s: float,
+        clock: Clock,
     ) -> None:
-        self._journal, self._purse = journal, purse
+        self._journal, self._purse, self._clock = journal, purse, clock
         self._prices = Prices(network, journal, account.key)
         self._signing = Signing(
             network,
@@ -84,9 +88,11 @@ class Payments:
             self._prices,
             limits=limits,
             allow_insecure=allow_insecure,
+            wait_s=wait_s,
+            clock=clock,
         )
         self._sending = Sending(answer_s)
-        self._paid_sending = PaidSending(journal, self._sending, self._prices)
+        self._paid_sending = PaidSending(journal, self._sending, self._prices, clock)
         self._lines: dict[tuple[str, str, str], Line] = {}
 
     def look_ahead(self) -> None:
@@ -119,30 +125,36 @@ class Payments:
         finally:
             await response.aclose()
 
-    def covers(self, principal: str, tee_id: str, path: str, amount: int) -> bool:
-        """Tell whether a request would go out under a payment that is open: nothing new is signed.
+    async def check_price(self, principal: str, tee_id: str, path: str, amount: int) -> bool:
+        """Check a price against caps, balance and allowance, as a signature over it would be.
 
         Args:
             principal: Who asks.
             tee_id: The gateway's.
             path: Below its endpoint.
             amount: What it wants covered, base units.
-        """
-        line = self._lines.get((principal, tee_id, path))
-        if line is None or line.session is None:
-            return False
-        asked = line.session.requirement
-        return asked.amount == amount and line.session.is_fit(asked, anyio.current_time())
 
-    async def check_price(self, amount: int) -> None:
-        """Check a price against caps, balance and allowance, as a signature over it would be.
+        Returns:
+            Whether the request would go out under a payment that is open: nothing new is signed.
 
         Raises:
             OPGCapError: It is above the cap of one call.
             BudgetExceededError: It would pass the cap of 24 hours.
             PaymentError: Balance or allowance do not cover it.
         """
-        await self._signing.check_price(amount)
+        line, now = self._lines.get((principal, tee_id, path)), self._clock.now()
+        session = line.session if line is not None else None
+        if session is not None and session.requirement.amount != amount:
+            session = None
+        if session is not None and session.is_fit(session.requirement, now):
+            return True
+        try:
+            await self._signing.check_price(amount)
+        except BudgetExceededError as exc:
+            if not _goes_on(session, exc, now):
+                raise
+            return True
+        return False
 
     @asynccontextmanager
     async def post(
@@ -199,14 +211,25 @@ class Payments:
     async def _session(
         self, line: Line, outgoing: Outgoing, order: Order, known: Known
     ) -> GatewaySession:
-        """Return the session that is open, or sign for a new one: one at a time (T8)."""
+        """Return the session that is open, or sign for a new one: one at a time (T8).
+
+        Where open payments alone are in the way of a new one, the old one is used for longer; else
+        their settlement is waited for.
+        """
+        requirement, asked_at = known.requirement, self._clock.now()
         async with line.turn:
-            now = anyio.current_time()
+            now = self._clock.now()
             current = line.session
-            if current is not None and current.is_fit(known.requirement, now):
+            if current is not None and current.is_fit(requirement, now):
                 current.used = now
                 return current
-            session = await self._signing.sign(outgoing, order, known.requirement)
+            try:
+                session = await self._signing.sign(outgoing, order, requirement)
+            except BudgetExceededError as exc:
+                if current is not None and _goes_on(current, exc, now):
+                    current.used = now
+                    return current
+                session = await self._signing.sign(outgoing, order, requirement, asked_at)
             # Without sessions every payment is for one request alone.
             line.session = None if known.sessions is False else session
             return session
@@ -237,6 +260,13 @@ class Payments:
         if is_own and not (is_changed and order.signatures < SIGNATURES):
             raise _rejected(outgoing, session, order, ASKED_AGAIN)
         return known
+
+
+def _goes_on(session: GatewaySession | None, refused: BudgetExceededError, now: Moment) -> bool:
+    """Whether a session is used for longer: open payments alone are in the way of a new one."""
+    if session is None or not refused.is_open_alone:
+        return False
+    return session.can_go_on(session.requirement, now)
 
 
 def _rejected(

@@ -18,7 +18,7 @@ from og_mcp.errors import PaymentRefusedError, quote
 from og_mcp.networks import Network
 
 SCHEME: Final = "upto"
-LONGEST_DEADLINE_S: Final = 600
+LONGEST_DEADLINE_S: Final = 3_600
 """How far away the deadline of a signature may be (threats.md T3)."""
 
 SHORTEST_DEADLINE_S: Final = 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final
 
 import anyio
@@ -13,7 +14,7 @@ from og_mcp.calls import Journal
 from og_mcp.client.chain.unrecorded import Unrecorded
 from og_mcp.client.chain.wallet import check_endpoint
 from og_mcp.client.payments.caps import Caps
-from og_mcp.client.payments.clock import check_clock
+from og_mcp.client.payments.clock import Clock, Moment, check_clock
 from og_mcp.client.payments.gateway_session import GatewaySession
 from og_mcp.client.payments.guarded_signer import Draft
 from og_mcp.client.payments.opg import Holdings
@@ -49,6 +50,12 @@ PER_DAY: Final = "OG_MAX_PER_DAY"
 LOOK_S: Final = 5.0
 """Seconds between two looks at what is open, where the day's cap is in the way."""
 
+WAIT_SHARE: Final = 0.8
+"""Share of OG_WAIT_S that settlements are waited for, so that a refusal still reaches who asked."""
+
+VOID_S: Final = 2_400
+"""Seconds from its deadline until an open payment counts no more, at the latest."""
+
 
 class Signing:
     """Signs caps of one wallet, within the operator's limits.
@@ -64,6 +71,8 @@ class Signing:
         prices: Who may be paid.
         limits: The operator's caps.
         allow_insecure: Whether an RPC that nobody vouches for will do (threats.md T30).
+        wait_s: Seconds to wait for settlements where open payments alone are in the way.
+        clock: Counts what was waited.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts it drives
@@ -79,48 +88,77 @@ class Signing:
         *,
         limits: OPGCaps,
         allow_insecure: bool,
+        wait_s: float,
+        clock: Clock,
     ) -> None:
         self._network, self._journal = network, journal
         self._purse, self._payer = purse, payer
         self._account, self._caps, self._prices = account, caps, prices
         self._limits, self._allow_insecure = limits, allow_insecure
         self._unrecorded = unrecorded
-        self._look_again_at = 0.0
+        self._wait_s, self._clock = wait_s * WAIT_SHARE, clock
+        self._looked_at: Moment | None = None
 
     async def sign(
-        self, outgoing: Outgoing, order: Order, requirement: Requirement
+        self,
+        outgoing: Outgoing,
+        order: Order,
+        requirement: Requirement,
+        asked_at: Moment | None = None,
     ) -> GatewaySession:
         """Sign for what a gateway asks; the session that begins with it has not left yet.
+
+        Args:
+            outgoing: The request that is to be paid.
+            order: For whom.
+            requirement: What is asked.
+            asked_at: Where open payments alone are in the way, their settlement is waited for,
+                for a while from this moment on; `None`: not at all.
 
         Raises:
             ApprovalRequiredError: A person has to agree first; nothing was signed.
             PaymentError: It must not or cannot be paid; nothing was signed.
             OPGCapError: A cap is in the way; nothing was signed. Also BudgetExceededError.
         """
+        while True:
+            try:
+                return await self._try(outgoing, order, requirement)
+            except BudgetExceededError as exc:
+                if not exc.is_open_alone:
+                    raise
+                if await self._is_less_open():
+                    continue
+                if asked_at is None or self._clock.now().since(asked_at) >= self._wait_s:
+                    raise
+            await anyio.sleep(LOOK_S)
+
+    async def _try(
+        self, outgoing: Outgoing, order: Order, requirement: Requirement
+    ) -> GatewaySession:
         self._check(outgoing.gateway, requirement)
+        # A person is asked only for what nothing else is in the way of.
+        of_call = order.cap.max_opg if order.cap is not None and order.signatures else 0
+        self._check_clock(await self._purse.holdings())
+        await self.check_price(requirement.amount, of_call)
         await self._agreed(outgoing, order, requirement.amount)
-        held = await self._check_holdings(requirement.amount)
-        self._check_clock(held, requirement)
-        limits = await self._limits_now()
-        try:
-            return await self._sign(outgoing, order, requirement, limits)
-        except BudgetExceededError as exc:
-            if not exc.open or not await self._is_less_open():
-                raise
-        return await self._sign(outgoing, order, requirement, limits)
+        return await self._sign(outgoing, order, requirement, await self._limits_now())
 
     async def _is_less_open(self) -> bool:
         """Look whether what counts as open has settled, e.g. what an earlier process left."""
-        if anyio.current_time() < self._look_again_at:
+        now = self._clock.now()
+        if self._looked_at is not None and now.since(self._looked_at) < LOOK_S:
             return False
-        self._look_again_at = anyio.current_time() + LOOK_S
-        before = (await self._journal.opg_budget(self._account, self._limits)).left
+        self._looked_at, before = now, await self._exposure()
         try:
             await self._caps.look()
         except ServiceError as exc:
             logger.info("open payments were not looked up: %s", exc)
             return False
-        return (await self._journal.opg_budget(self._account, self._limits)).left > before
+        return await self._exposure() < before
+
+    async def _exposure(self) -> int:
+        budget = await self._journal.opg_budget(self._account, self._limits)
+        return budget.spent + budget.open
 
     async def _sign(
         self, outgoing: Outgoing, order: Order, requirement: Requirement, limits: OPGCaps
@@ -150,11 +188,15 @@ class Signing:
         assert cap is not None  # noqa: S101 - what is signed is recorded
         order.cap, order.signatures = cap, order.signatures + 1
         self._caps.watch()
-        now = anyio.current_time()
+        now = self._clock.now()
         return GatewaySession(cap, requirement, signature, now, now, order.ticket.call_id)
 
-    async def check_price(self, amount: int) -> None:
+    async def check_price(self, amount: int, of_call: int = 0) -> None:
         """Check a price against caps, balance and allowance, as a signature over it would be.
+
+        Args:
+            amount: Base units.
+            of_call: What is signed for the same call already, base units.
 
         Raises:
             OPGCapError: It is above the cap of one call.
@@ -162,11 +204,11 @@ class Signing:
             PaymentError: Balance or allowance do not cover it.
         """
         limits = await self._limits_now()
-        if amount > limits.per_call:
-            raise OPGCapError(PER_CALL, amount, limits.per_call)
+        if of_call + amount > limits.per_call:
+            raise OPGCapError(PER_CALL, of_call + amount, limits.per_call)
         budget = await self._journal.opg_budget(self._account, limits)
         if amount > budget.left:
-            raise BudgetExceededError(
+            error = BudgetExceededError(
                 PER_DAY,
                 cap=budget.cap,
                 spent=budget.spent,
@@ -174,7 +216,21 @@ class Signing:
                 asked=amount,
                 write=in_opg,
             )
+            if error.is_open_alone:
+                error.free_at(await self._frees_at(error.excess))
+            raise error
         await self._check_holdings(amount)
+
+    async def _frees_at(self, amount: int) -> datetime:
+        """Tell when so much of what is open, base units, counts no more, at the latest."""
+        deadline = 0
+        for cap in sorted(
+            await self._journal.open_caps(self._account), key=lambda cap: cap.deadline
+        ):
+            deadline, amount = cap.deadline, amount - cap.max_opg
+            if amount <= 0:
+                break
+        return datetime.fromtimestamp(deadline + VOID_S, UTC)
 
     @staticmethod
     async def _agreed(outgoing: Outgoing, order: Order, amount: int) -> None:
@@ -207,20 +263,20 @@ class Signing:
         if flaw:
             raise PaymentRefusedError(shown(gateway.tee.endpoint), flaw)
 
-    def _check_clock(self, held: Holdings, requirement: Requirement) -> None:
+    def _check_clock(self, held: Holdings) -> None:
         try:
-            check_clock(held.ahead_s, requirement.timeout_s, is_idle=self._network.local)
+            check_clock(held.ahead_s, is_idle=self._network.local)
         except ClockError:
             # Set right, it is believed at once.
             self._purse.forget()
             raise
 
-    async def _check_holdings(self, amount: int) -> Holdings:
+    async def _check_holdings(self, amount: int) -> None:
         """Refuse what balance or allowance would not cover; what was read before is read again."""
         for fresh in (False, True):
             held = await self._purse.holdings(anew=fresh)
             if held.opg >= amount and held.allowance >= amount:
-                return held
+                return
         if held.opg < amount:
             raise InsufficientOPGError(self._payer.address, amount, held.opg)
         raise AllowanceError(self._payer.address, amount, held.allowance)

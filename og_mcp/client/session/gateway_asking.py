@@ -78,9 +78,7 @@ class GatewayAsking:
         """
         llm, payments = await self._paying.llm.get(), await self._paying.payments.get()
         tee, amount = await llm.price(request.question)
-        is_open = payments.covers(principal, tee.tee_id, request.question.path, amount)
-        if not is_open:
-            await payments.check_price(amount)
+        is_open = await payments.check_price(principal, tee.tee_id, request.question.path, amount)
         within = f"within {coins(self._paying.limits.per_call)} a call"
         checks = (
             ("request", "this process", "it can go on the wire and be verified"),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +13,9 @@ from anyio import create_task_group, to_thread
 
 from og_mcp.client.session.calling import Terms
 from og_mcp.client.session.loading import load
-from og_mcp.client.session.onchain_calling import OnchainCalling, check_retries
+from og_mcp.client.session.onchain_calling import WITHIN_CAP, OnchainCalling, check_retries
 from og_mcp.client.session.parts import Parts
-from og_mcp.errors import InputError, ModelNotFoundError, OGError, fee_text, quote
+from og_mcp.errors import FeeCapError, InputError, ModelNotFoundError, OGError, fee_text, quote
 from og_mcp.types import Call, Check, InferenceMode, InferenceResult, ModelGraph
 
 if TYPE_CHECKING:
@@ -116,7 +116,10 @@ class Inferring:
             checks=[
                 await self._tensor_check(asked),
                 *await OnchainCalling(self._parts).checks(
-                    "infer", transaction.max_fee, CHECKED_INPUT
+                    "infer",
+                    transaction.max_fee,
+                    CHECKED_INPUT,
+                    of_cap=f"{WITHIN_CAP}; {self._fit(asked, transaction.max_fee)}",
                 ),
             ],
         )
@@ -143,14 +146,15 @@ class Inferring:
 
         async def ask(ticket: Ticket) -> Inferred:
             inference = await self._parts.inference.get()
-            return await inference.run(
-                ticket,
-                asked.model_cid,
-                asked.inputs,
-                asked.mode,
-                max_retries=asked.max_retries,
-                outputs=asked.graph.outputs if asked.graph is not None else (),
-            )
+            with self._sized(asked):
+                return await inference.run(
+                    ticket,
+                    asked.model_cid,
+                    asked.inputs,
+                    asked.mode,
+                    max_retries=asked.max_retries,
+                    outputs=asked.graph.outputs if asked.graph is not None else (),
+                )
 
         calling = OnchainCalling(self._parts)
         return _result_of(await calling.make(request, terms, price=price, ask=ask), asked)
@@ -174,9 +178,27 @@ class Inferring:
 
     async def _price(self, asked: Asked) -> Transaction:
         inference = await self._parts.inference.get()
-        return await inference.price(
-            asked.model_cid, asked.inputs, asked.mode, max_retries=asked.max_retries
-        )
+        with self._sized(asked):
+            return await inference.price(
+                asked.model_cid, asked.inputs, asked.mode, max_retries=asked.max_retries
+            )
+
+    @contextmanager
+    def _sized(self, asked: Asked) -> Iterator[None]:
+        """Say how large an input may be where its size is what costs too much."""
+        try:
+            yield
+        except FeeCapError as exc:
+            exc.hint = f"{self._fit(asked, exc.fee).capitalize()}. {exc.hint}"
+            raise
+
+    def _fit(self, asked: Asked, fee: int) -> str:
+        """Tell how many values such a model may be given: gas grows with them, nearly evenly."""
+        values = sum(len(tensor.values) for tensor in asked.inputs.tensors)
+        fit = values * self._parts.settings.max_fee_per_call // max(fee, 1)
+        # Two digits of it are as much as is known.
+        step = 10 ** max(len(str(fit)) - 2, 0)
+        return f"the input has {values:,} values, and the cap pays for about {fit // step * step:,}"
 
     async def _tensor_check(self, asked: Asked) -> Check:
         if asked.graph is not None:

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 MAX_RETRIES: Final = 20
 
+WITHIN_CAP: Final = "the most that it may cost is within the cap"
+
 APPROVAL_MARGIN: Final = 2
 """What a person agrees to over what it would cost now: gas prices move until they have answered."""
 
@@ -109,6 +111,7 @@ class OnchainCalling:
         of_input: str,
         *,
         taken: str = "the contract and the model take the call",
+        of_cap: str = WITHIN_CAP,
     ) -> list[Check]:
         """Tell what a dry run checked, once `price` has held.
 
@@ -117,6 +120,7 @@ class OnchainCalling:
             fee_wei: The most that it may cost.
             of_input: What was checked of the input, in words.
             taken: What the simulation showed, in words.
+            of_cap: How the cost lies to the cap of one call, in words.
 
         Raises:
             BudgetExceededError: It would pass the cap of 24 hours.
@@ -128,7 +132,7 @@ class OnchainCalling:
             ("input", "this process", of_input),
             ("simulation", rpc, taken),
             ("balance", rpc, "the wallet holds the most that it may cost"),
-            ("fee_cap", "OG_MAX_FEE_PER_CALL", "the most that it may cost is within the cap"),
+            ("fee_cap", "OG_MAX_FEE_PER_CALL", of_cap),
             ("fee_budget", "OG_MAX_FEE_PER_DAY", f"{coins(left)} coins are left of this day's cap"),
         )
         return [
@@ -183,15 +187,18 @@ class OnchainCalling:
             ApprovalRequiredError: Nobody has agreed; the call waits for it.
         """
         journal = await self._parts.journal.get()
+        sender = await self._books.sender.get()
         try:
+            # A person is asked only for what nothing else is in the way of.
             fee = (await price()).max_fee
+            await sender.check_budget(fee)
         except OGError as exc:
             await journal.fail(call.id, Stage.NOT_SENT, str(exc))
             raise
         consent = ConsentRequest(
             request_hash=call.request_hash,
             network=self._parts.settings.network_name,
-            payer=await (await self._books.sender.get()).account(),
+            payer=await sender.account(),
             cap_wei=fee,
             cap_opg=opg,
         )

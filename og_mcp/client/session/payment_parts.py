@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from og_mcp.client.llm.gateway_llm import GatewayLLM
     from og_mcp.client.payments.allowance import Allowance
     from og_mcp.client.payments.caps import Caps
+    from og_mcp.client.payments.clock import Clock
     from og_mcp.client.payments.opg import OPG
     from og_mcp.client.payments.payer import Payer
     from og_mcp.client.payments.payments import Payments
@@ -38,10 +39,12 @@ class PaymentParts:
 
     Args:
         parts: The rest of the session.
+        clock: Counts the age of payments; this machine's if not given.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, clock: Clock | None = None) -> None:
+        self._parts, self._given_clock = parts, clock
+        self.clock = Part(self._open_clock)
         self.rpc = Part(self._open_rpc)
         self.chain = Part(self._open_chain)
         self.wallet = Part(self._open_wallet)
@@ -62,6 +65,12 @@ class PaymentParts:
         """The operator's caps."""
         settings = self._parts.settings
         return OPGCaps(per_call=settings.max_per_call, per_day=settings.max_per_day)
+
+    async def _open_clock(self) -> Clock:
+        if self._given_clock is not None:
+            return self._given_clock
+        clock: Clock = (await load("payments.clock")).Clock()
+        return clock
 
     async def _open_rpc(self) -> RPC:
         network, http = await self._parts.network.get(), await self._parts.http.get()
@@ -140,6 +149,8 @@ class PaymentParts:
             limits=self.limits,
             allow_insecure=parts.settings.allow_insecure,
             answer_s=parts.timeouts.gateway_s,
+            wait_s=parts.settings.wait_s,
+            clock=await self.clock.get(),
         )
         # An earlier process may have left some open.
         caps.watch()

@@ -36,7 +36,7 @@ from og_mcp.types import (
 )
 
 if TYPE_CHECKING:
-    pass
+    from og_mcp.client.payments.clock import Clock
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class Session(Language, Ledger, Repositories):
         settings: The configuration; `from_env` reads it from the environment.
         timeouts: How long to wait for the network.
         journal: Where calls are recorded, opened by the caller; else the one of the settings.
+        clock: Counts the age of payments; this machine's if not given.
     """
 
     def __init__(
@@ -61,10 +62,11 @@ class Session(Language, Ledger, Repositories):
         *,
         timeouts: Timeouts | None = None,
         journal: Journal | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.settings = settings
         parts = Parts(settings, timeouts or Timeouts(), journal)
-        paying = PaymentParts(parts)
+        paying = PaymentParts(parts, clock)
         Language.__init__(self, parts, paying)
         Ledger.__init__(self, parts, paying)
         Repositories.__init__(self, parts)

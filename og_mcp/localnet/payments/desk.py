@@ -18,11 +18,6 @@ from og_mcp.localnet.payments.facilitator import Facilitator
 from og_mcp.localnet.payments.payment import Payment
 from og_mcp.localnet.payments.sessions import Place, Session, Sessions
 
-CAP: Final = 10**17
-"""Base units that the public gateway asks a signature for: 0.1 OPG."""
-
-MAX_TIMEOUT_S: Final = 300
-
 SPONSORING: Final = {
     "erc20ApprovalGasSponsoring": {
         "info": {"description": "An offer that a client has to drop.", "version": "1"},
@@ -93,6 +88,8 @@ class Payments:
         pay_to: Address that payments go to; the registry entry of the gateway names it.
         payers: Addresses that may pay. Nobody else may: a signature from outside must not be
             taken by a network that anybody can run (threats.md T5).
+        session_cap: Base units that an authorization is wanted for, which pays for a session.
+        session_deadline_s: Seconds from the signature of an authorization to its deadline.
         session_idle_s: Seconds between the last charge of a session and its settlement.
     """
 
@@ -105,13 +102,15 @@ class Payments:
     refusals: int
     """How many more valid payments are answered by a challenge all the same."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a fact of the gateway, given by its name
         self,
         chain: Chain,
         *,
         facilitator: PrivateKey,
         pay_to: str,
         payers: Iterable[str],
+        session_cap: int,
+        session_deadline_s: int,
         session_idle_s: float,
     ) -> None:
         self.pay_to = pay_to
@@ -120,6 +119,7 @@ class Payments:
         self._facilitator = Facilitator(chain, facilitator)
         self._payers = {address.lower() for address in payers}
         self._settlements: list[Settlement] = []
+        self._session_cap, self._session_deadline_s = session_cap, session_deadline_s
         self._session_idle_s = session_idle_s
         self.sessions = Sessions(self._settle_session, session_idle_s)
         self.as_at_start()
@@ -137,9 +137,9 @@ class Payments:
             scheme="upto",
             network=f"eip155:{self._chain.chain_id}",
             asset=OPG_TOKEN,
-            amount=str(CAP),
+            amount=str(self._session_cap),
             pay_to=self.pay_to,
-            max_timeout_seconds=MAX_TIMEOUT_S,
+            max_timeout_seconds=self._session_deadline_s,
             extra={
                 "name": "OpenGradient",
                 "version": "1",

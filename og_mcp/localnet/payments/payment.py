@@ -18,6 +18,7 @@ class _Permitted(BaseModel):
 class _Authorization(BaseModel):
     owner: str = Field(alias="from")
     nonce: str
+    deadline: int
     permitted: _Permitted
 
 
@@ -40,6 +41,9 @@ class Payment:
     nonce: str
     """Permit2's, as decimal text."""
 
+    deadline: int
+    """Unix seconds."""
+
     requirement: PaymentRequirements
     """What the gateway asked for when the payment came."""
 
@@ -57,6 +61,7 @@ class Payment:
             payload=payload,
             payer=signed.owner.lower(),
             nonce=signed.nonce,
+            deadline=signed.deadline,
             requirement=requirement,
         )
 

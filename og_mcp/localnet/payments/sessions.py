@@ -1,18 +1,23 @@
 """Sessions: one signed cap that pays for many requests.
 
-The rules are the public gateway's (protocol.md section 4, "Sessions"). They know no deadlines: a
-session that is kept busy past the deadline of its signature never settles.
+The rules are the public gateway's (protocol.md section 4, "Sessions"): one settles once it was
+idle, and by force well before the deadline of its signature. Time is this process's, and can be
+moved ahead (`advance`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from og_mcp.localnet.payments.payment import Payment
+
+FORCED_S: Final = 120.0
+"""Seconds before its deadline at which a session is settled, idle or not; at most half of them."""
 
 
 class Place(NamedTuple):
@@ -41,6 +46,10 @@ class Session:
 
     ended: bool = False
     """Whether it takes no more requests."""
+
+    forced_at: float = 0.0
+    due_at: float = 0.0
+    """When it settles whatever happens, and when it settles unless it is charged before."""
 
     def charge(self, cost: int) -> bool:
         """Add what an answer cost; False, and nothing added, where it ended or would overshoot."""
@@ -77,6 +86,7 @@ class Sessions:
         self, settle: Callable[[Session], Coroutine[Any, Any, None]], idle_s: float
     ) -> None:
         self.idle_s = idle_s
+        self._ahead_s = 0.0
         self._settle = settle
         self._by_id: dict[str, Session] = {}
         self._by_payment: dict[tuple[int, bytes], Session] = {}
@@ -96,7 +106,9 @@ class Sessions:
 
     def open(self, payment: Payment, place: Place) -> Session:
         """Open a session for a verified payment."""
-        session = Session(payment=payment, place=place)
+        left_s = payment.deadline - time.time()
+        forced_at = self._now() + left_s - min(FORCED_S, left_s / 2)
+        session = Session(payment=payment, place=place, forced_at=forced_at)
         self._by_id[session.id] = session
         self._by_payment[place.gateway, payment.digest] = session
         self._wait(session)
@@ -121,7 +133,17 @@ class Sessions:
         """End every session and settle what it spent."""
         for session in self._by_id.values():
             self._end(session)
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Wait for the settlements that have begun."""
         await asyncio.gather(*self._settling.values())
+
+    def advance(self, seconds: float) -> None:
+        """Move the time of all sessions ahead; what is due then settles."""
+        self._ahead_s += seconds
+        for session in list(self._timers):
+            self._schedule(session)
 
     async def close(self) -> None:
         """Stop all waiting and settling."""
@@ -135,10 +157,21 @@ class Sessions:
         """Describe every session, oldest first."""
         return [session.as_json() for session in self._by_id.values()]
 
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time() + self._ahead_s
+
     def _wait(self, session: Session) -> None:
+        session.due_at = min(self._now() + self.idle_s, session.forced_at)
+        self._schedule(session)
+
+    def _schedule(self, session: Session) -> None:
         self._stop_waiting(session)
-        loop = asyncio.get_running_loop()
-        self._timers[session] = loop.call_later(self.idle_s, self._end, session)
+        left_s = session.due_at - self._now()
+        if left_s <= 0:
+            self._end(session)
+        else:
+            loop = asyncio.get_running_loop()
+            self._timers[session] = loop.call_later(left_s, self._end, session)
 
     def _stop_waiting(self, session: Session) -> None:
         if timer := self._timers.pop(session, None):

@@ -40,6 +40,7 @@ class PaymentVerbs:
             Route("/payments/mode", self.set_mode, methods=["PUT"]),
             Route("/payments/refuse", self.refuse, methods=["POST"]),
             Route("/payments/sessions", self.list_sessions, methods=["GET"]),
+            Route("/payments/advance", self.advance, methods=["POST"]),
             Route("/payments/end", self.end_all, methods=["POST"]),
             Route("/payments/settle", self.settle_all, methods=["POST"]),
             Route("/payments/settlements", self.list_settlements, methods=["GET"]),
@@ -90,6 +91,14 @@ class PaymentVerbs:
     async def list_sessions(self, _request: Request) -> Response:
         """Describe all sessions."""
         return JSONResponse(self._payments.sessions.as_json())
+
+    async def advance(self, request: Request) -> Response:
+        """Move the time of sessions ahead, and wait until what is due then has settled."""
+        self._payments.sessions.advance(
+            seconds((await json_body(request)).get("seconds"), "seconds")
+        )
+        await self._payments.sessions.settled()
+        return _DONE
 
     async def end_all(self, _request: Request) -> Response:
         """Let no session take more requests."""

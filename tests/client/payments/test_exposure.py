@@ -142,22 +142,20 @@ async def test_t3_a_clock_that_is_behind_the_chain_signs_nothing(purse: Purse) -
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "timeout_s", "is_idle", "is_fit"),
+    ("ahead_s", "is_idle", "is_fit"),
     [
-        (300, 300, False, True),
-        (301, 300, False, False),
-        (120, 600, False, True),
-        (121, 600, False, False),
-        (10**6, 300, True, True),
-        (-120, 300, False, True),
-        (-121, 300, True, False),
+        (120, False, True),
+        (121, False, False),
+        (10**6, True, True),
+        (-120, False, True),
+        (-121, True, False),
     ],
 )
-def test_t3_no_signature_is_good_for_longer_than_ten_minutes_and_a_little(
-    *, ahead_s: int, timeout_s: int, is_idle: bool, is_fit: bool
+def test_t3_nothing_is_signed_by_a_clock_more_than_two_minutes_from_the_chains(
+    *, ahead_s: int, is_idle: bool, is_fit: bool
 ) -> None:
     with nullcontext() if is_fit else pytest.raises(ClockError):
-        check_clock(ahead_s, timeout_s, is_idle=is_idle)
+        check_clock(ahead_s, is_idle=is_idle)
 
 
 async def test_an_approval_passes_no_cap_on_fees(purse: Purse) -> None:
@@ -273,7 +271,7 @@ async def test_two_processes_of_one_journal_share_the_day_and_open_a_session_eac
     if sessions:
         assert (len(done), len(opened)) == (2 * chats, 2)
     else:
-        assert 7 <= len(done) < 2 * chats
+        assert len(done) >= 7
     assert (units(listed.spent_opg), listed.open_opg) == (spent, "0")
     assert sum(settled(purse)) == spent <= day
     assert len(listed.calls) == 2 * chats + 1

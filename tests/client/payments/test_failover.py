@@ -125,7 +125,7 @@ async def test_a_gateway_that_took_a_signature_and_answers_nothing_is_not_asked_
 async def test_a_higher_price_that_needs_an_approval_is_told_where_a_payment_has_left(
     purse: Purse,
 ) -> None:
-    async with purse.session() as og:
+    async with purse.session(OG_CONFIRM_ABOVE="0.1") as og:
         await chat(og, "first")
         purse.localnet.settle()
         await og.status()

@@ -24,7 +24,7 @@ from og_mcp.journal import open_journal
 from og_mcp.networks import OPENGRADIENT, PERMIT2, UPTO_PROXY
 from og_mcp.types import Stage
 from tests.books import Purse
-from tests.client.payments.chats import CAP, chat, of_payer, the_account
+from tests.client.payments.chats import CAP, OPG, chat, of_payer, the_account
 
 OTHER: Final = "0x" + "11" * 20
 ZERO: Final = "0x" + "00" * 20
@@ -38,7 +38,7 @@ WRONG: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
     "no recipient": ({"payTo": ZERO}, "recipient is '0x0000"),
     "nothing": ({"amount": "0"}, "amount is '0'"),
     "no uint256": ({"amount": str(2**256)}, "amount is '1157"),
-    "far deadline": ({"maxTimeoutSeconds": 601}, "deadline is 601 s"),
+    "far deadline": ({"maxTimeoutSeconds": 3601}, "deadline is 3601 s"),
     "near deadline": ({"maxTimeoutSeconds": 29}, "deadline is 29 s"),
     "facilitator": ({"extra": {"facilitatorAddress": "me"}}, "facilitator is 'me'"),
     "no facilitator": ({"extra": {"facilitatorAddress": ZERO}}, "facilitator is '0x0000"),
@@ -67,23 +67,23 @@ async def test_t3_a_challenge_that_differs_from_the_record_is_never_signed(
 
 
 async def test_t3_a_price_above_the_cap_is_never_signed(purse: Purse) -> None:
-    purse.localnet.terms(amount=str(5 * CAP + 1))
+    purse.localnet.terms(amount=str(5 * OPG + 1))
 
     async with purse.session(OG_CONFIRM_ABOVE="10") as og:
         with pytest.raises(OPGCapError, match=r"OG_MAX_PER_CALL") as failed:
             await chat(og)
         listed = await og.list_calls()
 
-    assert "0.500000000000000001" in str(failed.value)
+    assert "5.000000000000000001" in str(failed.value)
     assert listed.open_opg == "0"
     assert of_payer(purse, purse.localnet.sessions()) == []
 
 
 async def test_t3_a_price_of_the_cap_itself_is_signed(purse: Purse) -> None:
-    purse.localnet.terms(amount=str(5 * CAP))
+    purse.localnet.terms(amount=str(5 * OPG))
 
     async with purse.session(OG_CONFIRM_ABOVE="10") as og:
-        assert (await chat(og)).payment.max_opg == "0.5"
+        assert (await chat(og)).payment.max_opg == "5"
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ async def test_t3_a_remembered_price_that_the_record_does_not_allow_is_asked_for
     [
         {"amount": str(4 * CAP)},
         {"extra": {"facilitatorAddress": OTHER}},
-        {"maxTimeoutSeconds": 600},
+        {"maxTimeoutSeconds": 900},
         {"payTo": OTHER},
     ],
     ids=["amount", "facilitator", "deadline", "recipient"],
