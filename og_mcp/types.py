@@ -196,8 +196,9 @@ class UploadResult(Shape):
     )
     checked_by: str = Field(
         default="",
-        description="What checked an ONNX file: onnx (the package) or structure; else empty.",
+        description="What checked an ONNX file: onnx, onnxruntime or structure; else empty.",
     )
+    warnings: list[str] = Field(default=[], description="Of the file's form; it runs all the same.")
     already_there: bool = Field(
         default=False, description="True where this very file was listed before; none was sent."
     )
@@ -217,6 +218,7 @@ class CreatedModel(Shape):
     already_there: bool = Field(
         default=False, description="True where you had a repository of that name before."
     )
+    warnings: list[str] = Field(default=[], description="As upload's.")
     upload: dict[str, Any] = Field(
         default={}, description="As upload returns it; empty without model_path."
     )

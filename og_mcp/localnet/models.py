@@ -19,7 +19,6 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from og_mcp.localnet import fixed_point
 from og_mcp.localnet.fixed_point import FixedPointError
@@ -30,6 +29,7 @@ from og_mcp.localnet.wire import (
     NumberTensor,
     StringTensor,
 )
+from og_mcp.onnxfile import runtime_reason
 
 Array = npt.NDArray[Any]
 
@@ -56,13 +56,6 @@ DTYPES: Final[Mapping[str, npt.DTypeLike]] = MappingProxyType(
 """Numeric tensor types that onnxruntime takes as numpy arrays."""
 
 STRINGS: Final = "tensor(string)"
-
-# The classes share no base of their own, and which there are differs between versions.
-_ORT_ERRORS: Final = tuple(
-    kind
-    for kind in vars(ort_state).values()
-    if isinstance(kind, type) and issubclass(kind, Exception)
-)
 
 
 class ModelSource(Protocol):
@@ -109,7 +102,7 @@ class Model:
             self._session = onnxruntime.InferenceSession(
                 content, options, providers=["CPUExecutionProvider"]
             )
-        except _ORT_ERRORS as exc:
+        except Exception as exc:
             raise CallRefusedError(f"the model cannot be loaded: {_brief(exc)}") from exc
 
     def infer(
@@ -122,12 +115,24 @@ class Model:
                 an output has a value that the wire cannot carry.
         """
         feeds = self._feeds(_by_name((*numbers, *strings)))
+        self._check_outputs()
         try:
             results = self._session.run(None, feeds)
-        except _ORT_ERRORS as exc:
+        except UnicodeDecodeError as exc:
+            raise CallRefusedError("the model failed: an output holds text not in UTF-8") from exc
+        except Exception as exc:
             raise CallRefusedError(f"the model failed: {_brief(exc)}") from exc
         names = [output.name for output in self._session.get_outputs()]
         return _collect(zip(names, results, strict=True))
+
+    def _check_outputs(self) -> None:
+        for node in self._session.get_outputs():
+            if node.type.startswith("tensor(") and node.type not in {*DTYPES, STRINGS}:
+                kind = node.type.removeprefix("tensor(").removesuffix(")")
+                raise CallRefusedError(
+                    f"the output {json.dumps(node.name)} is {kind}, which cannot be read; "
+                    "let the model cast it to float before it gives it"
+                )
 
     def _feeds(self, given: Mapping[str, NumberTensor | StringTensor]) -> dict[str, Array]:
         declared = {node.name: node for node in self._session.get_inputs()}
@@ -276,4 +281,4 @@ def _plain(value: object) -> object:
 
 
 def _brief(exc: Exception) -> str:
-    return " ".join(str(exc).split())[:LONGEST_REASON]
+    return runtime_reason(str(exc))[:LONGEST_REASON] or type(exc).__name__

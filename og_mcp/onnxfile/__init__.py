@@ -7,6 +7,7 @@ cannot step over what is still on its way from a server, where a file may have g
 from __future__ import annotations
 
 from og_mcp.onnxfile._reader import OnnxError, OnnxFile, OnnxReader
+from og_mcp.onnxfile._reasons import runtime_reason
 from og_mcp.onnxfile._seekable import read_onnx
 
-__all__ = ["OnnxError", "OnnxFile", "OnnxReader", "read_onnx"]
+__all__ = ["OnnxError", "OnnxFile", "OnnxReader", "read_onnx", "runtime_reason"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from typing import Any, Final, Protocol, Self, cast
 from og_mcp.client.files.roots import FileRoots
 from og_mcp.client.files.screening import CONTEXT, Screen, SecretFoundError, is_text
 from og_mcp.errors import UnfitFileError, quote
-from og_mcp.onnxfile import OnnxError, OnnxFile, OnnxReader, read_onnx
+from og_mcp.onnxfile import OnnxError, OnnxFile, OnnxReader, read_onnx, runtime_reason
 from og_mcp.types import ModelGraph
 
 PIECE: Final = 2**20
@@ -47,17 +48,23 @@ FORMATS: Final[Mapping[str, str]] = {
 _TEXTS: Final = frozenset({"json", "text"})
 
 CHECKED_WHOLE: Final = 2**27
-"""Bytes of an ONNX file up to which the `onnx` package, which reads it into memory, checks it."""
+"""Bytes of an ONNX file up to which packages check it that read it into memory."""
 
 CHECK_LIMIT_S: Final = 120.0
 
 _ONLY: Final = f"Files that are published end with {', '.join(FORMATS)}."
 _CHANGED: Final = "Nothing was published; wait until the file is complete, then repeat the call."
 _TAKE_OUT: Final = "Take it out of the file; if it was ever published, replace it."
+_HARMLESS: Final = re.compile(
+    r"in initializer but not in graph input|Field '(shape|type)' of '\w+' is required but missing"
+)
+"""Complaints of the checker of `onnx` about files that onnxruntime runs."""
+
 _NO_TEXT: Final = "Publish it under the ending of what it is; a text is UTF-8."
 _NOT_IN_NAMES: Final = frozenset('"\\')
 _RENAME: Final = "Rename it, without quotes, backslashes and characters that do not print."
 _UNREADABLE: Final = "it could not be read to its end"
+_UNKNOWN: Final = "Export it with operators and an opset that onnxruntime has."
 _BROKEN: Final = "Export the model again, with its weights inside the one file."
 
 
@@ -96,7 +103,10 @@ class Publishable:
     """What IPFS calls the content; empty where nobody asked for it."""
 
     checked_by: str = ""
-    """What checked the structure: `onnx`, `structure`, or nothing."""
+    """What checked the structure: `onnx`, `onnxruntime`, `structure`, or nothing."""
+
+    warnings: tuple[str, ...] = ()
+    """What the `onnx` package says against the form of a file that can be run all the same."""
 
     graph: ModelGraph | None = None
     """An ONNX file's inputs and outputs, once it was read."""
@@ -142,8 +152,9 @@ class Publishable:
     def check_structure(self) -> None:
         """Check an ONNX file before anything of it is sent; blocks, at most two minutes.
 
-        By the `onnx` package where that is installed and the file is small enough for it, else by
-        its structure alone, stepping over the weights.
+        By the packages `onnx` and `onnxruntime` where they are installed and the file is small
+        enough for them, else by its structure alone, stepping over the weights. `warnings` has
+        what was found and does no harm.
 
         Raises:
             UnfitFileError: It is no model, or needs other files.
@@ -248,20 +259,36 @@ class Publishable:
                 check=False,
             )
         except subprocess.TimeoutExpired as exc:
-            why = f"the onnx package did not check it within {CHECK_LIMIT_S:.0f} s"
+            why = f"onnx and onnxruntime did not check it within {CHECK_LIMIT_S:.0f} s"
             raise UnfitFileError(self.path, why, _BROKEN) from exc
         if done.returncode:
-            raise UnfitFileError(self.path, "the onnx package could not read it", _BROKEN)
+            why = "onnx or onnxruntime ended while it was checked"
+            raise UnfitFileError(self.path, why, _BROKEN)
         self._take(json.loads(done.stdout))
 
     def _take(self, told: Mapping[str, Any]) -> None:
-        """Take what the onnx package said; it is about the content of this hash alone."""
-        if not told:
-            return
-        if told["problem"]:
-            why = f"the onnx package refuses it: {quote(told['problem'])}"
+        """Take what the packages said; it is about the content of this hash alone.
+
+        The network runs the file with onnxruntime: what that loads is published, though the checker
+        of onnx complains of its form. Without onnxruntime only complaints known to be harmless pass.
+        """
+        problem, failure = told["problem"], told["failure"]
+        if failure:
+            why = f"onnxruntime cannot load it: {quote(runtime_reason(failure))}"
+            raise UnfitFileError(self.path, why, _UNKNOWN)
+        if problem and failure is None and not _HARMLESS.search(problem):
+            why = f"the onnx package refuses it: {quote(problem)}"
             raise UnfitFileError(self.path, why, _BROKEN)
-        self.sha256, self.checked_by = told["sha256"], "onnx"
+        if problem:
+            told_by = (
+                f"The onnx package says of {quote(self.name)}: {quote(' '.join(problem.split()))}."
+            )
+            self.warnings = (
+                f"{told_by} It was published all the same: onnxruntime runs such files.",
+            )
+        checked_by = "onnx" if problem == "" else "onnxruntime" if failure == "" else ""
+        if checked_by:
+            self.sha256, self.checked_by = told["sha256"], checked_by
 
 
 def _no_onnx(error: OnnxError) -> str:

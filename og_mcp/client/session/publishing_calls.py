@@ -122,6 +122,7 @@ class PublishingCalls:
             version=version,
             url=found.url if found else publishing.page_of(name),
             already_there=found is not None,
+            warnings=list(model.warnings) if model else [],
             upload=uploaded,
         )
 
@@ -150,6 +151,7 @@ class PublishingCalls:
             file_name=model.name,
             format=model.format,
             checked_by=model.checked_by,
+            warnings=list(model.warnings),
             already_there=already_there,
             inputs=model.graph.inputs if model.graph else [],
             outputs=model.graph.outputs if model.graph else [],

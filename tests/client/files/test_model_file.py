@@ -328,7 +328,11 @@ def test_what_is_no_onnx_is_refused(root: Path, content: bytes) -> None:
     assert "no ONNX model" in refusal(write(root / "m.onnx", content))
 
 
-def test_a_graph_that_the_package_refuses_is_told_in_its_words(root: Path) -> None:
+def test_a_graph_that_onnxruntime_does_not_load_is_told_in_its_words(root: Path) -> None:
     content = onnx_files.small().replace(b"Add", b"Adx")
 
-    assert "the onnx package refuses it" in refusal(write(root / "m.onnx", content))
+    told = refusal(write(root / "m.onnx", content))
+
+    assert "onnxruntime cannot load it: 'This is an invalid model. In Node" in told
+    assert "No Op registered for Adx" in told
+    assert told.endswith("Export it with operators and an opset that onnxruntime has.")

@@ -162,7 +162,7 @@ async def test_bad_input_is_named_and_sends_nothing(
 
     assert caught.value.stage is Stage.NOT_SENT
     # Which chain it is may be asked while the model's file is read, and nothing about the call.
-    assert set(localnet.counters()["calls"]) <= {"eth_chainId"}
+    assert set(localnet.counters()["calls"]) <= {"eth_chainId", "eth_getBlockByNumber"}
 
 
 async def test_known_tensors_are_checked_without_asking_the_chain(
