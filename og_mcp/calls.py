@@ -218,6 +218,16 @@ class Journal(Protocol):
         """
         ...
 
+    async def repeat(self, call_id: str, cap_id: str) -> None:
+        """Run a call again that failed at `sent_unknown`, under the same open cap.
+
+        Its stage stays: something of it has left.
+
+        Raises:
+            CallStateError: Another process has it, or it has not failed so, or the cap has ended.
+        """
+        ...
+
     async def settle_cap(self, cap_id: str, amount_opg: int, transaction_hash: str) -> None:
         """Record what the chain says a cap was settled for; its charged calls are `confirmed`."""
         ...

@@ -61,7 +61,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Context, Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from og_mcp.types import Stage
 
@@ -114,6 +114,9 @@ class OGError(Exception):
 
     receipt: str = ""
     """The receipt of a failure that was paid for, JSON."""
+
+    retryable: bool = False
+    """Whether the very same call, made again, may succeed, and cannot pay twice."""
 
     def __str__(self) -> str:
         """Join the message and the hint."""
@@ -628,6 +631,8 @@ class RegistryConflictError(ServiceError):
 class ServiceUnreachableError(ServiceError):
     """No connection: nothing was sent."""
 
+    retryable = True
+
     def __init__(self, service: str, url: str) -> None:
         super().__init__(f"The {service} at {url} cannot be reached.")
         self.service = service
@@ -826,18 +831,118 @@ class GatewayError(OGError):
     """A TEE gateway gave no answer that can be used."""
 
 
-class GatewayRejectedError(GatewayError):
-    """The gateway answered with an HTTP error."""
+@dataclass(frozen=True, kw_only=True)
+class GatewayRefusal:
+    """What a gateway says of an error; only its word vouches for it."""
 
-    def __init__(self, gateway: str, status: int, detail: str, *, stage: Stage) -> None:
-        said = f": {quote(detail)}" if detail else ""
-        super().__init__(f"The gateway {gateway} answered {status}{said}.")
-        self.status, self.stage = status, stage
+    status: int
+    """Of the HTTP answer; 200 where the answer had begun."""
+
+    detail: str = ""
+    source: Literal["", "gateway", "provider"] = ""
+    """Who failed; empty where an older gateway does not say."""
+
+    provider_status: int = 0
+    """What the provider answered; 0 where it is not told."""
+
+    retryable: bool = False
+    """Whether the same request may succeed later."""
+
+    is_own: bool = False
+    """Whether it is the gateway's whole answer, in the shape that newer ones have, and holds
+    nothing of an answer that is charged (money.md section 5)."""
+
+
+class GatewayRejectedError(GatewayError):
+    """The gateway answered with an error, in place of an answer or in the middle of one."""
+
+    def __init__(self, gateway: str, refusal: GatewayRefusal, *, stage: Stage) -> None:
+        said = f": {quote(refusal.detail)}" if refusal.detail else ""
+        super().__init__(f"{_refusal_words(gateway, refusal)}{said}.")
+        self.refusal, self.status, self.stage = refusal, refusal.status, stage
+        is_free = stage is Stage.NOT_SENT
+        self.retryable = refusal.retryable and (is_free or refusal.is_own)
+        self.hint = " ".join(filter(None, (_next_step(refusal), _refusal_cost(refusal, stage))))
+
+
+_BEGUN: Final = range(200, 300)
+"""Statuses of an answer; its error came behind them."""
+
+_PASSED_ON: Final = range(400, 500)
+"""Statuses by which a provider says that the request is wrong; the gateway passes them on."""
+
+_REFUSALS: Final[Mapping[int, tuple[str, str]]] = {
+    404: (
+        "The gateway {gateway}, or its provider, does not have what was asked for (404)",
+        "Check the model; search_models lists them.",
+    ),
+    413: (
+        "The request is larger than the gateway {gateway} takes (413)",
+        "Send fewer or smaller attachments, at most 20 MiB in all.",
+    ),
+    451: (
+        "The moderation of the gateway {gateway} refused the prompt (451)",
+        "Change the prompt.",
+    ),
+    500: ("The gateway {gateway} itself failed (500)", ""),
+    502: ("The model's provider failed behind the gateway {gateway} (502)", ""),
+    503: (
+        "The gateway {gateway} cannot answer just now, or its provider limits requests (503)",
+        "Wait a little, or use another model.",
+    ),
+    504: (
+        "The model's provider did not answer the gateway {gateway} in time (504)",
+        "Ask for a shorter answer, or use another model.",
+    ),
+}
+"""Status -> what it means, and the next step where there is one beside repeating the call."""
+
+
+def _refusal_words(gateway: str, refusal: GatewayRefusal) -> str:
+    status = refusal.status
+    if status in _BEGUN:
+        code = f" (status {refusal.provider_status})" if refusal.provider_status else ""
+        whose = f" of the model's provider{code}" if refusal.source == "provider" else ""
+        return f"The gateway {gateway} ended its answer with an error{whose}"
+    if refusal.source and status in _REFUSALS:
+        return _REFUSALS[status][0].format(gateway=gateway)
+    if refusal.source == "provider" and status in _PASSED_ON:
+        return f"The model's provider refused the request to the gateway {gateway} ({status})"
+    return f"The gateway {gateway} answered {status}"
+
+
+def _next_step(refusal: GatewayRefusal) -> str:
+    if refusal.source and refusal.status in _REFUSALS:
+        return _REFUSALS[refusal.status][1]
+    is_wrong = refusal.source and refusal.status in _PASSED_ON
+    return "Change the request as it says." if is_wrong else ""
+
+
+def _refusal_cost(refusal: GatewayRefusal, stage: Stage) -> str:
+    if stage is Stage.NOT_SENT:
+        return "Nothing was paid; the call can be repeated."
+    if refusal.is_own:
+        return (
+            "By the network's rules nothing is charged for that; the same call may be repeated: it "
+            "goes under the same payment, and signs nothing new."
+        )
+    return (
+        "By the network's rules it charges nothing for that; the signed cap shows what it did "
+        "charge once it settles."
+    )
+
+
+class RepetitionError(GatewayError):
+    """A call that may be repeated was not: not under the payment that was signed for it."""
+
+    stage = Stage.SENT_UNKNOWN
+
+    def __init__(self, gateway: str, cap_id: str, why: str) -> None:
+        super().__init__(f"The call was not repeated at the gateway {gateway}: {why}.")
+        self.cap_id = cap_id
         self.hint = (
-            "Nothing was paid; the call can be repeated."
-            if stage is Stage.NOT_SENT
-            else "By the network's rules it charges nothing for that; the signed cap shows what it "
-            "did charge once it settles."
+            f"Payment {cap_id}, which was signed for it, stays set aside until the chain tells its "
+            "end; to ask, and pay, once more, give a new idempotency_key."
         )
 
 

@@ -15,6 +15,7 @@ from og_mcp.errors import (
     ChainError,
     ConfigurationError,
     GatewayError,
+    GatewayRefusal,
     InputError,
     NotFoundError,
     OGError,
@@ -39,6 +40,7 @@ SAMPLES: Final[dict[str, Any]] = {
     "stage": Stage.NOT_SENT,
     "sent_at": datetime.now(UTC),
     "write": str,
+    "refusal": GatewayRefusal(status=503, detail="busy", source="provider", retryable=True),
 }
 
 

@@ -137,6 +137,11 @@ class SQLJournal(Reading, Caps, Consents):
         await self._store.run(failing, durable=stage is not Stage.NOT_SENT)
         self._waiters.wake(call_id)
 
+    async def repeat(self, call_id: str, cap_id: str) -> None:
+        """Run a call again that failed at `sent_unknown`, under the same open cap."""
+        repeating = partial(_stages.repeat, call_id, cap_id, self._owner)
+        await self._store.run(repeating, durable=False)
+
     async def confirm(self, call_id: str) -> None:
         """Move a call from `charged` to `confirmed`."""
         await self._store.run(partial(_stages.confirm, call_id=call_id), durable=False)

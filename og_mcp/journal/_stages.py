@@ -142,6 +142,19 @@ _fail_unsent: Final = Statement(
         updated_at=now(),
     )
 )
+_repeat: Final = Statement(
+    update(calls)
+    .where(
+        calls.c.id == _call,
+        calls.c.status == s.FAILED,
+        calls.c.stage == Stage.SENT_UNKNOWN.value,
+        calls.c.hold == s.FREE,
+        calls.c.owner == bindparam("my_id", type_=Text),
+        calls.c.cap_id == bindparam("of_cap", type_=Text),
+        calls.c.cap_status == s.CAP_OPEN,
+    )
+    .values(status=s.RUNNING, error="", receipt="", delivered_at=None, updated_at=now())
+)
 _confirm: Final = Statement(
     update(calls)
     .where(calls.c.id == _call, calls.c.charged)
@@ -245,6 +258,12 @@ class Failing:
                 return True
             return _rank(state["stage"]) >= min(_rank(self.stage), _rank(Stage.CHARGED))
         return bool(state["status"] == s.DONE and _rank(self.stage) < _rank(Stage.CHARGED))
+
+
+def repeat(call_id: str, cap_id: str, owner: str) -> Steps[None]:
+    """Run a call again that failed at `sent_unknown`, under the same open cap."""
+    if not (yield from change(_repeat, call_id=call_id, of_cap=cap_id, my_id=owner)):
+        raise CallStateError(call_id, "be repeated", _told((yield from _state_of(call_id))))
 
 
 def confirm(call_id: str) -> Steps[None]:

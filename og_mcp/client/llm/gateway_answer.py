@@ -5,8 +5,8 @@ Bounded, and never shown before it is verified; progress is a count (threats.md 
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from http import HTTPStatus
 from typing import Any, Final
 
 import anyio
@@ -15,7 +15,13 @@ from anyio import to_thread
 from pydantic_core import from_json
 
 from og_mcp.client.wire.http import mapped
-from og_mcp.errors import AnswerLostError, GatewayRejectedError, ServiceError, quote
+from og_mcp.errors import (
+    AnswerLostError,
+    GatewayRefusal,
+    GatewayRejectedError,
+    ServiceError,
+    quote,
+)
 from og_mcp.networks import shown
 from og_mcp.types import Stage
 
@@ -24,6 +30,10 @@ MAX_IMAGE_BYTES: Final = 160 * 2**20
 """An image of 20 MB is 27 MB of base64, and one answer may hold several."""
 
 MAX_ERROR_BYTES: Final = 64 * 2**10
+PAYMENT_RESPONSE: Final = "PAYMENT-RESPONSE"
+"""The header by which a gateway tells that it has settled."""
+
+STATUSES: Final = range(100, 600)
 LONGEST_S: Final = 1800.0
 """Seconds from the first byte of an answer to its last: one that drips must end too."""
 
@@ -40,6 +50,21 @@ TEE_FIELDS: Final = (
     "tee_id",
 )
 
+COST_FIELD: Final = "opengradient"
+"""What an answer costs, as the gateway tells it."""
+
+_CHARGED: Final = frozenset({*TEE_FIELDS, COST_FIELD})
+"""Fields of an answer that is charged."""
+
+_STREAMED: Final = (
+    *("id", "model", "usage", "images", "citations", "moderation"),
+    *(COST_FIELD, *TEE_FIELDS),
+)
+"""Fields of a stream's frames that the whole answer has, too."""
+
+ENDS_S: Final = 5.0
+"""Seconds from an error in a stream to the stream's end."""
+
 Counted = Callable[[int], Awaitable[None]]
 """Told how many pieces of text have come so far, about one a token."""
 
@@ -51,6 +76,7 @@ async def read(
     most_bytes: int,
     counted: Counted | None = None,
     longest_s: float = LONGEST_S,
+    ends_s: float = ENDS_S,
 ) -> dict[str, Any]:
     """Read an answer of status 200 whole, as the JSON document it is or would have been.
 
@@ -60,6 +86,7 @@ async def read(
         most_bytes: Of the body.
         counted: Told of progress, where the answer is a stream.
         longest_s: Seconds that it may take to come.
+        ends_s: Seconds that a stream may go on after it has told of an error.
 
     Raises:
         GatewayRejectedError: Another status, or an error in the stream or in place of the answer.
@@ -71,12 +98,14 @@ async def read(
     try:
         with mapped("gateway", where), anyio.fail_after(longest_s):
             if response.headers.get("content-type", "").startswith(EVENT_STREAM):
-                answer = await _Stream(where, cap_id).read(_bounded(response, most_bytes), counted)
+                stream = _Stream(ends_s)
+                answer = await stream.read(_bounded(response, most_bytes), counted)
+                is_whole = stream.is_whole
             else:
                 body = b"".join([part async for part in _bounded(response, most_bytes)])
-                answer = await parsed(body)
-                if answer.get("error") is not None:
-                    raise _failure(where, answer, cap_id)
+                answer, is_whole = await parsed(body), True
+            if answer.get("error") is not None:
+                raise _rejected(response, answer, cap_id, is_whole=is_whole)
     except ServiceError as exc:
         raise AnswerLostError(where, exc.args[0], cap_id) from exc
     except TimeoutError as exc:
@@ -103,22 +132,56 @@ async def parsed(body: bytes) -> dict[str, Any]:
 async def _rejection(
     response: httpx.Response, cap_id: str, longest_s: float
 ) -> GatewayRejectedError:
-    stage = Stage.SENT_UNKNOWN if cap_id else Stage.NOT_SENT
-    detail = ""
     try:
         with anyio.fail_after(longest_s):
             body = b"".join([part async for part in _bounded(response, MAX_ERROR_BYTES)])
         said = from_json(body)
-        detail = _words(said) if isinstance(said, dict) else ""
     except (httpx.HTTPError, TimeoutError, ValueError):
-        detail = ""
-    return GatewayRejectedError(shown(str(response.url)), response.status_code, detail, stage=stage)
+        said = None
+    return _rejected(response, said if isinstance(said, dict) else {}, cap_id, is_whole=True)
 
 
-def _failure(where: str, said: dict[str, Any], cap_id: str) -> GatewayRejectedError:
-    """Read an error that came with status 200, as a frame or as the whole answer."""
+def _rejected(
+    response: httpx.Response, said: dict[str, Any], cap_id: str, *, is_whole: bool
+) -> GatewayRejectedError:
+    """Make the error of what a gateway says in place of an answer, or at the end of one.
+
+    Args:
+        response: What it came with.
+        said: Its JSON; for a stream, with what came of an answer before.
+        cap_id: The payment it came under; empty for none.
+        is_whole: Whether nothing was to follow it.
+    """
+    refusal = GatewayRefusal(
+        status=response.status_code,
+        detail=_words(said),
+        source=said["source"] if said.get("source") in ("gateway", "provider") else "",
+        provider_status=_status(said.get("provider_status")),
+        retryable=said.get("retryable") is True,
+        is_own=is_whole
+        and _has_error_shape(said)
+        and not _CHARGED & said.keys()
+        and PAYMENT_RESPONSE not in response.headers,
+    )
     stage = Stage.SENT_UNKNOWN if cap_id else Stage.NOT_SENT
-    return GatewayRejectedError(where, HTTPStatus.OK, _words(said), stage=stage)
+    return GatewayRejectedError(shown(str(response.url)), refusal, stage=stage)
+
+
+def _has_error_shape(said: dict[str, Any]) -> bool:
+    """Whether an error has the one shape that newer gateways give all of theirs."""
+    texts = all(isinstance(said.get(name), str) for name in ("error", "exception_type"))
+    provider_status = said.get("provider_status")
+    return (
+        texts
+        and said.get("source") in ("gateway", "provider")
+        and isinstance(said.get("retryable"), bool)
+        and (provider_status is None or _status(provider_status) > 0)
+    )
+
+
+def _status(value: object) -> int:
+    """Read an HTTP status; 0 where it is none."""
+    return value if type(value) is int and value in STATUSES else 0
 
 
 def _words(said: dict[str, Any]) -> str:
@@ -143,8 +206,12 @@ async def _bounded(response: httpx.Response, most: int) -> AsyncIterator[bytes]:
 class _Stream:
     """Server-sent events of one chat, put together to what the same request answers at once."""
 
-    def __init__(self, where: str, cap_id: str) -> None:
-        self._where, self._cap_id = where, cap_id
+    is_whole: bool = True
+    """False where more came behind an error."""
+
+    def __init__(self, ends_s: float) -> None:
+        self._ends_s = ends_s
+        self._error: dict[str, Any] = {}
         self._content: list[str] = []
         self._message: dict[str, Any] = {"role": "assistant"}
         self._finish_reason: object = None
@@ -152,6 +219,25 @@ class _Stream:
         self._is_done = False
 
     async def read(self, parts: AsyncIterator[bytes], counted: Counted | None) -> dict[str, Any]:
+        """Read them to their end; with `error` where they tell of one."""
+        with anyio.CancelScope() as after_error:
+            await self._read(parts, counted, after_error)
+        if self._error:
+            self.is_whole = self.is_whole and not after_error.cancelled_caught
+            return {**self._rest, **self._error}
+        # Some gateways send no [DONE]; what is signed is whole, or it is a mismatch.
+        if not self._is_done and "tee_signature" not in self._rest:
+            raise ValueError("the stream broke off before its end")
+        self._message["content"] = "".join(self._content)
+        choice = {"index": 0, "message": self._message, "finish_reason": self._finish_reason}
+        return {**self._rest, "choices": [choice]}
+
+    async def _read(
+        self,
+        parts: AsyncIterator[bytes],
+        counted: Counted | None,
+        after_error: anyio.CancelScope,
+    ) -> None:
         unfinished = bytearray()
         async for part in parts:
             unfinished += part
@@ -163,15 +249,12 @@ class _Stream:
             before = len(self._content)
             for line in lines:
                 self._take(line.strip())
+            if self._error and after_error.deadline == math.inf:
+                # The stream has to end now: what is charged might still come.
+                after_error.deadline = anyio.current_time() + self._ends_s
             if counted is not None and len(self._content) > before:
                 await counted(len(self._content))
         self._take(unfinished.strip())
-        # Some gateways send no [DONE]; what is signed is whole, or it is a mismatch.
-        if not self._is_done and "tee_signature" not in self._rest:
-            raise ValueError("the stream broke off before its end")
-        self._message["content"] = "".join(self._content)
-        choice = {"index": 0, "message": self._message, "finish_reason": self._finish_reason}
-        return {**self._rest, "choices": [choice]}
 
     def _take(self, line: bytearray) -> None:
         if not line.startswith(b"data:"):
@@ -183,9 +266,12 @@ class _Stream:
         frame = from_json(data)
         if not isinstance(frame, dict):
             raise ValueError("a frame is no object")  # noqa: TRY004 - as above
-        if frame.get("error") is not None:
-            raise _failure(self._where, frame, self._cap_id)
-        self._add(frame)
+        if self._error:
+            self.is_whole = False
+        elif frame.get("error") is not None:
+            self._error = frame
+        else:
+            self._add(frame)
 
     def _add(self, frame: dict[str, Any]) -> None:
         choices = frame.get("choices") or [{}]
@@ -202,11 +288,7 @@ class _Stream:
             if delta.get(name):
                 self._extend(name, delta[name])
         self._finish_reason = choice.get("finish_reason") or self._finish_reason
-        self._rest |= {
-            name: frame[name]
-            for name in ("id", "model", "usage", "images", *TEE_FIELDS)
-            if frame.get(name) is not None
-        }
+        self._rest |= {name: frame[name] for name in _STREAMED if frame.get(name) is not None}
 
     def _extend(self, name: str, more: object) -> None:
         if not isinstance(more, list):

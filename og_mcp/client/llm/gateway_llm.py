@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
+import anyio
 import httpx
 
 from og_mcp.client.llm import gateway_answer
 from og_mcp.client.llm.gateway_answer import Counted
 from og_mcp.client.llm.question import CHAT, Question
-from og_mcp.client.payments.payments import Order, Payments
+from og_mcp.client.payments.payments import REPETITIONS, Order, Payments
 from og_mcp.client.tee.evidence import (
     Evidence,
     encode_body,
@@ -37,6 +38,7 @@ from og_mcp.errors import (
     NoGatewayError,
     OGError,
     PaymentRejectedError,
+    RepetitionError,
     ServiceError,
     ServiceReplyError,
     ServiceTimeoutError,
@@ -51,6 +53,12 @@ T = TypeVar("T")
 
 GATEWAYS: Final = 3
 """Gateways that are tried before a call is given up."""
+
+BY_ITSELF: Final = 2
+"""How often a call is sent by itself, where the gateway answers with an error of its own."""
+
+PAUSE_S: Final = 1.0
+"""Seconds between these."""
 
 SETTLEMENT_HEADERS: Final[Mapping[str, str]] = {
     "x-processing-hash": "processing_hash",
@@ -139,7 +147,8 @@ class GatewayLLM:
         Raises:
             NoGatewayError: None can be reached; nothing was paid.
             PaymentError: It cannot be paid.
-            GatewayError: No usable answer; `stage` says whether it was paid.
+            GatewayError: No usable answer; `stage` says whether it was paid. After an error that the
+                gateway itself answered, the call may be sent again under the same payment.
             VerificationError: The answer is not what the TEE signed; its content is withheld.
         """
         raw = question.raw
@@ -166,12 +175,43 @@ class GatewayLLM:
             )
 
         self._payments.look_ahead()
-        return await self._with_a_gateway(question.path, ask)
+        try:
+            return await self._until_answered(question.path, ask, order)
+        except (GatewayRejectedError, RepetitionError) as exc:
+            if isinstance(exc, RepetitionError) or exc.refusal.is_own:
+                self._payments.allow_repetition(order)
+                exc.retryable = exc.retryable and order.attempts < REPETITIONS
+            raise
 
-    async def _with_a_gateway(self, path: str, ask: Callable[[Gateway], Awaitable[T]]) -> T:
-        """Try gateways until one has been reached."""
+    async def _until_answered(
+        self, path: str, ask: Callable[[Gateway], Awaitable[T]], order: Order
+    ) -> T:
+        """Ask, and once more by itself where the gateway's own error says that this may help."""
+        left = order.attempts + BY_ITSELF
+        while True:
+            prefer = order.sent.tee_id if order.repeats and order.sent else ""
+            try:
+                return await self._with_a_gateway(path, ask, prefer)
+            except GatewayRejectedError as exc:
+                is_worth_it = exc.refusal.is_own and exc.retryable and order.sent is not None
+                in_time = time.monotonic() + PAUSE_S < order.until
+                if not (is_worth_it and in_time and order.attempts < min(left, REPETITIONS)):
+                    raise
+                logger.info("call %s is sent again: %s", order.ticket.call_id, exc.args[0])
+            except ServiceError as exc:
+                if not order.repeats or order.left is None:
+                    raise
+                why = exc.args[0].rstrip(".")
+                raise RepetitionError(order.left.resource, order.left.id, why) from exc
+            order.repeats = True
+            await anyio.sleep(PAUSE_S)
+
+    async def _with_a_gateway(
+        self, path: str, ask: Callable[[Gateway], Awaitable[T]], prefer: str = ""
+    ) -> T:
+        """Try gateways until one has been reached, first the preferred one or that paid last."""
         tried: dict[str, OGError] = {}
-        prefer = await self._payments.preferred(path)
+        prefer = prefer or await self._payments.preferred(path)
         while True:
             try:
                 gateway = await self._gateways.pick(but=tuple(tried), prefer=prefer)

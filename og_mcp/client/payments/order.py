@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from og_mcp.client.chain.ticket import Ticket
+from og_mcp.client.payments.gateway_session import GatewaySession
 from og_mcp.types import Cap
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Where a call was sent, and what paid for it."""
+
+    session: GatewaySession
+    tee_id: str
+    path: str
 
 
 @dataclass
@@ -28,3 +39,15 @@ class Order:
     """Under what a byte of it may have left, at the latest; no other TEE is asked then (T9)."""
 
     signatures: int = 0
+    sent: Sent | None = None
+    """Where it was sent last."""
+
+    attempts: int = 0
+    """How often it was sent, in all."""
+
+    repeats: bool = False
+    """Whether it may go where it was `sent` alone, and nothing may be signed for it: it was sent
+    before, and the gateway answered with an error of its own (money.md section 5)."""
+
+    until: float = math.inf
+    """Until when it may be sent again by itself, by the monotonic clock."""

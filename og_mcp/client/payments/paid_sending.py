@@ -10,7 +10,7 @@ import httpx
 from og_mcp.calls import Journal
 from og_mcp.client.payments.clock import Clock
 from og_mcp.client.payments.gateway_session import SESSION_HEADER, GatewaySession
-from og_mcp.client.payments.order import Order
+from og_mcp.client.payments.order import Order, Sent
 from og_mcp.client.payments.prices import Prices
 from og_mcp.client.payments.requirements import Known
 from og_mcp.client.payments.sending import Outgoing, Sending
@@ -111,13 +111,13 @@ class PaidSending:
             response = await self._sending.send(outgoing, session.headers, session.cap)
         except ServiceUnreachableError as exc:
             await self._take_back(session, order)
-            if order.left is None:
+            if order.left is None or order.repeats:
                 raise
             raise _unreachable(outgoing, order) from exc
         except BaseException:
-            session.left, order.left = True, session.cap
+            _has_left(session, outgoing, order)
             raise
-        session.left, order.left = True, session.cap
+        _has_left(session, outgoing, order)
         return response
 
     async def _take_back(self, session: GatewaySession, order: Order) -> None:
@@ -156,6 +156,12 @@ class PaidSending:
         await self._prices.learned(
             outgoing.gateway, outgoing.path, known, sessions=bool(session.id)
         )
+
+
+def _has_left(session: GatewaySession, outgoing: Outgoing, order: Order) -> None:
+    session.left, order.left = True, session.cap
+    order.sent = Sent(session, outgoing.gateway.tee.tee_id, outgoing.path)
+    order.attempts += 1
 
 
 def _unreachable(outgoing: Outgoing, order: Order) -> OGError:

@@ -6,6 +6,7 @@ a payment. What may have arrived is never sent again.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -26,11 +27,19 @@ from og_mcp.client.payments.requirements import Known
 from og_mcp.client.payments.sending import Outgoing, Sending
 from og_mcp.client.payments.signing import Signing
 from og_mcp.client.tee.gateways import Gateway
-from og_mcp.errors import BudgetExceededError, PaymentRefusedError, PaymentRejectedError
+from og_mcp.errors import (
+    BudgetExceededError,
+    CallStateError,
+    PaymentRefusedError,
+    PaymentRejectedError,
+    RepetitionError,
+)
 from og_mcp.networks import Network
 from og_mcp.types import Account, OPGCaps, Stage
 
 __all__ = ["Order", "Payments"]
+
+logger = logging.getLogger(__name__)
 
 PAYMENT_REQUIRED: Final = 402
 
@@ -38,6 +47,12 @@ SIGNATURES: Final = 2
 """Signatures that one call may make: the second only where the gateway has changed its price."""
 
 ATTEMPTS: Final = 4
+
+REPETITIONS: Final = 5
+"""How often one call is sent in all, where the gateway answers with errors of its own."""
+
+ANOTHER: Final = "another gateway would have to be paid anew"
+NOT_TAKEN: Final = "it does not take the payment any more"
 ASKED_AGAIN: Final = "it asks for a payment again"
 
 
@@ -94,6 +109,8 @@ class Payments:
         self._sending = Sending(answer_s)
         self._paid_sending = PaidSending(journal, self._sending, self._prices, clock)
         self._lines: dict[tuple[str, str, str], Line] = {}
+        self._repeatable: dict[str, Order] = {}
+        """What may be sent again under the payment that it was sent under, by the call's id."""
 
     def look_ahead(self) -> None:
         """Begin to read balance and allowance, beside other questions; a failure shows later."""
@@ -156,6 +173,27 @@ class Payments:
             return True
         return False
 
+    def allow_repetition(self, order: Order) -> None:
+        """Let a call that failed by the gateway's own error be sent again."""
+        now = self._clock.now()
+        self._repeatable = {
+            call_id: one for call_id, one in self._repeatable.items() if _may_go_again(one, now)
+        }
+        if _may_go_again(order, now):
+            self._repeatable[order.ticket.call_id] = order
+
+    async def take_again(self, call_id: str) -> Order | None:
+        """Take a call over that may be sent again, for exactly one caller; `None`: it may not."""
+        order = self._repeatable.pop(call_id, None)
+        if order is None or order.cap is None or not _may_go_again(order, self._clock.now()):
+            return None
+        try:
+            await self._journal.repeat(call_id, order.cap.id)
+        except CallStateError as exc:
+            logger.info("call %s is not repeated: %s", call_id, exc)
+            return None
+        return order
+
     @asynccontextmanager
     async def post(
         self, gateway: Gateway, path: str, body: bytes, headers: Mapping[str, str], order: Order
@@ -175,21 +213,46 @@ class Payments:
             PaymentError: It cannot be paid; `stage` says whether a signature left.
             OPGCapError: A cap is in the way; nothing was signed. Also BudgetExceededError.
             AnswerLostError: Sent under a payment, and no answer came.
+            RepetitionError: It repeats a call, and cannot go where that was paid.
         """
         outgoing = Outgoing(gateway, path, body, headers)
-        known = await self._prices.known(gateway, path)
-        response = None
-        if known is None:
-            response = await self._sending.send(outgoing)
-            if response.status_code == PAYMENT_REQUIRED:
-                known = await self._prices.challenged(gateway, path, response)
-        if known is not None:
-            response = await self._paid(outgoing, order, known)
-        assert response is not None  # noqa: S101 - one of the two was sent
+        response = await (self._again if order.repeats else self._first)(outgoing, order)
         try:
             yield response
         finally:
             await response.aclose()
+
+    async def _first(self, outgoing: Outgoing, order: Order) -> httpx.Response:
+        """Send, and pay what is asked."""
+        gateway, path = outgoing.gateway, outgoing.path
+        known = await self._prices.known(gateway, path)
+        if known is None:
+            response = await self._sending.send(outgoing)
+            if response.status_code != PAYMENT_REQUIRED:
+                return response
+            known = await self._prices.challenged(gateway, path, response)
+        return await self._paid(outgoing, order, known)
+
+    async def _again(self, outgoing: Outgoing, order: Order) -> httpx.Response:
+        """Send once more under the payment that it was sent under; signs nothing.
+
+        Raises:
+            RepetitionError: It cannot be.
+        """
+        sent = order.sent
+        assert sent is not None  # noqa: S101 - else it would not repeat anything
+        session, gateway = sent.session, outgoing.gateway
+        if (gateway.tee.tee_id, outgoing.path) != (sent.tee_id, sent.path):
+            raise RepetitionError(outgoing.where, session.cap.id, ANOTHER)
+        known = await self._prices.known(gateway, sent.path) or Known(session.requirement, None)
+        session.used = self._clock.now()
+        response = await self._paid_sending.send(session, known, outgoing, order)
+        if response is not None and response.status_code != PAYMENT_REQUIRED:
+            return response
+        if response is not None:
+            await response.aclose()
+        session.ended = True
+        raise RepetitionError(outgoing.where, session.cap.id, NOT_TAKEN)
 
     async def _paid(self, outgoing: Outgoing, order: Order, known: Known) -> httpx.Response:
         """Send under a session's payment; an ended session or a changed price is handled once."""
@@ -266,6 +329,14 @@ def _goes_on(session: GatewaySession | None, refused: BudgetExceededError, now: 
     """Whether a session is used for longer: open payments alone are in the way of a new one."""
     if session is None or not refused.is_open_alone:
         return False
+    return session.can_go_on(session.requirement, now)
+
+
+def _may_go_again(order: Order, now: Moment) -> bool:
+    """Whether the payment that a call was sent under may pay for it once more."""
+    if order.sent is None or order.attempts >= REPETITIONS:
+        return False
+    session = order.sent.session
     return session.can_go_on(session.requirement, now)
 
 

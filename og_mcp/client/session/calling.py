@@ -34,6 +34,9 @@ Look = Callable[[Call, float | None], Awaitable[object]]
 """Finds out what became of a call that nobody runs, for whoever repeats it; signs nothing. Waits
 for its end no longer than so many seconds, where it is on its way."""
 
+Repeat = Callable[[Call], Awaitable[bool]]
+"""Takes a call over that may be sent again under what was signed for it; false where it may not."""
+
 logger = logging.getLogger(__name__)
 
 GIVEN_UP: Final = "The call was given up before anything was sent; nothing was paid."
@@ -65,10 +68,11 @@ class Calling:
     Args:
         parts: What they are carried out with.
         look: Finds the end of a call that is interrupted or in doubt.
+        repeat: Takes a call in doubt over that may be sent again, where there are such.
     """
 
-    def __init__(self, parts: Parts, look: Look) -> None:
-        self._parts, self._look = parts, look
+    def __init__(self, parts: Parts, look: Look, repeat: Repeat | None = None) -> None:
+        self._parts, self._look, self._repeat = parts, look, repeat
 
     async def make(
         self,
@@ -109,7 +113,11 @@ class Calling:
 
         opened = await open_call()
         if opened.joined and is_in_doubt(opened.call):
-            opened = await self._fate_of(opened.call, terms, open_call)
+            if self._repeat is not None and await self._repeat(opened.call):
+                journal = await self._parts.journal.get()
+                opened = Opened(await journal.get(opened.call.id, terms.principal), joined=False)
+            else:
+                opened = await self._fate_of(opened.call, terms, open_call)
         call = await begin(await self._unlost(opened))
         if call.orphaned:
             # Its process died; what it signed is looked up, and nothing is signed again.

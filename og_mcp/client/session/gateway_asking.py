@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from anyio import CancelScope
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from og_mcp.client.llm.gateway_answer import Counted
     from og_mcp.client.llm.gateway_llm import Answered
     from og_mcp.client.llm.question import Question
+    from og_mcp.client.payments.order import Order
 
 HELD: Final = "balance and Permit2 allowance cover it"
 OPEN: Final = "a payment that is open covers it: nothing is signed as long as it is"
@@ -114,16 +116,24 @@ class GatewayAsking:
             OGError: It failed.
         """
         opened: Call | None = None
+        again: Order | None = None
 
         async def begin(call: Call) -> None:
             nonlocal opened
             opened = call
 
+        async def take_again(call: Call) -> bool:
+            nonlocal again
+            again = await (await self._paying.payments.get()).take_again(call.id)
+            return again is not None
+
         async def work(ticket: Ticket) -> None:
             assert opened is not None  # noqa: S101 - work follows the opening
-            await self._carry_out(ticket, opened, request, reading, counted)
+            order = await self._order(ticket, opened, again)
+            order.until = terms.asked_at + (math.inf if terms.wait_s is None else terms.wait_s)
+            await self._carry_out(order, request, reading, counted)
 
-        calling = Calling(self._parts, self._find_end)
+        calling = Calling(self._parts, self._find_end, take_again)
         return await calling.make(request.canonical, terms, work, consent=begin)
 
     async def _find_end(self, call: Call, _wait_s: float | None) -> None:
@@ -143,21 +153,22 @@ class GatewayAsking:
             "max_opg": coins(call.cap.max_opg) if call.cap else "0",
         }
 
-    async def _carry_out(
-        self,
-        ticket: Ticket,
-        opened: Call,
-        request: GatewayRequest,
-        reading: Reading,
-        counted: Counted | None,
-    ) -> None:
-        llm = await self._paying.llm.get()
-        order = (await load("payments.payments")).Order(
+    async def _order(self, ticket: Ticket, opened: Call, again: Order | None) -> Order:
+        """Say on what terms a call is sent; `again` are those of a call that it repeats."""
+        if again is not None:
+            return replace(again, ticket=ticket, repeats=True)
+        order: Order = (await load("payments.payments")).Order(
             ticket,
             opened.principal,
             lambda amount: self._agreed(opened, amount),
             is_keyed=bool(opened.idempotency_key),
         )
+        return order
+
+    async def _carry_out(
+        self, order: Order, request: GatewayRequest, reading: Reading, counted: Counted | None
+    ) -> None:
+        llm, ticket = await self._paying.llm.get(), order.ticket
         try:
             answered = await llm.ask(request.question, order, counted)
         except VerificationError as exc:

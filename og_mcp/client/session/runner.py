@@ -88,7 +88,10 @@ class Runner:
         """
         call_id = opened.call.id
         if not opened.joined:
-            running = _Running(Ticket(call_id, created_at=opened.call.created_at.isoformat()))
+            ticket = Ticket(call_id, created_at=opened.call.created_at.isoformat())
+            # A call that is repeated under its payment has sent something before.
+            ticket.committed = opened.call.cap is not None
+            running = _Running(ticket)
             self._running[call_id] = running
             self._tasks.start_soon(self._perform, running, work)
         mine = self._running.get(call_id)

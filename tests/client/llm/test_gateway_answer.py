@@ -229,3 +229,97 @@ async def test_a_refusal_that_drips_for_ever_is_told_by_its_status() -> None:
         await read(response, cap_id="", most_bytes=1000, longest_s=0.05)
 
     assert caught.value.stage is Stage.NOT_SENT
+
+
+# An error of the gateway's own (money.md section 5)
+
+OWN = {
+    "error": "no",
+    "exception_type": "ProviderError",
+    "source": "provider",
+    "provider_status": 429,
+    "retryable": True,
+}
+
+
+async def refused(body: object, **how: Any) -> GatewayRejectedError:  # noqa: ANN401 - of a response
+    given = {"kind": "application/json", "status": 503} | how
+    response = answered([json.dumps(body).encode()], **given)
+    with pytest.raises(GatewayRejectedError) as caught:
+        await read(response, cap_id="cap", most_bytes=10_000)
+    return caught.value
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+async def test_an_error_in_the_one_shape_is_the_gateway_s_own(status: int) -> None:
+    error = await refused(OWN, status=status)
+    without = await refused({**OWN, "provider_status": None, "source": "gateway"}, status=status)
+
+    assert error.refusal.is_own
+    assert without.refusal.is_own
+    assert error.retryable
+    assert (error.refusal.source, error.refusal.provider_status) == ("provider", 429)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: None} for name in OWN if name != "provider_status"),
+        {"error": {"message": "no"}},
+        {"source": "somebody"},
+        {"source": ["gateway"]},
+        {"retryable": "yes"},
+        {"provider_status": "429"},
+        {"provider_status": 10**30},
+        {"opengradient": {"cost_opg": "1"}},
+        {"opengradient": None},
+        {"tee_signature": "c2ln"},
+        {"tee_timestamp": 1},
+    ],
+)
+async def test_what_lacks_a_part_of_the_shape_or_is_charged_is_not(change: dict[str, Any]) -> None:
+    error = await refused(OWN | change)
+
+    assert not error.refusal.is_own
+    assert not error.retryable
+    assert "may be repeated" not in str(error)
+
+
+async def test_an_error_that_was_settled_is_not() -> None:
+    response = answered([json.dumps(OWN).encode()], kind="application/json", status=503)
+    response.headers["PAYMENT-RESPONSE"] = "e30="
+
+    with pytest.raises(GatewayRejectedError) as caught:
+        await read(response, cap_id="cap", most_bytes=10_000)
+
+    assert not caught.value.refusal.is_own
+
+
+@pytest.mark.parametrize(
+    ("frames", "is_own"),
+    [
+        ([delta(content="a"), frame(OWN)], True),
+        ([frame(OWN), b"data: [DONE]\n\n"], True),
+        ([frame(OWN), delta(content="more")], False),
+        ([frame(OWN), last(**SIGNED)], False),
+        ([last(**SIGNED), frame(OWN)], False),
+        ([last(opengradient={"cost_opg": "1"}), frame(OWN)], False),
+        ([delta(content="a"), frame({"error": "no"})], False),
+    ],
+)
+async def test_an_error_that_ends_a_stream_is_where_nothing_charged_came(
+    frames: list[bytes], *, is_own: bool
+) -> None:
+    with pytest.raises(GatewayRejectedError, match="ended its answer with an error") as caught:
+        await whole(*frames)
+
+    assert caught.value.refusal.is_own is is_own
+
+
+async def test_a_stream_that_goes_on_after_its_error_is_not_waited_for() -> None:
+    response = answered([frame(OWN)], hangs=True)
+
+    with anyio.fail_after(5), pytest.raises(GatewayRejectedError) as caught:
+        await read(response, cap_id="cap", most_bytes=10_000, ends_s=0.05)
+
+    assert not caught.value.refusal.is_own
