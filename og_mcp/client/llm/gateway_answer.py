@@ -69,7 +69,7 @@ Counted = Callable[[int], Awaitable[None]]
 """Told how many pieces of text have come so far, about one a token."""
 
 
-async def read(
+async def read(  # noqa: PLR0913 - an answer and its bounds, by name
     response: httpx.Response,
     *,
     cap_id: str,

@@ -242,9 +242,8 @@ OWN = {
 }
 
 
-async def refused(body: object, **how: Any) -> GatewayRejectedError:  # noqa: ANN401 - of a response
-    given = {"kind": "application/json", "status": 503} | how
-    response = answered([json.dumps(body).encode()], **given)
+async def refused(body: object, status: int = 503) -> GatewayRejectedError:
+    response = answered([json.dumps(body).encode()], kind="application/json", status=status)
     with pytest.raises(GatewayRejectedError) as caught:
         await read(response, cap_id="cap", most_bytes=10_000)
     return caught.value
