@@ -7,20 +7,17 @@ cannot be decoded whole is refused.
 from __future__ import annotations
 
 import hashlib
-import os
-import re
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
-from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 
+from og_mcp.client.files.kept import KeptFiles
 from og_mcp.client.files.kind import KINDS, Kind, kind_of
 from og_mcp.client.images import answer as found
 from og_mcp.client.images import picture
@@ -31,18 +28,11 @@ from og_mcp.types import Image, StoredImage
 if TYPE_CHECKING:
     from og_mcp.client.tee.registry import TEE
 
-SHA256: Final = re.compile(r"[0-9a-f]{64}")
-NEW_FOR: Final = timedelta(days=1)
-"""How long a file is left alone: the call that it belongs to may not be recorded yet."""
-
 ALL_S: Final = 45.0
 """For fetching all images of one answer: nothing else can end that, since they are paid for."""
 
 LARGEST_SIDE: Final = 8192
 """Pixels of an image that is made in another size."""
-
-_PLAIN: Final = re.compile(r"[a-z0-9_-]{1,32}")
-"""Names of principals that can name a folder on any system."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +65,8 @@ class Images:
     def __init__(
         self, folder: Path, *, local: bool, fetch: ImageFetch | None = None, all_s: float = ALL_S
     ) -> None:
-        self._folder, self._all_s = folder, all_s
+        self._files = KeptFiles(folder, [kind.suffix for kind in KINDS])
+        self._all_s = all_s
         self._fetch = fetch or ImageFetch(local=local)
         # One decoded image takes up to 256 MiB, and cutting it as much again.
         self._one = CapacityLimiter(1)
@@ -104,15 +95,16 @@ class Images:
             ImageRefusedError: The answer holds none, or none that can be used and kept.
         """
         pinned = Pinned(gateway.endpoint, gateway.tls_certificate) if gateway else None
-        folder, wanted = self._folder_of(principal), (width, height)
-        kept, refused = [], []
+        wanted, kept, refused = (width, height), [], []
         ends = anyio.current_time() + self._all_s
         # Even looking at tens of megabytes of text takes a while.
         addresses = await to_thread.run_sync(found.addresses, answer)
         for address in addresses[: found.MOST_IMAGES]:
             try:
                 file = await self._file(address, pinned, ends)
-                image = await to_thread.run_sync(_keep, folder, file, wanted, limiter=self._one)
+                image = await to_thread.run_sync(
+                    self._keep, file, wanted, principal, limiter=self._one
+                )
             except ImageRefusedError as exc:
                 refused.append(exc)
             else:
@@ -135,15 +127,8 @@ class Images:
         Raises:
             ImageNotFoundError: The principal has none of that hash, or its file was changed.
         """
-        path = self._path(sha256, principal)
-
-        def load() -> bytes:
-            data = path.read_bytes()
-            _check_hash(hashlib.sha256(data).hexdigest(), sha256)
-            return data
-
         try:
-            data = await to_thread.run_sync(load)
+            data = await to_thread.run_sync(self._files.read, sha256, principal)
         except OSError as exc:
             raise ImageNotFoundError(sha256) from exc
         kind = kind_of(data)
@@ -155,11 +140,11 @@ class Images:
         Raises:
             ImageNotFoundError: The principal has none of that hash, or its file was changed.
         """
-        path = self._path(sha256, principal)
 
         def make() -> Kept:
-            with path.open("rb") as file:
-                _check_hash(hashlib.file_digest(file, "sha256").hexdigest(), sha256)
+            with self._files.find(sha256, principal).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                    raise ImageNotFoundError(sha256)
                 data, kind = picture.preview(file, most_bytes)
             return Kept(data, kind.mime_type)
 
@@ -175,45 +160,42 @@ class Images:
             named: The hashes that calls name.
             before: Files that are newer stay, and so do those of the last day.
         """
-        return await to_thread.run_sync(_prune, self._folder, frozenset(named), before)
+        return await to_thread.run_sync(self._files.prune, named, before)
 
-    def _folder_of(self, principal: str) -> Path:
-        plain = _PLAIN.fullmatch(principal)
-        return self._folder / (
-            principal if plain else hashlib.sha256(principal.encode()).hexdigest()
+    def _keep(self, file: bytes, wanted: tuple[int, int], principal: str) -> Image:
+        """Check an image, keep it, and make one of the size wanted from it."""
+        image, kind = picture.read(BytesIO(file))
+        own = picture.upright_size(image)
+        size = _size(own, wanted)
+        original = self._stored(file, kind, own, principal)
+        if size == own:
+            return Image(**original.model_dump())
+        smaller, kept = picture.cut(image, kind, size)
+        made = self._stored(smaller, kept, size, principal)
+        return Image(**made.model_dump(), original=original)
+
+    def _stored(
+        self, file: bytes, kind: Kind, size: tuple[int, int], principal: str
+    ) -> StoredImage:
+        try:
+            path = self._files.keep(file, kind.suffix, principal)
+        except OSError as exc:
+            raise ImageRefusedError(f"it cannot be written: {quote(exc.strerror)}") from exc
+        return StoredImage(
+            uri=f"og://images/{path.stem}",
+            path=str(path),
+            mime_type=kind.mime_type,
+            width=size[0],
+            height=size[1],
+            size=len(file),
+            sha256=path.stem,
         )
-
-    def _path(self, sha256: str, principal: str) -> Path:
-        if not SHA256.fullmatch(sha256):
-            raise ImageNotFoundError(sha256)
-        paths = (self._folder_of(principal) / f"{sha256}{kind.suffix}" for kind in KINDS)
-        for path in paths:
-            if path.is_file():
-                return path
-        raise ImageNotFoundError(sha256)
 
 
 def _too_many(addresses: Sequence[str]) -> list[str]:
     if len(addresses) <= found.MOST_IMAGES:
         return []
     return [f"the answer holds {len(addresses)} images, and {found.MOST_IMAGES} are the most"]
-
-
-def _check_hash(has: str, named: str) -> None:
-    if has != named:
-        raise ImageNotFoundError(named)
-
-
-def _keep(folder: Path, file: bytes, wanted: tuple[int, int]) -> Image:
-    """Check an image, keep it, and make one of the size wanted from it."""
-    image, kind = picture.read(BytesIO(file))
-    own = picture.upright_size(image)
-    size = _size(own, wanted)
-    original = _stored(folder, file, kind, own)
-    if size == own:
-        return Image(**original.model_dump())
-    smaller, kept = picture.cut(image, kind, size)
-    return Image(**_stored(folder, smaller, kept, size).model_dump(), original=original)
 
 
 def _size(own: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
@@ -223,50 +205,3 @@ def _size(own: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
     if (width, height) == own:
         return own
     return min(max(width, 1), LARGEST_SIDE), min(max(height, 1), LARGEST_SIDE)
-
-
-def _stored(folder: Path, file: bytes, kind: Kind, size: tuple[int, int]) -> StoredImage:
-    sha256 = hashlib.sha256(file).hexdigest()
-    path = folder / f"{sha256}{kind.suffix}"
-    try:
-        _write(path, file)
-    except OSError as exc:
-        raise ImageRefusedError(
-            f"it cannot be written to {quote(path)}: {quote(exc.strerror)}"
-        ) from exc
-    return StoredImage(
-        uri=f"og://images/{sha256}",
-        path=str(path),
-        mime_type=kind.mime_type,
-        width=size[0],
-        height=size[1],
-        size=len(file),
-        sha256=sha256,
-    )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole, by rename, for its owner alone; a new time of one that is there."""
-    for folder in (path.parent.parent, path.parent):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = mkstemp(dir=path.parent, prefix=".")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _prune(folder: Path, named: Collection[str], before: datetime) -> int:
-    latest = min(before, datetime.now(UTC) - NEW_FOR).timestamp()
-    removed = 0
-    for path in folder.glob("*/*"):
-        with suppress(OSError):
-            if path.stem not in named and path.is_file() and path.stat().st_mtime < latest:
-                path.unlink()
-                removed += 1
-    return removed
