@@ -302,13 +302,28 @@ class Journal(Protocol):
         """
         ...
 
-    async def list_calls(
+    async def full_id(self, beginning: str, principal: str | None) -> str:
+        """Return the id of the one call whose id begins so; a whole id is not looked up.
+
+        Args:
+            beginning: At least four of its characters.
+            principal: Whose; `None` for anyone's, which only the operator may see.
+
+        Raises:
+            CallNotFoundError: The principal has no such call.
+            AmbiguousCallError: There are several.
+        """
+        ...
+
+    async def list_calls(  # noqa: PLR0913, PLR0917 - what may be asked for, by name
         self,
         principal: str | None,
         limit: int,
         status: CallStatus | None = None,
         tool: str = "",
         before: str = "",
+        since: datetime | None = None,
+        skip: int = 0,
     ) -> tuple[Call, ...]:
         """Return calls without their documents, the newest first.
 
@@ -318,6 +333,8 @@ class Journal(Protocol):
             status: Only those.
             tool: Only that tool's.
             before: Id of a call; only older ones are returned.
+            since: Only calls that were made then or later.
+            skip: Leave out so many of the newest that match.
         """
         ...
 
@@ -379,7 +396,18 @@ class Journal(Protocol):
         Raises:
             CallNotFoundError: No approval was asked for.
             CallStateError: What is asked is no longer what was shown.
+            ApprovalDeclinedError: A person said no to the same request a short while ago.
             SealBrokenError: The record was changed.
+        """
+        ...
+
+    async def decline(self, call_id: str) -> datetime:
+        """Record that a person said no to a call that waits for approval (threats.md T48).
+
+        For ten minutes the same request is refused, under whatever key; returns when that ends.
+
+        Raises:
+            CallStateError: It does not wait for one.
         """
         ...
 
@@ -392,6 +420,10 @@ class Journal(Protocol):
 
         Returns:
             False where nobody has agreed to the same, or only to less.
+
+        Raises:
+            ApprovalDeclinedError: A person said no to the same request a short while ago; the call
+                has ended.
         """
         ...
 

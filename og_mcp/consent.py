@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from og_mcp.errors import in_coins, in_opg
+import shlex
+import shutil
+import sys
+from decimal import ROUND_CEILING, Context, Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from og_mcp.errors import COIN, in_coins, in_opg
 from og_mcp.types import ConsentRequest
+
+if TYPE_CHECKING:
+    from og_mcp.settings import Settings
+
+_ROUNDED_UP: Final = Context(prec=3, rounding=ROUND_CEILING)
 
 
 def most_of(tool: str, asked: ConsentRequest) -> str:
@@ -24,6 +36,47 @@ def lets(tool: str, asked: ConsentRequest) -> str:
     """Tell what a call lets others do with the wallet; empty where it lets nobody."""
     if tool != "approve_opg":
         return ""
-    if not asked.cap_opg:
-        return "the contract Permit2 take no more OPG from the wallet"
-    return f"the contract Permit2 take up to {in_opg(asked.cap_opg)} from the wallet"
+    return f"allow chat and image services to charge up to {in_opg(asked.cap_opg)} in total"
+
+
+def question(tool: str, asked: ConsentRequest) -> str:
+    """Ask whether a call may be made: what may be taken, by whom, and from which wallet."""
+    if asked.what:
+        return f"May og-mcp {asked.what}? This cannot be undone."
+    wallet = f"your wallet {asked.payer.address}" if asked.payer else "your wallet"
+    fee = f"{_ROUNDED_UP.create_decimal(Decimal(asked.cap_wei).scaleb(-18)):f} {COIN}"
+    if others := lets(tool, asked):
+        asks = f"{others[0].upper()}{others[1:]} from {wallet}?"
+    elif asked.cap_opg:
+        asks = (
+            f"Allow the service that answers this {tool} call to charge up to "
+            f"{in_opg(asked.cap_opg)} from {wallet}?"
+        )
+    else:
+        return f"Run {tool} for a network fee of at most {fee} from {wallet}?"
+    return f"{asks} Network fee: at most {fee}." if asked.cap_wei else asks
+
+
+def refused_words(tool: str, asked: ConsentRequest) -> str:
+    """Tell in a clause what a call would do that nobody has agreed to."""
+    if asked.what:
+        return f"would {asked.what}, which cannot be undone,"
+    if others := lets(tool, asked):
+        return f"would {others}, for a network fee of up to {in_coins(asked.cap_wei)},"
+    return f"may cost up to {most_of(tool, asked)}"
+
+
+def approve_command(call_id: str, settings: Settings) -> str:
+    """Write the command that approves a call, whole: a terminal may know another environment."""
+    from og_mcp.settings import default_data_dir  # noqa: PLC0415 - only where somebody is refused
+
+    beside = Path(sys.executable).with_name("og-mcp.exe" if sys.platform == "win32" else "og-mcp")
+    found = str(beside) if beside.is_file() else shutil.which("og-mcp")
+    program = [found] if found else [sys.executable, "-m", "og_mcp"]
+    words = [*program, "calls", "approve", call_id]
+    elsewhere = settings.data_dir != default_data_dir()
+    if sys.platform == "win32":
+        line = " ".join(f'"{word}"' if " " in word else word for word in words)
+        return f'set "OG_DATA_DIR={settings.data_dir}" && {line}' if elsewhere else line
+    line = shlex.join(words)
+    return f"OG_DATA_DIR={shlex.quote(str(settings.data_dir))} {line}" if elsewhere else line

@@ -14,6 +14,7 @@
         * ModelNotFoundError
         * AmbiguousModelError
         * CallNotFoundError
+        * AmbiguousCallError
         * ImageNotFoundError
     * ChainError
         * WrongChainError
@@ -288,6 +289,31 @@ class CallNotFoundError(NotFoundError):
         self.call_id = call_id
 
 
+class AmbiguousCallError(NotFoundError):
+    """Several calls have an id that begins with the characters given.
+
+    Args:
+        beginning: Those characters.
+        candidates: Id, tool and time of some of these calls.
+        has_more: Whether there are others.
+    """
+
+    hint = "Give more characters of the id."
+
+    def __init__(
+        self,
+        beginning: str,
+        candidates: Sequence[tuple[str, str, datetime]],
+        *,
+        has_more: bool = False,
+    ) -> None:
+        told = ", ".join(
+            f"{call_id} ({tool}, {at:%Y-%m-%d %H:%M} UTC)" for call_id, tool, at in candidates
+        )
+        more = " and others" if has_more else ""
+        super().__init__(f"Several calls begin with {quote(beginning)}: {told}{more}.")
+
+
 class ImageNotFoundError(NotFoundError):
     """No image of that hash is kept for whoever asks (threats.md T21)."""
 
@@ -478,27 +504,28 @@ class ApprovalRequiredError(ChainError):
 
     Args:
         call_id: What waits.
-        cost: The most that it may cost, or
-        what: what it does for good, where it costs nothing.
+        does: What it would do or cost, a clause.
+        command: What approves it at a terminal.
     """
 
-    def __init__(self, call_id: str, cost: str = "", *, what: str = "") -> None:
-        does = f"would {what}, which cannot be undone," if what else f"may cost {cost}"
-        super().__init__(f"Call {call_id} {does} and waits for a person's approval.")
-        self.approval_of = call_id
-        self.hint = (
-            f"Run `og-mcp calls approve {call_id}` in a terminal, then repeat the same request."
+    def __init__(self, call_id: str, does: str, command: str) -> None:
+        super().__init__(
+            f"Call {call_id} {does} and waits for a person's approval; nothing was sent."
         )
+        self.approval_of = call_id
+        self.hint = f"Run `{command}` in a terminal, then repeat the same request."
 
 
 class ApprovalDeclinedError(ChainError):
-    """A person was asked, and did not agree."""
+    """A person said no; that holds for the same request until `again_at` (threats.md T48)."""
 
-    hint = "Nothing was paid; ask them what they want before the request is repeated."
-
-    def __init__(self, call_id: str) -> None:
-        super().__init__(f"A person was asked about call {call_id} and did not agree to it.")
+    def __init__(self, call_id: str, again_at: datetime) -> None:
+        super().__init__(f"A person declined this request (call {call_id}). Nothing was paid.")
         self.call_id = call_id
+        self.hint = (
+            "Ask them what they want instead; the same request is refused until "
+            f"{again_at:%H:%M:%S} UTC."
+        )
 
 
 class CallFailedError(ChainError):

@@ -248,6 +248,7 @@ class Verification(Shape):
         description="consistent: what it keeps belongs together; confirmed: the chain has it too; "
         "none: a check failed, or nothing signed speaks for what it keeps."
     )
+    summary: str = Field(description="How many checks passed, failed, and need the network.")
     checks: list[Check]
 
 
@@ -462,6 +463,8 @@ class CallInfo(Shape):
     stage: Stage
     tool: str
     created_at: str
+    model: str = ""
+    first_words: str = Field(default="", description="Of its prompt or input; not always kept.")
     transaction_hash: str = Field(default="", description="Of the newest transaction.")
     fee: str = ""
     fee_wei: Wei = 0
@@ -478,6 +481,7 @@ class CallList(Shape):
 
     network: str
     calls: list[CallInfo] = Field(description="Without their results: get_call has them.")
+    next_page: int = Field(default=0, description="0 on the last page.")
     spent_opg: str = Field(description="Settled, each signed cap once.")
     open_opg: str = Field(description="Signed and not yet settled.")
     fees_wei: Wei = Field(description="Fees paid on the network's own chain, in its coin.")
@@ -689,6 +693,12 @@ class CallRequest:
     max_opg: int = 0
     """The most OPG that the call may cost, base units."""
 
+    model: str = ""
+    """What it asks: a language or image model, a content id, or a repository."""
+
+    first_words: str = ""
+    """The beginning of its prompt or input, for lists; empty with OG_RECEIPTS=hashes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
@@ -707,6 +717,9 @@ class Call:
 
     orphaned: bool
     """Running, and the process that ran it is gone: reconcile it, do not wait for it."""
+
+    declined: bool
+    """Failed because a person said no."""
 
     error: str
     account: Account | None
@@ -731,6 +744,10 @@ class Call:
 
     cap: Cap | None = None
     """The signed maximum that pays for it, where a gateway is paid; the newest of several."""
+
+    model: str = ""
+    first_words: str = ""
+    """As in `CallRequest`."""
 
     request: str = ""
     """JSON. Like `result` and `receipt`: empty in lists and where it is not kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any, Literal
 
 import anyio
@@ -14,11 +15,13 @@ from mcp.types import (
     CallToolResult,
     ElicitRequestParams,
     ElicitResult,
+    ErrorData,
     InputRequiredResult,
     InputResponses,
 )
 
 from og_mcp.client import Session
+from og_mcp.errors import ApprovalDeclinedError
 from og_mcp.journal import open_journal
 from og_mcp.server import build_server
 from og_mcp.settings import Settings
@@ -107,9 +110,13 @@ async def test_the_question_names_tool_model_network_wallet_and_the_most_it_may_
             asked = await journal.approval(call["call_id"])
 
     (question,) = person.heard
-    assert question.startswith("May og-mcp run infer for at most 0.000")
-    assert f"({asked.cap_wei} wei)?" in question
-    assert f"Network local, wallet {localnet.ready['accounts'][0]['address']}." in question
+    wallet, most = localnet.ready["accounts"][0]["address"], question.split()[9]
+    assert question.startswith(
+        f"Run infer for a network fee of at most {most} ETH from your wallet {wallet}? "
+        "Network local. "
+    )
+    assert len(most.lstrip("0.")) <= 3
+    assert asked.cap_wei / 10**18 <= float(most)
     assert f"Call {call['call_id']}: model_cid '{arguments['model_cid']}'" in question
     assert asked.cap_wei < 10**15
 
@@ -123,7 +130,7 @@ async def test_t22_an_answer_faster_than_a_person_reads_does_not_count(
         text = await refusal(mcp, "infer", **arguments)
         call = await only_call(mcp)
 
-    assert f"`og-mcp calls approve {call['call_id']}`" in text
+    assert f"og-mcp calls approve {call['call_id']}`" in text
     assert (call["status"], call["stage"]) == ("failed", "not_sent")
     assert len(program.heard) == 1
     assert sent(localnet) == before
@@ -136,7 +143,6 @@ async def test_t22_an_answer_faster_than_a_person_reads_does_not_count(
     [
         pytest.param(Answering(agree=False), id="accepts with a no"),
         pytest.param(Answering("decline"), id="declines"),
-        pytest.param(Answering("cancel", after_s=0), id="closes the form"),
     ],
 )
 async def test_a_person_who_does_not_agree_is_obeyed(
@@ -151,13 +157,130 @@ async def test_a_person_who_does_not_agree_is_obeyed(
         text = await refusal(mcp, "infer", **arguments)
         call = await only_call(mcp)
 
-    assert text == (
-        f"A person was asked about call {call['call_id']} and did not agree to it. "
-        "Nothing was paid; ask them what they want before the request is repeated. "
-        f"The call ended at stage not_sent (call_id {call['call_id']})."
+    assert text.startswith(
+        f"A person declined this request (call {call['call_id']}). Nothing was paid. "
+        "Ask them what they want instead; the same request is refused until "
     )
+    assert "og-mcp calls approve" not in text
     assert (call["status"], call["stage"], call["transaction_hash"]) == ("failed", "not_sent", "")
+    assert call["error"] in text
     assert sent(localnet) == before
+
+
+class Unreadable:
+    """A host that answers by itself, and with no answer to the question."""
+
+    def __init__(self, answered: ElicitResult | ErrorData, after_s: float = 0) -> None:
+        self.answered, self.after_s = answered, after_s
+
+    async def __call__(
+        self, context: ClientRequestContext, params: ElicitRequestParams
+    ) -> ElicitResult | ErrorData:
+        assert context is not None
+        assert params.message
+        await anyio.sleep(self.after_s)
+        return self.answered
+
+
+no_person = pytest.mark.parametrize(
+    "client",
+    [
+        pytest.param(Answering("cancel"), id="a slow cancel"),
+        pytest.param(Answering("cancel", after_s=0), id="a fast cancel"),
+        pytest.param(Answering("decline", after_s=0), id="a fast decline"),
+        pytest.param(Answering(after_s=0), id="a fast yes"),
+        pytest.param(Unreadable(ElicitResult(action="accept")), id="a form without content"),
+        pytest.param(
+            Unreadable(ElicitResult(action="accept", content={}), 1.25 * READING_S),
+            id="a slow empty form",
+        ),
+        pytest.param(
+            Unreadable(ElicitResult(action="accept", content={"agree": "surely"})),
+            id="a form of another shape",
+        ),
+    ],
+)
+
+
+@pytest.mark.slow
+@both_eras
+@no_person
+@pytest.mark.parametrize("over", ["memory", "stdio"])
+async def test_t41_what_no_person_answers_counts_as_nobody_to_ask(  # noqa: PLR0913, PLR0917 - fixtures
+    localnet: LocalNetwork,
+    environ: dict[str, str],
+    arguments: dict[str, Any],
+    mode: str,
+    client: Answering | Unreadable,
+    over: str,
+) -> None:
+    before = sent(localnet)
+    way: Any = server(environ) if over == "memory" else over_stdio(environ)
+    async with Client(way, mode=mode, elicitation_callback=client) as mcp:
+        text = await refusal(mcp, "infer", **arguments)
+        call = await only_call(mcp)
+
+    assert f"Run `OG_DATA_DIR={localnet.data_dir} /" in text
+    assert f"/og-mcp calls approve {call['call_id']}` in a terminal, then repeat" in text
+    assert (call["status"], call["stage"]) == ("failed", "not_sent")
+    assert sent(localnet) == before
+
+
+@pytest.mark.parametrize("over", ["memory", pytest.param("stdio", marks=pytest.mark.slow)])
+async def test_t41_an_error_in_place_of_an_answer_counts_as_nobody_to_ask(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any], over: str
+) -> None:
+    before = sent(localnet)
+    way: Any = server(environ) if over == "memory" else over_stdio(environ)
+    client = Unreadable(ErrorData(code=-32603, message="There is no window"))
+    # A client of 2026-07-28 has nothing to send an error back in.
+    async with Client(way, mode="legacy", elicitation_callback=client) as mcp:
+        text = await refusal(mcp, "infer", **arguments)
+        call = await only_call(mcp)
+
+    assert f"/og-mcp calls approve {call['call_id']}` in a terminal" in text
+    assert sent(localnet) == before
+
+
+@both_eras
+async def test_t48_a_no_holds_for_the_same_request_under_any_key(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any], mode: str
+) -> None:
+    before, person = sent(localnet), Answering("decline")
+    async with Client(server(environ), mode=mode, elicitation_callback=person) as mcp:
+        first = await refusal(mcp, "infer", **arguments)
+        declined = await only_call(mcp)
+        person.action = "accept"
+        again = await refusal(mcp, "infer", **arguments)
+        keyed = await refusal(mcp, "infer", **arguments, idempotency_key="once-more")
+        other = await answer(mcp, "infer", **arguments | {"inference_mode": "TEE"})
+    async with open_journal(Settings.from_env(environ)) as journal:
+        with pytest.raises(ApprovalDeclinedError):
+            await journal.approve(declined["call_id"])
+
+    assert all("A person declined this request" in text for text in (first, again, keyed))
+    assert not any("calls approve" in text for text in (first, again, keyed, declined["error"]))
+    # The first and the other request; the same one is not asked about again.
+    assert len(person.heard) == 2
+    assert other["status"] == "done"
+    assert sent(localnet) == before + 1
+
+
+async def test_t48_after_ten_minutes_the_same_request_is_asked_about_again(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any]
+) -> None:
+    person = Answering("decline")
+    async with Client(server(environ), elicitation_callback=person) as mcp:
+        await refusal(mcp, "infer", **arguments, idempotency_key="one")
+        database = sqlite3.connect(localnet.data_dir / "journal.db")
+        with database:
+            database.execute("UPDATE calls SET declined_at = declined_at - 600000000")
+        database.close()
+        person.action = "accept"
+        result = await answer(mcp, "infer", **arguments, idempotency_key="one")
+
+    assert result["status"] == "done"
+    assert len(person.heard) == 2
 
 
 @both_eras
@@ -170,7 +293,9 @@ async def test_t22_a_client_that_cannot_ask_is_refused_with_the_command(
         call = await only_call(mcp)
 
     assert f"Call {call['call_id']} may cost up to 0.000" in text
-    assert f"Run `og-mcp calls approve {call['call_id']}` in a terminal" in text
+    folder = localnet.data_dir
+    assert f"Run `OG_DATA_DIR={folder} " in text
+    assert f"og-mcp calls approve {call['call_id']}` in a terminal" in text
     assert sent(localnet) == before
 
 

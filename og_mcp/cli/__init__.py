@@ -17,6 +17,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "try": ("og_mcp.cli.try_", "Run the main job on a local network: no key, no account."),
         "doctor": ("og_mcp.cli.doctor", "Check what is configured and what works."),
         "localnet": ("og_mcp.cli.localnet", "Run the local network alone."),
+        "receipt": ("og_mcp.cli.receipt", "Write a call's receipt to a file."),
         "verify": ("og_mcp.cli.verify", "Verify a saved receipt, offline or also on the chain."),
         "wallet": ("og_mcp.cli.wallet", "Make an encrypted keystore; show the wallet's address."),
         "calls": ("og_mcp.cli.calls", "List what was spent; approve, speed up or cancel a call."),

@@ -22,18 +22,20 @@ PUBLISH: Final = "publish"
 """What is typed where nothing is paid."""
 
 
-async def approve_call(journal: Journal, call_id: str) -> None:
+async def approve_call(journal: Journal, call: Call) -> None:
     """Show what a call asks for, and record the agreement once the amount was typed.
 
     Raises:
-        CallNotFoundError: There is no such call, or it needs no approval.
+        CallNotFoundError: It needs no approval.
         CallStateError: It does not wait for one, or what it asks for has changed meanwhile.
         SealBrokenError: Somebody else has written the question (threats.md T25).
         click.ClickException: Something else was typed.
     """
-    call, asked = await journal.get(call_id, None), await journal.approval(call_id)
+    asked = await journal.approval(call.id)
+    if call.declined:
+        raise click.ClickException(call.error)
     if not call.waiting_approval:
-        raise CallStateError(call_id, "be approved", f"it is {call.status} at stage {call.stage}")
+        raise CallStateError(call.id, "be approved", f"it is {call.status} at stage {call.stage}")
     if _is_good(asked):
         click.echo(f"Approved already, until {asked.expires_at:%H:%M} UTC; repeat the request.")
         return
@@ -55,7 +57,7 @@ async def approve_call(journal: Journal, call_id: str) -> None:
     amount, unit = _typed_back(asked)
     if click.prompt(f"Type {unit} to approve it, {amount}").strip() != amount:
         raise click.ClickException(f"That is not {unit}; nothing was approved.")
-    approved = await journal.approve(call_id, asked)
+    approved = await journal.approve(call.id, asked)
     click.echo(f"Approved for one try until {approved.expires_at:%H:%M} UTC; repeat the request.")
 
 

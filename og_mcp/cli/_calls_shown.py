@@ -5,6 +5,7 @@ What a model or a network wrote is printed without characters that a terminal wo
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,36 @@ PIPED_WIDTH: Final = 180
 
 DOCUMENT_LIMIT: Final = 4000
 """Characters of a document that are shown; `--json` has all of them."""
+
+
+SHORT_ID: Final = 12
+"""Characters of an id that a terminal has room for; commands take so many, too."""
+
+CSV_COLUMNS: Final = (
+    "created_at",
+    "call_id",
+    "tool",
+    "model",
+    "first_words",
+    "state",
+    "stage",
+    "fee",
+    "amount_opg",
+    "max_opg",
+    "transaction_hash",
+    "principal",
+    "network",
+    "error",
+)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One page of calls."""
+
+    calls: Sequence[Call]
+    next_page: int
+    """0 on the last page."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +93,22 @@ def console() -> Console:
     return Console(width=width, highlight=False, markup=False)
 
 
-def print_list(calls: Sequence[Call], spent: Spent) -> None:
+def print_list(listed: Listed, spent: Spent) -> None:
     """Print a table of calls, what was spent by account, and the payments that are open."""
     out = console()
     table = Table(title="Calls", title_justify="left")
-    for heading in ("time (UTC)", "call", "tool", "status", "principal", "network"):
+    for heading in ("time (UTC)", "call", "tool", "model", "first words", "status"):
         table.add_column(heading, no_wrap=heading == "call")
     table.add_column("fee (coins)", justify="right")
     table.add_column("OPG", justify="right")
-    for call in calls:
-        table.add_row(*(Text(plain(cell)) for cell in _cells(call)))
+    id_length = SHORT_ID if out.is_terminal else None
+    for call in listed.calls:
+        table.add_row(*(Text(plain(cell)) for cell in _cells(call, id_length)))
     out.print(table)
-    if not calls:
+    if not listed.calls:
         out.print("There are no such calls.")
+    if listed.next_page:
+        out.print(f"There are more: --page {listed.next_page}")
     for total in spent.fees:
         out.print(
             f"{plain(total.network)}, {total.address}: {coins(total.fees_wei)} coins paid in fees, "
@@ -93,14 +127,14 @@ def _deadline(cap: Cap) -> str:
     return f"{datetime.fromtimestamp(cap.deadline, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _cells(call: Call) -> tuple[str, ...]:
+def _cells(call: Call, id_length: int | None) -> tuple[str, ...]:
     return (
         f"{call.created_at:%Y-%m-%d %H:%M:%S}",
-        call.id,
+        call.id[:id_length],
         call.tool,
+        call.model,
+        call.first_words,
         state_of(call),
-        call.principal,
-        call.network,
         coins(call.fee_wei),
         _opg(call),
     )
@@ -117,15 +151,32 @@ def state_of(call: Call) -> str:
     """Tell status and stage in few words."""
     if call.waiting_approval:
         return "waits for approval"
+    if call.declined:
+        return "declined"
     if call.orphaned:
         return f"interrupted, {call.stage}"
     return f"{call.status}, {call.stage}"
 
 
-def print_list_json(calls: Sequence[Call], spent: Spent) -> None:
+def print_list_csv(listed: Listed) -> None:
+    """Print the calls as CSV with a header; amounts are coins and OPG."""
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow(CSV_COLUMNS)
+    for call in listed.calls:
+        facts = {**_facts(call), "fee": coins(call.fee_wei), "state": state_of(call)}
+        rows.writerow(_inert(plain(str(facts[name]))) for name in CSV_COLUMNS)
+
+
+def _inert(cell: str) -> str:
+    """Keep a spreadsheet from running what a prompt begins with."""
+    return f"'{cell}" if cell[:1] in set("=+-@") else cell
+
+
+def print_list_json(listed: Listed, spent: Spent) -> None:
     """Print the same as JSON; amounts are decimal strings, `*_wei` in base units."""
     document = {
-        "calls": [_facts(call) for call in calls],
+        "calls": [_facts(call) for call in listed.calls],
+        "next_page": listed.next_page,
         "totals": [
             {
                 "network": total.network,
@@ -156,11 +207,14 @@ def _facts(call: Call) -> dict[str, Any]:
     return {
         "call_id": call.id,
         "tool": call.tool,
+        "model": call.model,
+        "first_words": call.first_words,
         "principal": call.principal,
         "network": call.network,
         "status": call.status,
         "stage": call.stage.value,
         "waiting_approval": call.waiting_approval,
+        "declined": call.declined,
         "interrupted": call.orphaned,
         "created_at": call.created_at.isoformat(),
         "delivered_at": call.delivered_at.isoformat() if call.delivered_at else "",
@@ -181,6 +235,8 @@ def print_call(call: Call, signed: Sequence[SignedTransaction]) -> None:
     rows = {
         "call": call.id,
         "tool": call.tool,
+        "model": call.model,
+        "first_words": call.first_words,
         "principal": call.principal,
         "network": call.network,
         "status": state_of(call),

@@ -30,14 +30,18 @@ VERBS: Final = {"list_calls": "`og-mcp calls`", "get_call": "`og-mcp calls show 
 
 
 @dataclass(frozen=True)
-class _Desk:
+class Desk:
     """What the operator works with."""
 
     settings: Settings
     journal: Journal
 
+    async def call(self, beginning: str) -> Call:
+        """Return the call whose id begins so, of any principal."""
+        return await self.journal.get(await self.journal.full_id(beginning, None), None)
 
-def _at_desk(work: Callable[[_Desk], Awaitable[T]]) -> T:
+
+def at_desk(work: Callable[[Desk], Awaitable[T]]) -> T:
     """Do `work` with the journal open."""
     import anyio  # noqa: PLC0415 - --help does without
 
@@ -63,37 +67,62 @@ def _at_a_terminal(text: str) -> str:
 
 
 @asynccontextmanager
-async def _desk() -> AsyncIterator[_Desk]:
+async def _desk() -> AsyncIterator[Desk]:
     from og_mcp.journal import open_journal  # noqa: PLC0415 - --help does without
     from og_mcp.settings import Settings  # noqa: PLC0415 - as above
 
     settings = Settings.from_env(os.environ)
     async with open_journal(settings) as journal:
-        yield _Desk(settings, journal)
+        yield Desk(settings, journal)
 
 
 @click.group("calls", invoke_without_command=True)
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="The most calls to list.")
 @click.option("--status", type=click.Choice(["done", "running", "failed"]), help="Only those.")
 @click.option("--tool", default="", help="Only calls of this tool.")
+@click.option(
+    "--since",
+    default="",
+    metavar="WHEN",
+    help="Only calls since then: 24h, 7d, a date, a UTC time.",
+)
+@click.option("--page", type=click.IntRange(0, 10_000), default=0, help="From 0, the newest.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def command(context: click.Context, limit: int, tool: str, as_json: bool, status: Any) -> None:  # noqa: ANN401 - one of three words, which click has checked
+def command(  # noqa: PLR0913, PLR0917 - the options
+    context: click.Context,
+    limit: int,
+    status: Any,  # noqa: ANN401 - one of three words, which click has checked
+    tool: str,
+    since: str,
+    page: int,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
     """List the calls that could cost something, the newest first, and what they cost."""
     if context.invoked_subcommand is not None:
         return
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json are two forms: choose one.")
     from og_mcp.cli import _calls_shown as shown  # noqa: PLC0415 - --help does without
+    from og_mcp.client.session.since import since_of  # noqa: PLC0415 - as above
 
-    async def work(desk: _Desk) -> None:
-        calls = await desk.journal.list_calls(None, limit, status, tool)
-        spent = shown.Spent(
-            await desk.journal.totals(),
-            *await desk.journal.opg_totals(),
-            await desk.journal.open_caps(),
+    async def work(desk: Desk) -> None:
+        journal = desk.journal
+        found = await journal.list_calls(
+            None, limit + 1, status, tool, since=since_of(since), skip=page * limit
         )
-        (shown.print_list_json if as_json else shown.print_list)(calls, spent)
+        listed = shown.Listed(found[:limit], page + 1 if len(found) > limit else 0)
+        if as_csv:
+            shown.print_list_csv(listed)
+            return
+        spent = shown.Spent(
+            await journal.totals(), *await journal.opg_totals(), await journal.open_caps()
+        )
+        (shown.print_list_json if as_json else shown.print_list)(listed, spent)
 
-    _at_desk(work)
+    at_desk(work)
 
 
 @command.command("show")
@@ -103,12 +132,12 @@ def show(call_id: str, as_json: bool) -> None:
     """Show one call: its request, transactions, cost, and its result or error."""
     from og_mcp.cli import _calls_shown as shown  # noqa: PLC0415 - --help does without
 
-    async def work(desk: _Desk) -> None:
-        call = await desk.journal.get(call_id, None)
-        signed = await desk.journal.transactions(call_id)
+    async def work(desk: Desk) -> None:
+        call = await desk.call(call_id)
+        signed = await desk.journal.transactions(call.id)
         (shown.print_call_json if as_json else shown.print_call)(call, signed)
 
-    _at_desk(work)
+    at_desk(work)
 
 
 @command.command("approve")
@@ -122,7 +151,10 @@ def approve(call_id: str) -> None:
         raise click.ClickException(message)
     from og_mcp.cli._approving import approve_call  # noqa: PLC0415 - --help does without
 
-    _at_desk(lambda desk: approve_call(desk.journal, call_id))
+    async def work(desk: Desk) -> None:
+        await approve_call(desk.journal, await desk.call(call_id))
+
+    at_desk(work)
 
 
 @command.command("speed-up")
@@ -153,11 +185,11 @@ def prune(before: datetime) -> None:
     Calls that are unfinished, undelivered or younger than 24 hours stay, and so do those whose
     idempotency key is still known.
     """
-    pruned = _at_desk(lambda desk: _pruned(desk, before.replace(tzinfo=UTC)))
+    pruned = at_desk(lambda desk: _pruned(desk, before.replace(tzinfo=UTC)))
     click.echo(f"Removed {pruned.calls} calls and {pruned.files} files.")
 
 
-async def _pruned(desk: _Desk, before: datetime) -> Pruned:
+async def _pruned(desk: Desk, before: datetime) -> Pruned:
     from og_mcp.client import Session  # noqa: PLC0415 - --help does without
 
     async with Session(desk.settings, journal=desk.journal) as og:
@@ -165,21 +197,21 @@ async def _pruned(desk: _Desk, before: datetime) -> Pruned:
 
 
 def _replace(call_id: str, *, cancel: bool) -> None:
-    info = _at_desk(lambda desk: _replaced(desk, call_id, cancel=cancel))
+    info = at_desk(lambda desk: _replaced(desk, call_id, cancel=cancel))
     click.echo(f"Call {info.call_id}: {info.status} at stage {info.stage}.")
     click.echo(f"Transaction {info.transaction_hash}")
 
 
-async def _replaced(desk: _Desk, call_id: str, *, cancel: bool) -> CallInfo:
+async def _replaced(desk: Desk, call_id: str, *, cancel: bool) -> CallInfo:
     from og_mcp.cli._approving import agree_to_replace  # noqa: PLC0415 - as above
     from og_mcp.client import Session  # noqa: PLC0415 - --help does without
 
-    call = await desk.journal.get(call_id, None)
+    call = await desk.call(call_id)
     _check_network(desk.settings, call)
     agree_to_replace(desk.settings, call, cancel=cancel)
     async with Session(desk.settings, journal=desk.journal) as og:
         step = og.cancel if cancel else og.speed_up
-        return await step(call_id, principal=call.principal)
+        return await step(call.id, principal=call.principal)
 
 
 def _check_network(settings: Settings, call: Call) -> None:

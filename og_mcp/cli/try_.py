@@ -173,8 +173,7 @@ def _verified(verification: dict[str, Any]) -> str:
     if not verification["valid"] or verification["level"] != "confirmed":
         failed = [f"{c['name']}: {c['detail']}" for c in checks if c["result"] != "ok"]
         raise StepFailedError(f"level {verification['level']}: {'; '.join(failed)}")
-    held = sum(check["result"] == "ok" for check in checks)
-    return f"{verification['level']}: {held} of {len(checks)} checks hold"
+    return f"{verification['level']}: {verification['summary']}"
 
 
 async def _find_on_chain(ready: dict[str, Any], transaction_hash: str) -> str:

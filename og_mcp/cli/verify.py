@@ -5,7 +5,6 @@ Offline it needs no configuration and touches no network: this file, years later
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -15,18 +14,6 @@ import click
 
 if TYPE_CHECKING:
     from og_mcp.types import Verification
-
-MAX_BYTES: Final = 512 * 2**20
-"""Several times what the largest call leaves."""
-
-MAX_MEMBERS: Final = 8_000_000
-"""Commas and opening brackets of a file that is parsed: each may be a value of 100 bytes.
-
-Verification takes half as many values; texts hold commas, too.
-"""
-
-MAX_DEPTH: Final = 200
-"""Nesting that is parsed; verification itself refuses less."""
 
 _MARKS: Final = {"ok": "[green]ok[/]", "failed": "[red]failed[/]", "not_checked": "not checked"}
 
@@ -74,30 +61,16 @@ def _exit_code(verification: Verification, *, online: bool) -> int:
 
 
 def _read(file: Path) -> Any:  # noqa: ANN401 - JSON
-    from og_mcp.client.wire.json_text import is_deeper  # noqa: PLC0415 - --help does without
+    from og_mcp.client.receipts.saved import read_receipt  # noqa: PLC0415 - --help does without
+    from og_mcp.errors import InputError  # noqa: PLC0415 - as above
 
     try:
         with click.open_file(str(file), "rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-        text = content.decode()
-        members = sum(map(text.count, ",[{"))
-        if len(content) > MAX_BYTES or members > MAX_MEMBERS or is_deeper(text, MAX_DEPTH):
-            raise _UnreadableError(f"{file} is too large or nested too deep to be a receipt.")
-        return json.loads(text, object_pairs_hook=_object)
-    except (OSError, ValueError) as exc:
-        reason = str(exc) if isinstance(exc, _DoubleError) else "it is not readable JSON"
-        raise _UnreadableError(f"{file} is no receipt: {reason}.") from exc
-
-
-class _DoubleError(ValueError):
-    """A key stands twice: readers would disagree which one counts."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        raise _DoubleError("an object in it has a key twice")
-    return made
+            return read_receipt(stream, file)
+    except InputError as exc:
+        raise _UnreadableError(str(exc)) from exc
+    except OSError as exc:
+        raise _UnreadableError(f"{file} cannot be read: {exc.strerror}.") from exc
 
 
 def _verify(receipt: object) -> Verification:
@@ -167,4 +140,5 @@ def _print(verification: Verification, *, online: bool) -> None:
         table.add_row(check.name, _MARKS[check.result], escape(check.source), escape(check.detail))
     console = Console(highlight=False)
     console.print(table)
+    console.print(f"{verification.summary}.")
     console.print(_summed_up(verification, online=online))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from og_mcp.errors import ApprovalDeclinedError
 from og_mcp.journal import _schema as s
 from og_mcp.journal._approvals import Approvals, new_token
 from og_mcp.journal._documents import storable
 from og_mcp.journal._notes import Notes
 from og_mcp.journal._seal import Seal
-from og_mcp.journal._stages import Failing
+from og_mcp.journal._stages import NO_LASTS_US, Failing, decline, no_until
 from og_mcp.journal._steps import Steps
 from og_mcp.journal._store import Store
 from og_mcp.journal._waiting import Waiters
@@ -50,14 +52,41 @@ class Consents:
 
     async def approve(self, call_id: str, shown: Approval | None = None) -> Approval:
         """Record that a person agreed."""
-        work = partial(self._approvals.approve, call_id=call_id, token=new_token(), shown=shown)
+
+        def work() -> Steps[Approval]:
+            until = yield from no_until(call_id)
+            if until is not None:
+                raise ApprovalDeclinedError(call_id, until)
+            return (yield from self._approvals.approve(call_id, new_token(), shown))
+
         return await self._store.run(work, atomic=True)
+
+    async def decline(self, call_id: str) -> datetime:
+        """Record that a person said no."""
+        until = datetime.now(UTC) + timedelta(microseconds=NO_LASTS_US)
+        error = str(ApprovalDeclinedError(call_id, until))
+        await self._store.run(partial(decline, call_id, error), atomic=True)
+        self._waiters.wake(call_id)
+        return until
 
     async def take_approval(self, call_id: str, consent: ConsentRequest) -> bool:
         """Use up an approval."""
         consent = replace(consent, what=storable(consent.what))
-        take = partial(self._approvals.take, call_id, consent, taker=new_token())
-        return await self._store.run(take, atomic=True)
+        taker = new_token()
+
+        def work() -> Steps[bool | ApprovalDeclinedError]:
+            until = yield from no_until(call_id)
+            if until is None:
+                return (yield from self._approvals.take(call_id, consent, taker))
+            declined = ApprovalDeclinedError(call_id, until)
+            yield from Failing(call_id, Stage.NOT_SENT, str(declined))()
+            return declined
+
+        taken = await self._store.run(work, atomic=True)
+        if isinstance(taken, ApprovalDeclinedError):
+            self._waiters.wake(call_id)
+            raise taken
+        return taken
 
     def seal(self, purpose: str, data: bytes) -> str:
         """Authenticate data that is kept where others can write."""

@@ -15,8 +15,10 @@ from sqlalchemy import Text, bindparam, case, exists, func, literal, select, upd
 
 from og_mcp.errors import IdempotencyKeyReusedError, JournalError
 from og_mcp.journal import _schema as s
+from og_mcp.journal._documents import storable
 from og_mcp.journal._records import by_id, call_of
 from og_mcp.journal._sql import InsertInto, Row, Statement, now
+from og_mcp.journal._stages import NO_LASTS_US
 from og_mcp.journal._steps import Steps, change, row
 from og_mcp.types import Call, CallRequest, Opened, Stage
 
@@ -38,6 +40,8 @@ _GIVEN: Final = (
     "idempotency_key",
     "owner",
     "max_opg",
+    "model",
+    "first_words",
 )
 _SAME_REQUEST: Final = tuple(
     calls.c[name] == bindparam(f"new_{name}", type_=Text)
@@ -107,6 +111,10 @@ _take: Final = Statement(
         max_fee_wei="0",
         error="",
         delivered_at=None,
+        # A person's no holds for the next try, too (threats.md T48).
+        declined_at=case(
+            (calls.c.declined_at > now() - NO_LASTS_US, calls.c.declined_at), else_=None
+        ),
         cap_id=None,
         cap_status="",
         updated_at=now(),
@@ -164,6 +172,8 @@ class Opening:
             "new_idempotency_key": request.idempotency_key,
             "new_owner": self.owner,
             "new_max_opg": str(request.max_opg),
+            "new_model": storable(request.model),
+            "new_first_words": storable(request.first_words),
         }
 
     def _find(self, values: Row) -> Steps[Call | None]:

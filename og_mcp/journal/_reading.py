@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 import anyio
 
-from og_mcp.errors import CallNotFoundError
+from og_mcp.errors import AmbiguousCallError, CallNotFoundError
 from og_mcp.journal import _records as r
 from og_mcp.journal._budget import budget_of
 from og_mcp.journal._documents import Documents
+from og_mcp.journal._moments import microseconds
 from og_mcp.journal._sql import Row, Statement
 from og_mcp.journal._steps import Steps, row, rows
 from og_mcp.journal._store import Store
@@ -29,7 +32,16 @@ from og_mcp.types import (
     Totals,
 )
 
-MOST_LISTED: Final = 1000
+MAX_LISTED: Final = 1001
+"""Calls listed at once; one more than anybody asks for tells whether there are more."""
+
+MAX_CANDIDATES: Final = 5
+"""Calls that an ambiguous beginning of an id is told with."""
+
+ID_LENGTH: Final = 32
+ID_BEGINNING: Final = re.compile("[0-9a-f]{4,31}")
+"""Fewer characters name nobody in particular."""
+
 END_OF_TIME: Final = 2**62
 
 
@@ -57,18 +69,37 @@ class Reading:
         """Return a call with its documents."""
         return await self._with_documents(await self._read(call_id, principal))
 
-    async def list_calls(
+    async def full_id(self, beginning: str, principal: str | None) -> str:
+        """Return the id of the one call whose id begins so."""
+        beginning = beginning.lower()
+        if len(beginning) == ID_LENGTH:
+            return beginning
+        if not ID_BEGINNING.fullmatch(beginning):
+            raise CallNotFoundError(beginning)
+        most = {"of_principal": principal or "", "at_most": MAX_CANDIDATES + 1}
+        found = _calls(await self._rows(r.beginning_with, prefix=beginning, **most))
+        if not found:
+            raise CallNotFoundError(beginning)
+        if len(found) > 1:
+            told = [(one.id, one.tool, one.created_at) for one in found[:MAX_CANDIDATES]]
+            raise AmbiguousCallError(beginning, told, has_more=len(found) > MAX_CANDIDATES)
+        return found[0].id
+
+    async def list_calls(  # noqa: PLR0913, PLR0917 - what may be asked for, by name
         self,
         principal: str | None,
         limit: int,
         status: CallStatus | None = None,
         tool: str = "",
         before: str = "",
+        since: datetime | None = None,
+        skip: int = 0,
     ) -> tuple[Call, ...]:
         """Return calls without their documents, the newest first."""
         chosen: Row = {"of_principal": principal or "", "of_status": status or "", "of_tool": tool}
         listed = r.listed_of_all if principal is None else r.listed
-        chosen |= {"at_most": min(limit, MOST_LISTED), "before_id": before}
+        chosen |= {"at_most": min(limit, MAX_LISTED), "passed_over": skip, "before_id": before}
+        chosen["since_at"] = microseconds(since) if since else 0
 
         def work() -> Steps[list[Row]]:
             end = END_OF_TIME

@@ -42,6 +42,7 @@ _listed_of_all: Select[Any] = (
     _facts.where(
         tuple_(calls.c.created_at, calls.c.id)
         < tuple_(bindparam("before_at", type_=BigInteger), bindparam("before_id", type_=Text)),
+        calls.c.created_at >= bindparam("since_at", type_=BigInteger),
         or_(_tool == "", calls.c.tool == _tool),
         or_(
             _status == "",
@@ -51,9 +52,21 @@ _listed_of_all: Select[Any] = (
     )
     .order_by(calls.c.created_at.desc(), calls.c.id.desc())
     .limit(bindparam("at_most", type_=BigInteger))
+    .offset(bindparam("passed_over", type_=BigInteger))
 )
 listed_of_all: Final = Statement(_listed_of_all)
 listed: Final = Statement(_listed_of_all.where(calls.c.principal == _principal))
+_prefix = bindparam("prefix", type_=Text)
+beginning_with: Final = Statement(
+    _facts.where(
+        # Ids are hexadecimal: what begins like this sorts before the same with a "g" behind it.
+        calls.c.id >= _prefix,
+        calls.c.id < _prefix + "g",
+        or_(_principal == "", calls.c.principal == _principal),
+    )
+    .order_by(calls.c.created_at.desc())
+    .limit(bindparam("at_most", type_=BigInteger))
+)
 unfinished: Final = Statement(_facts.where(s.unfinished).order_by(calls.c.created_at))
 unfinished_of_lane: Final = Statement(
     _facts.where(
@@ -87,6 +100,7 @@ def call_of(row: Row) -> Call:
         status=_shown(row["status"]),
         waiting_approval=row["status"] == s.WAITING_APPROVAL,
         orphaned=row["status"] == s.RUNNING and not row["alive"],
+        declined=row["status"] == s.FAILED and row["declined_at"] is not None,
         error=row["error"],
         account=_account(row),
         nonce=row["nonce"],
@@ -101,6 +115,8 @@ def call_of(row: Row) -> Call:
         delivered_at=None if row["delivered_at"] is None else moment(row["delivered_at"]),
         owner=row["owner"],
         cap=cap,
+        model=row["model"],
+        first_words=row["first_words"],
         **{name: row.get(name, "") for name in DOCUMENTS},
     )
 

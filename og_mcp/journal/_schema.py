@@ -89,6 +89,8 @@ calls = Table(
     _text("request_hash"),
     _text("request", ""),
     _text("idempotency_key", ""),
+    _text("model", ""),
+    _text("first_words", ""),
     # The key while it is known; a column of its own, so that an old one can be used again.
     Column("key_slot", Text),
     _text("status"),
@@ -114,6 +116,8 @@ calls = Table(
     _when("updated_at"),
     _when("settled_at", nullable=True),
     _when("delivered_at", nullable=True),
+    # When a person said no to it.
+    _when("declined_at", nullable=True),
     # The newest signed maximum that pays for it.
     Column("cap_id", Text),
     # That one's status, which settling a call must read together with the call's own row.
@@ -168,6 +172,15 @@ Index(
     calls.c.network,
     calls.c.request_hash,
     **_where("in_doubt"),
+)
+Index(
+    "calls_declined",
+    calls.c.principal,
+    calls.c.tool,
+    calls.c.network,
+    calls.c.request_hash,
+    sqlite_where=text("declined_at IS NOT NULL"),
+    postgresql_where=text("declined_at IS NOT NULL"),
 )
 Index("calls_active", calls.c.lane, **_where("active"))
 Index("calls_charged", calls.c.lane, calls.c.created_at, **_where("charged"))

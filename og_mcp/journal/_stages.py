@@ -6,12 +6,14 @@ What a step finds already done, it leaves; what contradicts it, is refused.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Text, and_, bindparam, case, exists, or_, select, update
+from sqlalchemy import ColumnElement, Text, and_, bindparam, case, exists, func, or_, select, update
 
 from og_mcp.errors import CallStateError
 from og_mcp.journal import _schema as s
+from og_mcp.journal._moments import moment
 from og_mcp.journal._records import STAGES, by_id, call_of
 from og_mcp.journal._sql import Row, Statement, now
 from og_mcp.journal._steps import Steps, change, row
@@ -174,6 +176,36 @@ _adopt: Final = Statement(
     )
     .values(owner=bindparam("new_owner"), updated_at=now())
 )
+NO_LASTS_US: Final = 600 * 10**6
+"""How long a person's no holds for the same request, microseconds (threats.md T48)."""
+
+_decline: Final = Statement(
+    update(calls)
+    .where(calls.c.id == _call, calls.c.status == s.WAITING_APPROVAL)
+    .values(
+        status=s.FAILED,
+        error=bindparam("new_error"),
+        declined_at=now(),
+        # The person has heard of it.
+        delivered_at=func.coalesce(calls.c.delivered_at, now()),
+        updated_at=now(),
+    )
+)
+_declined: Final = Statement(
+    select(func.max(_other.c.declined_at).label("declined_at"))
+    .select_from(
+        calls.join(
+            _other,
+            and_(
+                *(
+                    _other.c[name] == calls.c[name]
+                    for name in ("principal", "tool", "network", "request_hash")
+                )
+            ),
+        )
+    )
+    .where(calls.c.id == _call, _other.c.declined_at > now() - NO_LASTS_US)
+)
 _forget_raw: Final = Statement(
     update(transactions).where(transactions.c.call_id == _call).values(raw="")
 )
@@ -290,6 +322,19 @@ def adopt(call_id: str, owner: str) -> Steps[bool]:
         return False
     who = {"old_owner": found["owner"], "new_owner": owner}
     return (yield from change(_adopt, call_id=call_id, **who)) == 1
+
+
+def decline(call_id: str, error: str) -> Steps[None]:
+    """End a call that waits for approval, because a person said no."""
+    if not (yield from change(_decline, call_id=call_id, new_error=error)):
+        raise CallStateError(call_id, "be declined", _told((yield from _state_of(call_id))))
+
+
+def no_until(call_id: str) -> Steps[datetime | None]:
+    """Return until when a person's no to this request holds, `None` where it does not."""
+    found = yield from row(_declined, call_id=call_id)
+    at = found["declined_at"] if found else None
+    return None if at is None else moment(at + NO_LASTS_US)
 
 
 def _confirm_if(call_id: str, stage: Stage) -> Steps[None]:

@@ -19,7 +19,14 @@ from og_mcp.settings._rules import BASE_KEY, KEYS, OVERRIDES, Draft, broken
 from og_mcp.settings._variables import PREFIX, TOOLSETS, VARIABLES, place, read, unknown
 from og_mcp.types import PublishedModel
 
-__all__ = ["TOOLSETS", "VARIABLES", "Settings", "WalletKind", "WalletSource"]
+__all__ = [
+    "TOOLSETS",
+    "VARIABLES",
+    "Settings",
+    "WalletKind",
+    "WalletSource",
+    "default_data_dir",
+]
 
 WalletKind = Literal["key", "key_file", "keystore"]
 
@@ -163,7 +170,7 @@ def _fields(draft: Draft) -> dict[str, Any]:
     else:
         fields |= _public_fields(draft)
     if "data_dir" not in fields:
-        fields["data_dir"] = _default_data_dir()
+        fields["data_dir"] = default_data_dir()
     files = (values.get(name) for name in ("OG_PRIVATE_KEY_FILE", "OG_KEYSTORE", "OG_LOCALNET"))
     fields["secret_paths"] = (fields["data_dir"], *filter(None, files))
     return fields
@@ -222,7 +229,8 @@ def _working_folder() -> tuple[Path, ...]:
     return () if home.is_relative_to(here) else (here,)
 
 
-def _default_data_dir() -> Path:
+def default_data_dir() -> Path:
+    """Return the data folder that is used where OG_DATA_DIR is not set."""
     # Imported here because it is needed only where OG_DATA_DIR is not set.
     import platformdirs  # noqa: PLC0415 - see the line above
 

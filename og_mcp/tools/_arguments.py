@@ -18,15 +18,16 @@ def _no_boolean(value: object) -> object:
 
 KEY_FORM: Final = "^[!-~]{0,128}$"
 OPG_FORM: Final = r"^[0-9]{1,9}(\.[0-9]{1,18})?$"
-ID_FORM: Final = "^[0-9a-f]{32}$"
-OPTIONAL_ID_FORM: Final = "^([0-9a-f]{32})?$"
+ID_FORM: Final = "^[0-9a-f]{4,32}$"
+OPTIONAL_ID_FORM: Final = "^([0-9a-f]{4,32})?$"
 
 FORMS: Final = {
     KEY_FORM: "text of 0 to 128 printable ASCII characters without spaces",
     OPG_FORM: 'a decimal number as text, like "5" or "0.25", with up to 9 digits before the point '
     "and 18 behind it",
-    ID_FORM: "a call's id of 32 digits and letters a to f, as its result and list_calls tell it",
-    OPTIONAL_ID_FORM: "empty, or a call's id of 32 digits and letters a to f",
+    ID_FORM: "a call's id, 32 digits and letters a to f as list_calls tells it, or its first 4 or "
+    "more",
+    OPTIONAL_ID_FORM: "empty, or a call's id of 32 digits and letters a to f, or its first 4 or more",
 }
 """What each pattern allows, in words."""
 
@@ -254,7 +255,7 @@ AmountOPG = Annotated[
 
 CallId = Annotated[
     str,
-    Field(pattern=ID_FORM, description="Id of a call, as its result and list_calls tell it."),
+    Field(pattern=ID_FORM, description="Id of a call, or its first 4 or more characters."),
 ]
 
 OptionalCallId = Annotated[
@@ -274,6 +275,11 @@ Limit = Annotated[
     BeforeValidator(_no_boolean),
 ]
 
+Since = Annotated[
+    str,
+    Field(max_length=64, description='Only calls since then: "24h", "7d", a date or a UTC time.'),
+]
+
 StatusFilter = Annotated[
     Literal["", "done", "running", "failed"], Field(description="Only calls of this status.")
 ]
@@ -282,7 +288,9 @@ ToolFilter = Annotated[str, Field(max_length=48, description="Only calls of this
 
 ReceiptDocument = Annotated[
     dict[str, Any],
-    Field(description="A receipt as og://receipts/{call_id} gives it, to check it by itself."),
+    Field(
+        description='A receipt as og://receipts/{call_id} gives it, or {"file": path} of a saved one.'
+    ),
 ]
 
 Online = Annotated[

@@ -14,11 +14,17 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from mcp.server.mcpserver import AcceptedElicitation, Elicit, ElicitationResult, Resolve
+from mcp.server.mcpserver import (
+    AcceptedElicitation,
+    CancelledElicitation,
+    Elicit,
+    ElicitationResult,
+    Resolve,
+)
 from pydantic import BaseModel, Field
 
 from og_mcp.client import Session
-from og_mcp.consent import lets, most_of
+from og_mcp.consent import question
 from og_mcp.errors import ApprovalDeclinedError, quote
 from og_mcp.tools._injected import OG, Call, principal_of
 from og_mcp.tools._pause import Pause, pause_of
@@ -27,8 +33,8 @@ from og_mcp.types import LOCAL_PRINCIPAL, Approval
 
 logger = logging.getLogger(__name__)
 
-READING_S: Final = 0.4
-"""Seconds within which no person has read the question: a program answered it."""
+READING_S: Final = 1.0
+"""Seconds within which no person has read the question: a program answered it (threats.md T41)."""
 
 VALUE_LIMIT: Final = 60
 """Characters of one argument that the question shows."""
@@ -58,6 +64,20 @@ def begin_asking(call: Call, call_id: str) -> bool:
     return True
 
 
+def give_up_asking(call: Call) -> bool:
+    """Stop asking where the client's answer cannot be read; false where none was waited for.
+
+    An error, an empty form and a form of another shape are no person's answer (threats.md T41):
+    the call is then run as if nobody could be asked.
+    """
+    pause = pause_of(call.request_context)
+    if pause is None or not pause.is_asking:
+        return False
+    logger.warning("call %s: the client's answer to the question cannot be read", pause.call_id)
+    pause.is_asking, pause.is_given_up = False, True
+    return True
+
+
 def _person_there(call: Call) -> bool:
     """Tell whether the owner can be asked through this client."""
     if pause_of(call.request_context) is None:
@@ -78,33 +98,25 @@ def _can_ask(call: Call) -> bool:
 
 async def _ask(call: Call, og: OG) -> Agreement | Elicit[Agreement]:
     pause = pause_of(call.request_context)
-    if pause is None or not pause.call_id:
+    if pause is None or not pause.call_id or pause.is_given_up:
         return _NOT_ASKED
     with told():
         approval = await og.approval(pause.call_id)
     params = call.request_context.params or {}
     # From the journal's record, so that question and answer mean the same in both rounds.
-    question = _question(params, approval)
+    words = _question(params, approval)
     pause.asked_at, pause.shown = pause.asked_at or time.time(), approval
-    return Elicit(question, Agreement)
+    pause.is_asking = True
+    return Elicit(words, Agreement)
 
 
 def _question(params: Mapping[str, Any], approval: Approval) -> str:
-    wallet = f", wallet {approval.payer.address}" if approval.payer else ""
-    who = f"{approval.network}{wallet}"
-    if approval.what:
-        return (
-            f"May og-mcp {approval.what}? This cannot be undone. "
-            f"Network {who}. Call {approval.call_id}."
-        )
-    arguments: Mapping[str, Any] = params.get("arguments") or {}
-    said = ", ".join(f"{name} {_shown(value)}" for name, value in arguments.items())
     tool = str(params["name"])
-    others = lets(tool, approval)
-    return (
-        f"May og-mcp {f'let {others},' if others else f'run {tool}'} for at most "
-        f"{most_of(tool, approval)}? Network {who}. Call {approval.call_id}: {said}."
-    )
+    told = f"{question(tool, approval)} Network {approval.network}. Call {approval.call_id}"
+    if approval.what:
+        return f"{told}."
+    arguments: Mapping[str, Any] = params.get("arguments") or {}
+    return f"{told}: {', '.join(f'{name} {_shown(value)}' for name, value in arguments.items())}."
 
 
 def _shown(value: object) -> str:
@@ -116,13 +128,17 @@ async def _session_with_consent(
     call: Call, og: OG, answer: Annotated[ElicitationResult[Agreement], Resolve(_ask)]
 ) -> Session:
     pause = pause_of(call.request_context)
-    if pause is None or not pause.call_id:
+    if pause is None or not pause.is_asking:
+        return og
+    pause.is_asking = False
+    if isinstance(answer, CancelledElicitation) or not _is_from_a_person(pause):
+        # Nobody has answered: the tool refuses, and names the command for the terminal.
         return og
     with told():
-        if not isinstance(answer, AcceptedElicitation) or not answer.data.agree:
-            raise ApprovalDeclinedError(pause.call_id)
-        if _is_from_a_person(pause):
+        if isinstance(answer, AcceptedElicitation) and answer.data.agree:
             await og.approve(pause.call_id, pause.shown)
+        else:
+            raise ApprovalDeclinedError(pause.call_id, await og.decline(pause.call_id))
     return og
 
 

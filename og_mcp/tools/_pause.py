@@ -33,6 +33,12 @@ class Pause:
     shown: Approval | None = None
     """What the question says; read anew, and not taken along, by each request."""
 
+    is_asking: bool = False
+    """Whether this request waits for the answer, or reads it."""
+
+    is_given_up: bool = False
+    """Whether the answer could not be read; nobody is asked again then."""
+
 
 def pause_of(request: ServerRequestContext[Any, Any]) -> Pause | None:
     """Return the pause of a tool call; `None` where the server runs without `keep_pauses`."""

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
+from mcp import MCPError
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool as MCPTool
@@ -14,7 +15,7 @@ from mcp.types import CallToolResult, ContentBlock, TextContent, ToolAnnotations
 from pydantic import ConfigDict, ValidationError
 
 from og_mcp.errors import ApprovalRequiredError
-from og_mcp.tools._consent import begin_asking
+from og_mcp.tools._consent import begin_asking, give_up_asking
 from og_mcp.tools._refusal import refusal
 from og_mcp.tools._schema import without
 from og_mcp.tools._telling import told
@@ -45,13 +46,22 @@ class Tool(MCPTool):
         """Run the tool; on success a `Shape`, or with `convert_result` what goes on the wire."""
         arguments = _as_meant(self.parameters, arguments)
         try:
-            result = await self._run(arguments, context)
+            result = await self._answered(arguments, context)
         except ToolError as exc:
             pending = _pending_in(exc)
             if pending is None or not begin_asking(context, pending.approval_of):
                 raise
-            result = await self._run(arguments, context)
+            result = await self._answered(arguments, context)
         return _on_the_wire(result) if convert_result and isinstance(result, Shape) else result
+
+    async def _answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:  # noqa: ANN401 - as `run`
+        """Run the tool; as one that nobody can be asked about where an answer cannot be read."""
+        try:
+            return await self._run(arguments, context)
+        except (ToolError, MCPError):
+            if not give_up_asking(context):
+                raise
+            return await self._run(arguments, context)
 
     async def _run(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:  # noqa: ANN401 - as `run`
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from og_mcp.tools._arguments import Limit, StatusFilter, ToolFilter
+from og_mcp.tools._arguments import Limit, Page, Since, StatusFilter, ToolFilter
 from og_mcp.tools._injected import OG, Principal
 from og_mcp.tools._tool import tool
 from og_mcp.types import CallList
@@ -16,17 +16,20 @@ from og_mcp.types import CallList
     idempotent=True,
     open_world=False,
 )
-async def list_calls(
+async def list_calls(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp calls it by name
     og: OG,
     principal: Principal,
     limit: Limit = 20,
     status: StatusFilter = "",
     tool: ToolFilter = "",
+    since: Since = "",
+    page: Page = 0,
 ) -> CallList:
-    """Return the calls that could cost something, newest first, and what they cost in all.
+    """Return the calls that could cost something, newest first, and what all of them cost.
 
-    Amounts are OPG and, for fees, wei of the network's coin; open ones are signed and not yet
-    settled. Use get_call for the result of one call, and this one to find a call whose answer
-    was lost. Costs nothing.
+    Each with time, model and first words, to find one whose answer was lost; get_call has its
+    result. Open amounts are signed and not yet settled. Costs nothing.
     """
-    return await og.list_calls(limit, status or None, tool, principal=principal)
+    return await og.list_calls(
+        limit, status or None, tool, since=since, page=page, principal=principal
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import sqlite3
@@ -16,10 +18,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from og_mcp.cli import _program
-from og_mcp.cli._calls_shown import plain
+from og_mcp.cli._calls_shown import _inert, plain
 from og_mcp.client import Session
 from og_mcp.errors import ApprovalRequiredError, OGError, coins
 from og_mcp.types import LOCAL_PRINCIPAL
+from tests.cli.program import inside
 from tests.cli.terminal import Terminal
 from tests.localnet_client import LocalNetwork
 from tests.server_process import clean, command, run
@@ -185,6 +188,76 @@ def test_options_choose_what_is_listed(environ: Environ, request_of_sample: Requ
     assert len(one["calls"]) == 1
     assert chats["calls"] == []
     assert "waits for approval" in table.stdout
+
+
+def test_csv_pages_and_since(environ: Environ, request_of_sample: Request) -> None:
+    made(environ, request_of_sample)
+    newest = made(environ, request_of_sample, principal="http")
+
+    printed = calls("--csv", "--limit", "1", environ=environ)
+    (row,) = csv.DictReader(io.StringIO(printed.stdout))
+    first = listed("--limit", "1", environ=environ)
+    second = listed("--limit", "1", "--page", "1", environ=environ)
+    future = calls("--since", "2999-01-01", environ=environ)
+    both = calls("--csv", "--json", environ=environ)
+
+    assert (row["call_id"], row["state"]) == (newest, "done, charged")
+    assert row["model"] == request_of_sample["model_cid"]
+    assert row["first_words"].startswith('{"')
+    assert row["fee"].startswith("0.0000")
+    assert (first["next_page"], second["next_page"]) == (1, 0)
+    assert first["calls"][0]["first_words"] == row["first_words"]
+    assert len(listed("--since", "1h", environ=environ)["calls"]) == 2
+    assert future.exit_code == 1
+    assert "since is '2999-01-01', which is in the future" in future.stderr
+    assert both.exit_code == 2
+
+
+def test_what_a_spreadsheet_would_run_is_kept_from_it() -> None:
+    assert [_inert(cell) for cell in ("=1+1", "@a", "-1", "text", "")] == [
+        "'=1+1",
+        "'@a",
+        "'-1",
+        "text",
+        "",
+    ]
+
+
+def test_the_first_characters_of_an_id_will_do(
+    environ: Environ, request_of_sample: Request
+) -> None:
+    call_id = made(environ, request_of_sample)
+
+    done = calls("show", call_id[:6], environ=environ)
+    short = calls("show", call_id[:3], environ=environ)
+
+    assert call_id in done.stdout
+    assert (done.exit_code, short.exit_code) == (0, 1)
+
+
+def test_a_receipt_is_written_for_its_owner_alone_and_verifies(
+    environ: Environ, request_of_sample: Request, tmp_path: Path
+) -> None:
+    call_id = made(environ, request_of_sample, principal="http")
+    path, link = tmp_path / "receipt.json", tmp_path / "link.json"
+    link.symlink_to(tmp_path / "elsewhere.json")
+
+    done = inside("receipt", call_id[:8], "-o", str(path), environ=environ)
+    verified = inside("verify", str(path), environ={})
+    again = inside("receipt", call_id, "-o", str(path), environ=environ)
+    linked = inside("receipt", call_id, "-o", str(link), environ=environ)
+    printed = inside("receipt", call_id, environ=environ)
+    unknown = inside("receipt", "0" * 32, environ=environ)
+
+    assert done.returncode == 0, done.stderr
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert verified.returncode == 0
+    assert "checks passed, 0 failed, 1 needs the local network" in " ".join(verified.stdout.split())
+    assert "is there already and was left as it is" in again.stderr
+    assert linked.returncode == 1
+    assert not (tmp_path / "elsewhere.json").exists()
+    assert json.loads(printed.stdout) == json.loads(path.read_text())
+    assert "There is no call" in unknown.stderr
 
 
 def test_an_empty_journal_is_told(environ: Environ) -> None:

@@ -219,7 +219,11 @@ def refused(error: OGError) -> tuple[int, str, dict[str, Any]]:
     ("error", "status", "kind"),
     [
         (InputError("Wrong.", "Mend it."), 400, "invalid_request_error"),
-        (ApprovalRequiredError("c" * 32, "up to 1 OPG"), 403, "approval_required"),
+        (
+            ApprovalRequiredError("c" * 32, "may cost 1 OPG", "og-mcp calls approve c"),
+            403,
+            "approval_required",
+        ),
         (NoWalletError("chat", "opengradient"), 503, "configuration"),
         (BudgetExceededError("OG_MAX_PER_DAY", cap=1, spent=1, open_=0, asked=1), 402, "payment"),
         (VerificationError("a hash is wrong", "0x1"), 502, "verification"),

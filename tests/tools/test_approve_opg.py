@@ -50,21 +50,21 @@ async def test_the_allowance_is_what_was_agreed_to_and_zero_revokes_it(purse: Pu
     assert int(result["fee_wei"]) == fee
     assert (allowed, status["allowance_opg"]) == (25 * OPG // 10, "2.5")
     assert (revoked["status"], localnet.allowance(purse.address)) == ("done", 0)
-    given, taken = person.heard
+    given = person.heard[0]
     assert given.startswith(
-        "May og-mcp let the contract Permit2 take up to 2.5 OPG from the wallet, for at most 0.0"
+        "Allow chat and image services to charge up to 2.5 OPG in total from your wallet "
+        f"{purse.address}? Network fee: at most 0.0"
     )
-    assert f"Network local, wallet {purse.address}." in given
-    assert "take no more OPG from the wallet" in taken
+    assert " ETH. Network local. Call " in given
 
 
 async def test_a_person_is_asked_even_where_nothing_else_asks(purse: Purse) -> None:
-    person = Person("decline", after_s=0)
+    person = Person("decline")
     purse.environ["OG_CONFIRM_ABOVE"] = "1000"
     async with client(purse, person) as mcp:
         text = await refusal(mcp, "approve_opg", amount_opg="1")
 
-    assert "did not agree" in text
+    assert "A person declined this request" in text
     assert len(person.heard) == 1
     assert purse.localnet.allowance(purse.address) == 0
 
@@ -74,8 +74,8 @@ async def test_t22_a_client_that_cannot_ask_is_refused_with_the_command(purse: P
         text = await refusal(mcp, "approve_opg", amount_opg="1")
         (call,) = (await answer(mcp, "list_calls"))["calls"]
 
-    assert f"`og-mcp calls approve {call['call_id']}`" in text
-    assert "letting others take 1 OPG" in text
+    assert f"og-mcp calls approve {call['call_id']}`" in text
+    assert "would allow chat and image services to charge up to 1 OPG in total" in text
     assert purse.localnet.allowance(purse.address) == 0
 
 

@@ -330,7 +330,11 @@ async def test_a_person_is_asked_with_the_most_it_may_cost_in_opg(localnet: Loca
 
     assert result["content"].startswith(SENTENCE)
     (question,) = person.heard
-    assert question.startswith("May og-mcp run chat for at most 0.1 OPG? Network local, wallet 0x")
+    wallet = localnet.ready["accounts"][0]["address"]
+    assert question.startswith(
+        "Allow the service that answers this chat call to charge up to 0.1 OPG from your wallet "
+        f"{wallet}? Network local. Call {result['call_id']}: "
+    )
 
 
 async def test_without_somebody_to_ask_nothing_is_signed(localnet: LocalNetwork) -> None:
@@ -340,5 +344,5 @@ async def test_without_somebody_to_ask_nothing_is_signed(localnet: LocalNetwork)
         (call,) = (await answer(mcp, "list_calls"))["calls"]
 
     assert "may cost up to 0.1 OPG" in text
-    assert f"`og-mcp calls approve {call['call_id']}`" in text
+    assert f"og-mcp calls approve {call['call_id']}`" in text
     assert len(localnet.sessions()) == before

@@ -107,7 +107,7 @@ async def test_a_person_who_does_not_agree_keeps_it_from_being_created(
         text = await refusal(mcp, "create_model", model_name=name, model_desc="")
         missing = await refusal(mcp, "get_model", model_name=name)
 
-    assert "did not agree to it" in text
+    assert "A person declined this request (call " in text
     assert "no model" in missing
 
 

@@ -25,11 +25,13 @@ async def test_a_call_is_told_with_its_result(
 
     assert told.pop("created_at").startswith("20")
     assert told.pop("stage") in {"charged", "confirmed"}
+    assert told.pop("first_words").startswith('{"open_high_low_close":')
     assert told == {
         "call_id": made["call_id"],
         "network": "local",
         "status": "done",
         "tool": "infer",
+        "model": request_of_sample["model_cid"],
         "transaction_hash": made["transaction_hash"],
         "fee": made["fee"],
         "fee_wei": made["fee_wei"],
@@ -107,7 +109,7 @@ async def test_an_unknown_call_names_the_tool_to_call_next(mcp: Client) -> None:
 async def test_what_is_no_call_id_is_refused(mcp: Client, call_id: object) -> None:
     text = await refusal(mcp, "get_call", call_id=call_id)
 
-    assert "Argument call_id must be a call's id of 32 digits and letters a to f" in text
+    assert "Argument call_id must be a call's id, 32 digits and letters a to f" in text
 
 
 @pytest.mark.parametrize("wait_s", [-1, 51, True, "long"])

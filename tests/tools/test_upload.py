@@ -189,7 +189,7 @@ async def test_a_person_who_does_not_agree_is_obeyed(
     ) as mcp:
         text = await refusal(mcp, "upload", model_path=str(path), model_name=name, version="0.01")
 
-    assert "did not agree to it" in text
+    assert "A person declined this request (call " in text
     assert uploads(localnet) == 0
 
 
@@ -206,7 +206,7 @@ async def test_t22_a_program_that_answers_is_no_person_and_the_command_is_named(
             await journal.approve(call["call_id"])
         result = await answer(mcp, "upload", **request)
 
-    assert f"`og-mcp calls approve {call['call_id']}`" in text
+    assert f"og-mcp calls approve {call['call_id']}`" in text
     assert "which cannot be undone" in text
     assert asked.what.startswith("publish the file ")
     assert (asked.cap_wei, asked.cap_opg) == (0, 0)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp import Client
 from mcp.types import TextResourceContents
 
+from og_mcp.client import Session
+from og_mcp.server import build_server
 from tests.localnet_client import LocalNetwork
 from tests.tools.calls import answer, refusal
 
@@ -66,6 +69,37 @@ async def test_a_changed_receipt_is_not_valid(
 
     assert (verified["valid"], verified["level"]) == (False, "none")
     assert "failed" in {check["result"] for check in verified["checks"]}
+
+
+async def test_a_saved_receipt_is_read_below_the_roots_alone(
+    localnet: LocalNetwork, request_of_sample: dict[str, Any], tmp_path: Path
+) -> None:
+    environ = {**localnet.environ, "OG_UPLOAD_ROOTS": str(tmp_path)}
+    async with Client(build_server(Session.from_env(environ))) as mcp:
+        made = await answer(mcp, "infer", **request_of_sample)
+        receipt = await receipt_of(mcp, made["call_id"])
+        text = json.dumps(receipt)
+        (tmp_path / "saved.json").write_text(text, encoding="utf-8-sig")
+        (tmp_path / "double.json").write_text(f'{text[:-1]}, "tool": "chat"}}')
+        (tmp_path / "empty.json").write_text("")
+
+        async def refused(path: object) -> str:
+            return await refusal(mcp, "verify_receipt", receipt={"file": path})
+
+        saved = await answer(mcp, "verify_receipt", receipt={"file": str(tmp_path / "saved.json")})
+        double = await refused("double.json")
+        empty = await refused("empty.json")
+        outside = await refused("/etc/hostname")
+        number = await refused(5)
+
+    assert (saved["valid"], saved["level"]) == (True, "consistent")
+    assert saved["summary"] == (
+        "10 checks passed, 0 failed, 1 needs the local network, 2 could not be checked"
+    )
+    assert "an object in it has a key twice" in double
+    assert "'empty.json' is not a receipt: it is not readable JSON" in empty
+    assert "/etc/hostname" in outside
+    assert "receipt's file is '5', which is not a path" in number
 
 
 @pytest.mark.parametrize("both", [True, False])

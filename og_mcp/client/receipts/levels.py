@@ -7,11 +7,13 @@ leaves out (OG_RECEIPTS=hashes), and the images that no TEE signs, take nothing 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from og_mcp.client.receipts.named_network import name_of
 from og_mcp.client.receipts.tee_checks import IMAGES
+from og_mcp.networks import LOCAL
 from og_mcp.types import Check, Level, Verification
 
 SIGNED: Final = {
@@ -38,13 +40,19 @@ OF_ANSWER: Final = {
 OF_HASHES: Final = ("request_hash", "response_hash")
 
 
-def verdict(receipt: object, found: Sequence[Check], online: frozenset[str]) -> Verification:
+def verdict(
+    receipt: object,
+    found: Sequence[Check],
+    online: frozenset[str],
+    to_ask: frozenset[str] = frozenset(),
+) -> Verification:
     """Sum checks up.
 
     Args:
         receipt: As it was checked, with what the chain has of what it leaves out.
         found: Every check of it.
         online: Names of the checks that ask somebody, and that make a receipt `confirmed`.
+        to_ask: Names of the checks that were not asked about, and can be.
     """
     results = {check.name: check.result for check in found}
     level: Level = "none"
@@ -55,9 +63,29 @@ def verdict(receipt: object, found: Sequence[Check], online: frozenset[str]) -> 
     ):
         asked = {name for name in online if name in results} | _told_by_chain(receipt)
         level = "confirmed" if all(results[name] == "ok" for name in asked) else "consistent"
+    network = name_of(receipt)
     return Verification(
-        network=name_of(receipt), valid=level != "none", level=level, checks=list(found)
+        network=network,
+        valid=level != "none",
+        level=level,
+        summary=_counted(found, to_ask, "local" if network == LOCAL else "public"),
+        checks=list(found),
     )
+
+
+def _counted(found: Sequence[Check], to_ask: frozenset[str], network: str) -> str:
+    """Count the checks by what came of them."""
+    counts = Counter(
+        "to_ask" if check.result == "not_checked" and check.name in to_ask else check.result
+        for check in found
+    )
+    passed = f"{counts['ok']} check{'' if counts['ok'] == 1 else 's'} passed"
+    told = [passed, f"{counts['failed']} failed"]
+    if needing := counts["to_ask"]:
+        told.append(f"{needing} need{'s' if needing == 1 else ''} the {network} network")
+    if unknown := counts["not_checked"]:
+        told.append(f"{unknown} could not be checked")
+    return ", ".join(told)
 
 
 def _needed(receipt: Mapping[str, Any]) -> set[str]:

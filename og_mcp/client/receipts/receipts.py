@@ -157,7 +157,7 @@ def verify(receipt: object, known: Network | None = None) -> Verification:
         known: The network that is used here, where its values are not the public ones.
     """
     found = [*_offline(receipt, checks.FILE, known), *_unasked(receipt)]
-    return verdict(receipt, found, CONFIRMING)
+    return verdict(receipt, found, CONFIRMING, to_ask=ONLINE)
 
 
 async def confirm_online(

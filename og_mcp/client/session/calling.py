@@ -14,6 +14,7 @@ from anyio import CancelScope, get_cancelled_exc_class
 from og_mcp.client.session.doubt import is_in_doubt, is_lost
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
+from og_mcp.client.session.subject import subject_of
 from og_mcp.client.wire.offloading import off_loop
 from og_mcp.errors import (
     AlreadySentError,
@@ -131,10 +132,11 @@ class Calling:
         form = await load("wire.canonical_json")
         journal = await self._parts.journal.get()
 
-        def forms() -> tuple[str, str]:
-            return form.digest(request), form.canonical(request)
+        def forms() -> tuple[str, str, tuple[str, str]]:
+            return form.digest(request), form.canonical(request), subject_of(request)
 
-        request_hash, text = await off_loop(forms, request)
+        request_hash, text, (model, words) = await off_loop(forms, request)
+        keeps_words = self._parts.settings.receipts == "full"
         return await journal.open_call(
             CallRequest(
                 tool=request["tool"],
@@ -144,6 +146,8 @@ class Calling:
                 request=text,
                 idempotency_key=terms.idempotency_key,
                 max_opg=max_opg,
+                model=model,
+                first_words=words if keeps_words else "",
             )
         )
 

@@ -1,12 +1,13 @@
-"""What a dry run tells of the person whose agreement a call may need."""
+"""Whether a person agreed to a call, and what a dry run tells of it."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from og_mcp.client.session.parts import ALWAYS_ASKED, Parts
-from og_mcp.errors import coins
-from og_mcp.types import Check
+from og_mcp.consent import approve_command, refused_words
+from og_mcp.errors import ApprovalRequiredError, coins
+from og_mcp.types import Call, Check, ConsentRequest
 
 CONFIRM: Final = "OG_CONFIRM_ABOVE"
 ASKED: Final = (
@@ -31,3 +32,27 @@ def consent_check(parts: Parts, tool: str, *, max_opg: int = 0) -> Check:
         )
     why = f"{tool} always asks" if tool in ALWAYS_ASKED else above
     return Check(name="consent", result="not_checked", source=CONFIRM, detail=f"{ASKED}: {why}")
+
+
+async def use_approval(
+    parts: Parts, call: Call, consent: ConsentRequest, asked: ConsentRequest | None = None
+) -> None:
+    """Use up a person's approval of a call; where there is none, the call waits for one.
+
+    Args:
+        parts: Whose journal holds it.
+        call: The call; nothing of it was sent.
+        consent: What it takes now.
+        asked: What a person is asked to agree to, where that is more.
+
+    Raises:
+        ApprovalRequiredError: Nobody has agreed yet.
+        ApprovalDeclinedError: A person said no to the same request a short while ago.
+    """
+    journal, asked = await parts.journal.get(), asked or consent
+    if await journal.take_approval(call.id, consent):
+        return
+    command = approve_command(call.id, parts.settings)
+    error = ApprovalRequiredError(call.id, refused_words(call.tool, asked), command)
+    await journal.request_approval(call.id, str(error), asked)
+    raise error

@@ -12,11 +12,11 @@ from anyio import CancelScope
 from og_mcp.catalogue import Entry
 from og_mcp.client.payments.told import payment_of
 from og_mcp.client.session.calling import Calling, Terms
-from og_mcp.client.session.consent_check import consent_check
+from og_mcp.client.session.consent_check import consent_check, use_approval
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
-from og_mcp.errors import ApprovalRequiredError, OGError, VerificationError, coins
+from og_mcp.errors import OGError, VerificationError, coins
 from og_mcp.networks import shown
 from og_mcp.types import Call, Cap, Check, ConsentRequest, Shape, Stage
 
@@ -234,15 +234,10 @@ class GatewayAsking:
         """
         if not self._parts.needs_consent(call.tool, max_opg=amount):
             return
-        journal = await self._parts.journal.get()
         consent = ConsentRequest(
             request_hash=call.request_hash,
             network=self._parts.settings.network_name,
             payer=(await self._paying.caps.get()).account,
             cap_opg=amount,
         )
-        if await journal.take_approval(call.id, consent):
-            return
-        error = ApprovalRequiredError(call.id, f"up to {coins(amount)} OPG")
-        await journal.request_approval(call.id, str(error), consent)
-        raise error
+        await use_approval(self._parts, call, consent)

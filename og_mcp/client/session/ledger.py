@@ -15,7 +15,8 @@ from og_mcp.client.session.interrupted import PUBLISHING, end_publication
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
-from og_mcp.errors import InputError, OGError, ServiceError, coins
+from og_mcp.client.session.since import since_of
+from og_mcp.errors import InputError, OGError, ServiceError, coins, quote
 from og_mcp.networks import LOCAL_BASE_CHAIN_ID, NETWORKS
 from og_mcp.types import (
     LOCAL_PRINCIPAL,
@@ -54,33 +55,58 @@ class Ledger:
     ) -> CallInfo:
         """Return a call, waiting up to `wait_s` seconds for its end; a failed one is told here.
 
+        Args:
+            call_id: Its id, or the first characters of it.
+            wait_s: How long to wait.
+            principal: Whose.
+
         Raises:
             CallNotFoundError: The principal has no such call.
+            AmbiguousCallError: Several begin so.
         """
         journal = await self._parts.journal.get()
+        call_id = await journal.full_id(call_id, principal)
         call = await journal.wait(call_id, principal, wait_s)
         call = await self._look_again(call)
         if call.status != "running":
             await journal.deliver(call_id)
         return (await load("session.telling")).info_of(call)  # type: ignore[no-any-return]  # a module put off
 
-    async def list_calls(
+    async def list_calls(  # noqa: PLR0913 - what may be asked for, by name
         self,
         limit: int = 20,
         status: CallStatus | None = None,
         tool: str = "",
         *,
+        since: str = "",
+        page: int = 0,
         principal: str = LOCAL_PRINCIPAL,
     ) -> CallList:
-        """Return a principal's calls, the newest first, and what they cost in all."""
+        """Return a principal's calls, the newest first, and what all of them cost.
+
+        Args:
+            limit: Calls on a page.
+            status: Only those.
+            tool: Only that tool's.
+            since: Only calls from then on, as `since_of` reads it.
+            page: From 0.
+            principal: Whose.
+
+        Raises:
+            InputError: `since` is not a time of the past.
+        """
+        after = since_of(since)
         journal = await self._parts.journal.get()
-        calls = await journal.list_calls(principal, limit, status, tool)
+        found = await journal.list_calls(
+            principal, limit + 1, status, tool, since=after, skip=page * limit
+        )
         own, base = await self._totals(journal, principal)
         spent_opg, open_opg = await journal.opg_totals(principal)
         info_of = (await load("session.telling")).info_of
         return CallList(
             network=self._parts.settings.network_name,
-            calls=[info_of(call, is_whole=False) for call in calls],
+            calls=[info_of(call, is_whole=False) for call in found[:limit]],
+            next_page=page + 1 if len(found) > limit else 0,
             spent_opg=coins(spent_opg),
             open_opg=coins(open_opg),
             fees_wei=sum(total.fees_wei for total in own),
@@ -116,7 +142,8 @@ class Ledger:
             CallNotFoundError: The principal has no such call.
             InputError: It has no receipt: it published, or has not paid for anything yet.
         """
-        call = await (await self._parts.journal.get()).get(call_id, principal)
+        journal = await self._parts.journal.get()
+        call = await journal.get(await journal.full_id(call_id, principal), principal)
         if not call.receipt:
             raise InputError(*_without_receipt(call))
         receipt: dict[str, Any] = (await load("session.telling")).receipt_of(call)
@@ -133,17 +160,20 @@ class Ledger:
         """Check a receipt offline, or also ask the chain for its transaction.
 
         Args:
-            receipt: The receipt itself, or
+            receipt: The receipt itself, or `{"file": path}` below OG_UPLOAD_ROOTS; or
             call_id: the call whose receipt it is.
             online: Ask the chain too.
             principal: Whose call.
 
         Raises:
-            InputError: Neither or both were given, or the call has no receipt.
+            InputError: Neither or both were given, the call has no receipt, or the file is none or
+                may not be read.
         """
         if bool(receipt) == bool(call_id):
             raise InputError("A receipt or a call_id is needed, and not both.", "Give one of them.")
         checked = receipt or await self.receipt(call_id, principal=principal)
+        if set(checked) == {"file"}:
+            checked = await self._saved_receipt(checked["file"])
         receipts = await load("receipts.receipts")
         verified: Verification
         if online:
@@ -164,6 +194,21 @@ class Ledger:
             verified = await to_thread.run_sync(receipts.verify, checked, known)
         name = verified.network or self._parts.settings.network_name
         return verified.model_copy(update={"network": name})
+
+    async def _saved_receipt(self, path: object) -> Any:  # noqa: ANN401 - JSON of any origin
+        """Read a receipt from a file below the roots."""
+        if not isinstance(path, str):
+            raise InputError(
+                f"receipt's file is {quote(path)}, which is not a path.",
+                'Give {"file": "/path/receipt.json"}, or the receipt itself.',
+            )
+        saved, files = await load("receipts.saved"), await self._parts.files.get()
+
+        def read() -> Any:  # noqa: ANN401 - as above
+            with files.open(path, max_bytes=saved.MAX_BYTES) as stream:
+                return saved.read_receipt(stream, path)
+
+        return await to_thread.run_sync(read)
 
     async def reconcile(self) -> list[CallInfo]:
         """Settle what was interrupted, by hash and nonce; nothing is signed again.
@@ -210,6 +255,14 @@ class Ledger:
             CallStateError: What is asked is no longer what the person was shown.
         """
         return await (await self._parts.journal.get()).approve(call_id, shown)
+
+    async def decline(self, call_id: str) -> datetime:
+        """Record that a person said no; returns until when the same request is refused (T48).
+
+        Raises:
+            CallStateError: The call does not wait for an answer.
+        """
+        return await (await self._parts.journal.get()).decline(call_id)
 
     async def prune(self, before: datetime) -> Pruned:
         """Remove delivered calls that ended before a time, and images that none names any more."""
@@ -261,9 +314,9 @@ class Ledger:
 
     async def _replace(self, call_id: str, principal: str, *, cancel: bool) -> CallInfo:
         journal = await self._parts.journal.get()
-        call = await journal.get(call_id, principal)
+        call = await journal.get(await journal.full_id(call_id, principal), principal)
         await (await self._history_of(call)).replace(call, cancel=cancel)
-        return await self.get_call(call_id, 0.0, principal=principal)
+        return await self.get_call(call.id, 0.0, principal=principal)
 
 
 def _chain_id_of(receipt: Mapping[str, Any]) -> object:

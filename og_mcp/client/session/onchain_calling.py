@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from anyio import CancelScope
 
 from og_mcp.client.session.calling import Calling, Terms
-from og_mcp.client.session.consent_check import consent_check
+from og_mcp.client.session.consent_check import consent_check, use_approval
 from og_mcp.client.session.part import Part
 from og_mcp.client.session.parts import Parts
-from og_mcp.errors import ApprovalRequiredError, InputError, OGError, coins
+from og_mcp.errors import InputError, OGError, coins
 from og_mcp.types import Call, Check, ConsentRequest, Stage
 
 if TYPE_CHECKING:
@@ -202,14 +202,9 @@ class OnchainCalling:
             cap_wei=fee,
             cap_opg=opg,
         )
-        if await journal.take_approval(call.id, consent):
-            return (await journal.approval(call.id)).cap_wei
-        cap = fee * APPROVAL_MARGIN
-        lets = f", letting others take {coins(opg)} OPG," if opg else ""
-        cost = f"up to {coins(cap)} coins ({cap} wei) in fees{lets}"
-        error = ApprovalRequiredError(call.id, cost)
-        await journal.request_approval(call.id, str(error), replace(consent, cap_wei=cap))
-        raise error
+        asked = replace(consent, cap_wei=fee * APPROVAL_MARGIN)
+        await use_approval(self._parts, call, consent, asked)
+        return (await journal.approval(call.id)).cap_wei
 
 
 def check_retries(max_retries: int) -> None:

@@ -13,11 +13,12 @@ import anyio
 from anyio import CancelScope
 
 from og_mcp.client.session.calling import Calling
+from og_mcp.client.session.consent_check import use_approval
 from og_mcp.client.session.interrupted import BROKEN_OFF, end_publication
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.publication import Publication, Steps
 from og_mcp.client.session.publishable_files import close
-from og_mcp.errors import ApprovalRequiredError, CallFailedError, OGError
+from og_mcp.errors import CallFailedError, OGError
 from og_mcp.types import Call, ConsentRequest, Shape, Stage
 
 if TYPE_CHECKING:
@@ -106,11 +107,6 @@ class PublicationCalls:
         Raises:
             ApprovalRequiredError: Nobody has agreed; the call waits for it.
         """
-        journal = await self._parts.journal.get()
         network = self._parts.settings.network_name
         consent = ConsentRequest(request_hash=call.request_hash, network=network, what=what)
-        if await journal.take_approval(call.id, consent):
-            return
-        error = ApprovalRequiredError(call.id, what=what)
-        await journal.request_approval(call.id, str(error), consent)
-        raise error
+        await use_approval(self._parts, call, consent)
