@@ -294,24 +294,17 @@ class AmbiguousCallError(NotFoundError):
 
     Args:
         beginning: Those characters.
-        candidates: Id, tool and time of some of these calls.
+        candidates: Some of these calls, each in words.
         has_more: Whether there are others.
     """
 
     hint = "Give more characters of the id."
 
     def __init__(
-        self,
-        beginning: str,
-        candidates: Sequence[tuple[str, str, datetime]],
-        *,
-        has_more: bool = False,
+        self, beginning: str, candidates: Sequence[str], *, has_more: bool = False
     ) -> None:
-        told = ", ".join(
-            f"{call_id} ({tool}, {at:%Y-%m-%d %H:%M} UTC)" for call_id, tool, at in candidates
-        )
-        more = " and others" if has_more else ""
-        super().__init__(f"Several calls begin with {quote(beginning)}: {told}{more}.")
+        told = ", ".join(candidates) + (" and others" if has_more else "")
+        super().__init__(f"Several calls begin with {quote(beginning)}: {told}.")
 
 
 class ImageNotFoundError(NotFoundError):

@@ -480,11 +480,14 @@ class CallList(Shape):
     """Calls, the newest first, and what they cost in all."""
 
     network: str
+    answer = ("calls", "next_page")
+
     calls: list[CallInfo] = Field(description="Without their results: get_call has them.")
     next_page: int = Field(default=0, description="0 on the last page.")
     spent_opg: str = Field(description="Settled, each signed cap once.")
     open_opg: str = Field(description="Signed and not yet settled.")
-    fees_wei: Wei = Field(description="Fees paid on the network's own chain, in its coin.")
+    fees: str = Field(default="", description="Paid on the network's own chain.")
+    fees_wei: Wei = Field(description="The same, exactly.")
     open_wei: Wei = Field(description="Fees that signed transactions may still cost there.")
     base_fees_wei: Wei = Field(
         default=0, description="Fees paid on the payment chain, in its coin: approve_opg."

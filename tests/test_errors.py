@@ -39,6 +39,7 @@ SAMPLES: Final[dict[str, Any]] = {
     "cause": InputError("This is wrong."),
     "stage": Stage.NOT_SENT,
     "sent_at": datetime.now(UTC),
+    "again_at": datetime.now(UTC),
     "write": str,
     "refusal": GatewayRefusal(status=503, detail="busy", source="provider", retryable=True),
 }

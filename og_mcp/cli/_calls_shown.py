@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from og_mcp.client.payments.told import payment_of
-from og_mcp.errors import coins, in_opg
+from og_mcp.errors import COIN, coins, fee_text, in_opg
 from og_mcp.types import Call, Cap, SignedTransaction, Totals
 
 PIPED_WIDTH: Final = 180
@@ -99,7 +99,7 @@ def print_list(listed: Listed, spent: Spent) -> None:
     table = Table(title="Calls", title_justify="left")
     for heading in ("time (UTC)", "call", "tool", "model", "first words", "status"):
         table.add_column(heading, no_wrap=heading == "call")
-    table.add_column("fee (coins)", justify="right")
+    table.add_column("fee", justify="right")
     table.add_column("OPG", justify="right")
     id_length = SHORT_ID if out.is_terminal else None
     for call in listed.calls:
@@ -111,7 +111,7 @@ def print_list(listed: Listed, spent: Spent) -> None:
         out.print(f"There are more: --page {listed.next_page}")
     for total in spent.fees:
         out.print(
-            f"{plain(total.network)}, {total.address}: {coins(total.fees_wei)} coins paid in fees, "
+            f"{plain(total.network)}, {total.address}: {coins(total.fees_wei)} {COIN} paid in fees, "
             f"{coins(total.open_wei)} open"
         )
     if spent.settled_opg or spent.payments:
@@ -135,7 +135,7 @@ def _cells(call: Call, id_length: int | None) -> tuple[str, ...]:
         call.model,
         call.first_words,
         state_of(call),
-        coins(call.fee_wei),
+        fee_text(call.fee_wei),
         _opg(call),
     )
 
@@ -242,14 +242,14 @@ def print_call(call: Call, signed: Sequence[SignedTransaction]) -> None:
         "status": state_of(call),
         "made": f"{call.created_at:%Y-%m-%d %H:%M:%S} UTC",
         "wallet": call.account.address if call.account else "",
-        "fee": f"{coins(call.fee_wei)} coins ({call.fee_wei} wei)",
+        "fee": f"{coins(call.fee_wei)} {COIN} ({call.fee_wei} wei)",
         "OPG": _opg(call) if call.max_opg or call.cap else "",
         **(_payment(call.cap) if call.cap else {}),
         "idempotency key": call.idempotency_key,
         "error": call.error,
     }
     for one in signed:
-        most = f"nonce {one.nonce}, at most {coins(one.max_fee_wei)} coins"
+        most = f"nonce {one.nonce}, at most {coins(one.max_fee_wei)} {COIN}"
         rows[f"transaction {one.nonce}"] = f"{one.transaction_hash} ({most})"
     not_kept = "not kept: OG_RECEIPTS=hashes" if call.status == "done" else ""
     rows |= {"request": cut(call.request), "result": cut(call.result) or not_kept}

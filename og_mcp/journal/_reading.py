@@ -81,7 +81,10 @@ class Reading:
         if not found:
             raise CallNotFoundError(beginning)
         if len(found) > 1:
-            told = [(one.id, one.tool, one.created_at) for one in found[:MAX_CANDIDATES]]
+            told = [
+                f"{one.id} ({one.tool}, {one.created_at:%Y-%m-%d %H:%M} UTC)"
+                for one in found[:MAX_CANDIDATES]
+            ]
             raise AmbiguousCallError(beginning, told, has_more=len(found) > MAX_CANDIDATES)
         return found[0].id
 

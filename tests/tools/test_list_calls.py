@@ -10,6 +10,7 @@ import pytest
 from mcp import Client
 
 from og_mcp.client import Session
+from og_mcp.errors import fee_text
 from og_mcp.server import build_server
 from tests.localnet_client import LocalNetwork
 from tests.tools.calls import answer, refusal
@@ -24,11 +25,11 @@ async def test_calls_are_listed_the_newest_first_with_what_they_cost(
     listed = await answer(mcp, "list_calls")
 
     calls = listed.pop("calls")
+    assert listed.pop("fees") == fee_text(int(first["fee_wei"]) + int(second["fee_wei"]))
     assert [call["call_id"] for call in calls] == [second["call_id"], first["call_id"]]
     assert not any("result" in call for call in calls)
     assert listed == {
         "network": "local",
-        "next_page": 0,
         "spent_opg": "0",
         "open_opg": "0",
         "fees_wei": str(int(first["fee_wei"]) + int(second["fee_wei"])),
@@ -73,7 +74,7 @@ async def test_with_hashes_alone_the_first_words_are_not_kept(
         (listed,) = (await answer(mcp, "list_calls"))["calls"]
 
     assert listed["model"] == request_of_sample["model_cid"]
-    assert listed["first_words"] == ""
+    assert "first_words" not in listed
     assert b"open_high_low_close" not in (localnet.data_dir / "journal.db").read_bytes()
 
 
@@ -84,7 +85,7 @@ async def test_pages_follow_each_other(mcp: Client, request_of_sample: dict[str,
     second = await answer(mcp, "list_calls", limit=2, page=first["next_page"])
 
     assert first["next_page"] == 1
-    assert second["next_page"] == 0
+    assert "next_page" not in second
     assert [call["call_id"] for call in first["calls"] + second["calls"]] == made[::-1]
 
 

@@ -16,7 +16,7 @@ from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
 from og_mcp.client.session.since import since_of
-from og_mcp.errors import InputError, OGError, ServiceError, coins, quote
+from og_mcp.errors import InputError, OGError, ServiceError, coins, fee_text, quote
 from og_mcp.networks import LOCAL_BASE_CHAIN_ID, NETWORKS
 from og_mcp.types import (
     LOCAL_PRINCIPAL,
@@ -103,13 +103,15 @@ class Ledger:
         own, base = await self._totals(journal, principal)
         spent_opg, open_opg = await journal.opg_totals(principal)
         info_of = (await load("session.telling")).info_of
+        fees_wei = sum(total.fees_wei for total in own)
         return CallList(
             network=self._parts.settings.network_name,
             calls=[info_of(call, is_whole=False) for call in found[:limit]],
             next_page=page + 1 if len(found) > limit else 0,
             spent_opg=coins(spent_opg),
             open_opg=coins(open_opg),
-            fees_wei=sum(total.fees_wei for total in own),
+            fees=fee_text(fees_wei),
+            fees_wei=fees_wei,
             open_wei=sum(total.open_wei for total in own),
             base_fees_wei=sum(total.fees_wei for total in base),
             base_open_wei=sum(total.open_wei for total in base),
