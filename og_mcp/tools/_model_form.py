@@ -1,8 +1,8 @@
 """The arguments of a published model's tool, from what the model's graph takes.
 
 One argument for each input. A place that holds one value is a bare value; a fixed size is
-`minItems` and `maxItems`; an input whose places have names takes objects with those names; a large
-one takes a file.
+`minItems` and `maxItems`; an input whose places have names takes objects with those names, or rows
+of values in their order. Each takes a file, and nested lists in the whole shape, as `infer` does.
 """
 
 from __future__ import annotations
@@ -11,17 +11,27 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Final
 
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    create_model,
+)
 
 from og_mcp.errors import quote
 from og_mcp.tools._arguments import DryRun, IdempotencyKey
 from og_mcp.types import InputDoc, ModelGraph, TensorSpec
 
 MAX_INLINE: Final = 1024
-"""Values of one input above which it is given as a file."""
+"""Values of one input above which its schema asks for a file, and lists are left to `infer`."""
 
 MAX_RANK: Final = 5
 MAX_INPUTS: Final = 64
@@ -34,6 +44,20 @@ _INTEGERS: Final = frozenset(
 )
 
 
+_DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,39}")
+
+
+def _integer(value: object) -> object:
+    # JSON readers lose digits of integers beyond 2**53; as text they keep them.
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        return int(value)
+    return _number(value)
+
+
+def _truth(value: object) -> object:
+    return int(value) if isinstance(value, bool) else _number(value)
+
+
 def _number(value: object) -> object:
     # To pydantic true is 1 and "1" is too; to the schema, which we publish, neither is a number,
     # and 1.0 is a whole one, which a strict integer would refuse.
@@ -43,8 +67,8 @@ def _number(value: object) -> object:
 
 
 Number = Annotated[float, Strict()]
-Integer = Annotated[int, BeforeValidator(_number)]
-Flag = Annotated[int, Field(ge=0, le=1), BeforeValidator(_number)]
+Integer = Annotated[int, BeforeValidator(_integer)]
+Flag = Annotated[int, Field(ge=0, le=1), BeforeValidator(_truth)]
 
 
 class Arguments(ArgModelBase):
@@ -84,7 +108,9 @@ class Form:
     def model_input(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Turn checked arguments into what `infer` takes."""
         return {
-            tensor: _wrapped(_plain(given[argument]), left_out)
+            tensor: _plain(given[argument])
+            if isinstance(given[argument], FileOf)
+            else _wrapped(_plain(given[argument]), left_out)
             for argument, (tensor, left_out) in self.tensors.items()
         }
 
@@ -107,10 +133,12 @@ def form_of(graph: ModelGraph, docs: Sequence[InputDoc]) -> Form:
         kind, left_out = _kind(spec, named)
         about = Field(alias=argument, description=_about(spec, doc))
         # Tensors may be named like anything; pydantic's own names never are.
-        fields[f"t{number}"] = (Annotated[kind, about], ...)
+        as_infer = WrapValidator(partial(_as_infer, spec=spec, left_out=left_out))
+        fields[f"t{number}"] = (Annotated[kind, as_infer, about], ...)
         tensors[argument] = (spec.name, left_out)
     made = create_model("ModelArguments", __base__=Arguments, **fields)
-    return Form(made, _schema(made, names), tensors)
+    large = {name for name, spec in zip(names, graph.inputs, strict=True) if _is_large(spec)}
+    return Form(made, _schema(made, names, large), tensors)
 
 
 def unfit_docs(graph: ModelGraph, docs: Sequence[InputDoc]) -> list[str]:
@@ -162,8 +190,8 @@ def _kind(spec: TensorSpec, named: Mapping[str, str]) -> tuple[Any, int]:
     leaf = _leaf(spec.dtype)
     if spec.any_rank or spec.dtype == "undefined":
         return list[Any], 0
-    if math.prod(max(size, 1) for size in spec.shape) > MAX_INLINE or len(spec.shape) > MAX_RANK:
-        return FileOf, 0
+    if _is_large(spec):
+        return list[Any], 0
     if named:
         left_out = _leading_ones(spec.shape[:-1])
         return _nested(_object(leaf, named), spec.shape[left_out:-1]), left_out
@@ -171,6 +199,33 @@ def _kind(spec: TensorSpec, named: Mapping[str, str]) -> tuple[Any, int]:
         # A bare value fits any shape that one value fills.
         return leaf, 0
     return _nested(leaf, spec.shape), 0
+
+
+def _is_large(spec: TensorSpec) -> bool:
+    return math.prod(max(size, 1) for size in spec.shape) > MAX_INLINE or len(spec.shape) > MAX_RANK
+
+
+def _as_infer(
+    value: object, check: ValidatorFunctionWrapHandler, *, spec: TensorSpec, left_out: int
+) -> object:
+    """Take a file, and lists in the tensor's whole shape where the form leaves out sizes of 1."""
+    if isinstance(value, dict) and set(value) == {"file"} and isinstance(value["file"], str):
+        return FileOf.model_validate(value)
+    rank = len(spec.shape)
+    ones = rank if all(size == 1 for size in spec.shape) else left_out
+    if ones and _depth(value) == rank:
+        for _ in range(ones):
+            if not isinstance(value, list) or len(value) != 1:
+                break
+            value = value[0]
+    return check(value)
+
+
+def _depth(value: object) -> int:
+    """Count the axes of nested lists; an object stands for the last one."""
+    if isinstance(value, dict):
+        return 1
+    return 1 + _depth(value[0]) if isinstance(value, list) and value else 0
 
 
 def _leaf(dtype: str) -> Any:  # noqa: ANN401 - a type
@@ -181,18 +236,29 @@ def _leaf(dtype: str) -> Any:  # noqa: ANN401 - a type
     return Integer if dtype in _INTEGERS else Number
 
 
-def _object(leaf: Any, named: Mapping[str, str]) -> type[BaseModel]:  # noqa: ANN401 - a type
+def _object(leaf: Any, named: Mapping[str, str]) -> Any:  # noqa: ANN401 - a type
     fields: dict[str, Any] = {
         f"f{number}": (Annotated[leaf, Field(alias=name, description=about or None)], ...)
         for number, (name, about) in enumerate(named.items())
     }
-    return create_model("Fields", __base__=_Object, **fields)
+    made = create_model("Fields", __base__=_Object, **fields)
+    row = partial(_named_row, names=tuple(named))
+    either = made | _nested(leaf, [len(named)])
+    return Annotated[made, BeforeValidator(row, json_schema_input_type=either)]
+
+
+def _named_row(value: object, *, names: Sequence[str]) -> object:
+    """Give a row of values the names of its places."""
+    if isinstance(value, list) and len(value) == len(names):
+        return dict(zip(names, value, strict=True))
+    return value
 
 
 def _nested(inner: Any, sizes: Sequence[int]) -> Any:  # noqa: ANN401 - types
     for size in reversed(sizes):
-        bounds = Field(min_length=1) if size < 0 else Field(min_length=size, max_length=size)
-        inner = Annotated[list[inner], bounds]
+        inner = list[inner]
+        if size >= 0:
+            inner = Annotated[inner, Field(min_length=size, max_length=size)]
     return inner
 
 
@@ -221,12 +287,19 @@ def _about(spec: TensorSpec, doc: InputDoc) -> str:
     return f"{doc.description} ({spec.dtype}, {shape})".lstrip()
 
 
-def _schema(made: type[BaseModel], first: Collection[str]) -> dict[str, Any]:
+def _schema(
+    made: type[BaseModel], tensors: Sequence[str], large: Collection[str]
+) -> dict[str, Any]:
     schema = made.model_json_schema(by_alias=True)
-    properties = schema["properties"]
-    order = [*first, *(name for name in properties if name not in first)]
+    properties, known = schema["properties"], schema.pop("$defs", {})
+    for name in tensors:
+        about = properties[name].pop("description")
+        ways = [properties[name], FileOf.model_json_schema()]
+        # What is named first is what a model should write.
+        ways = ways[::-1] if name in large else ways
+        properties[name] = {"description": about, "anyOf": ways}
+    order = [*tensors, *(name for name in properties if name not in tensors)]
     schema["properties"] = {name: properties[name] for name in order}
-    known = schema.pop("$defs", {})
     inlined: dict[str, Any] = _inlined(schema, known)
     return inlined
 

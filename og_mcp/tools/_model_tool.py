@@ -96,7 +96,7 @@ class ModelTool:
             await call.notify_tools_changed()
 
     def _take(self, graph: ModelGraph) -> None:
-        if not 0 < len(graph.inputs) <= MAX_INPUTS:
+        if len(graph.inputs) > MAX_INPUTS:
             return
         form, infer = form_of(graph, self.model.inputs), self._infer
 

@@ -58,12 +58,19 @@ def _sentence(schema: dict[str, Any], kind: str, path: Sequence[int | str], valu
 
 def _inside(schema: dict[str, Any], path: Sequence[int | str]) -> dict[str, Any]:
     for step in path:
+        schema = _first(schema)
         if isinstance(step, int):
             below = schema.get("items")
         else:
             below = schema.get("properties", {}).get(step) or schema.get("additionalProperties")
         schema = below if isinstance(below, dict) else {}
-    return schema
+    return _first(schema)
+
+
+def _first(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the way to give an argument that its schema names first."""
+    first: dict[str, Any] = schema["anyOf"][0] if "anyOf" in schema else schema
+    return first
 
 
 def _dotted(path: Sequence[int | str]) -> str:

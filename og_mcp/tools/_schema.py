@@ -20,6 +20,8 @@ def without(keywords: Collection[str], schema: dict[str, Any]) -> dict[str, Any]
     for key in ("properties", "$defs"):
         if key in kept:
             kept[key] = {name: without(keywords, part) for name, part in kept[key].items()}
+    if "anyOf" in kept:
+        kept["anyOf"] = [without(keywords, part) for part in kept["anyOf"]]
     for key in ("items", "additionalProperties"):
         if isinstance(kept.get(key), dict):
             kept[key] = without(keywords, kept[key])

@@ -75,21 +75,56 @@ async def test_a_published_model_is_a_tool_with_its_tensors_as_arguments(
             "properties": {
                 "counts": {
                     "description": "(int64, shape [any, 3])",
-                    "items": {
-                        "items": {"type": "integer"},
-                        "maxItems": 3,
-                        "minItems": 3,
-                        "type": "array",
-                    },
-                    "minItems": 1,
-                    "type": "array",
+                    "anyOf": [
+                        {
+                            "items": {
+                                "items": {"type": "integer"},
+                                "maxItems": 3,
+                                "minItems": 3,
+                                "type": "array",
+                            },
+                            "type": "array",
+                        },
+                        {
+                            "additionalProperties": False,
+                            "description": "A tensor in a file.",
+                            "properties": {
+                                "file": {
+                                    "description": "Path of a .npy, .json or .csv file in the tensor's shape.",
+                                    "maxLength": 4096,
+                                    "minLength": 1,
+                                    "type": "string",
+                                }
+                            },
+                            "required": ["file"],
+                            "type": "object",
+                        },
+                    ],
                 },
                 "prices": {
                     "description": "(float, shape [3])",
-                    "items": {"type": "number"},
-                    "maxItems": 3,
-                    "minItems": 3,
-                    "type": "array",
+                    "anyOf": [
+                        {
+                            "items": {"type": "number"},
+                            "maxItems": 3,
+                            "minItems": 3,
+                            "type": "array",
+                        },
+                        {
+                            "additionalProperties": False,
+                            "description": "A tensor in a file.",
+                            "properties": {
+                                "file": {
+                                    "description": "Path of a .npy, .json or .csv file in the tensor's shape.",
+                                    "maxLength": 4096,
+                                    "minLength": 1,
+                                    "type": "string",
+                                }
+                            },
+                            "required": ["file"],
+                            "type": "object",
+                        },
+                    ],
                 },
                 "idempotency_key": {
                     "default": "",
@@ -138,6 +173,10 @@ async def test_named_fields_make_objects_of_rows(localnet: LocalNetwork, tmp_pat
         tool = await learned(mcp, "volatility")
         result = await answer(mcp, "volatility", open_high_low_close=rows)
         repaired = await answer(mcp, "volatility", open_high_low_close=json.dumps(rows))
+        plain = await answer(
+            mcp, "volatility", open_high_low_close=[list(r.values()) for r in rows]
+        )
+        whole = await answer(mcp, "volatility", **sample["model_input"])
         refused = await refusal(
             mcp, "volatility", open_high_low_close=[*rows[:9], {**rows[9], "close": "high"}]
         )
@@ -147,23 +186,52 @@ async def test_named_fields_make_objects_of_rows(localnet: LocalNetwork, tmp_pat
     assert tool["inputSchema"]["properties"]["open_high_low_close"] == snapshot(
         {
             "description": "Ten candles, the oldest first. (float, shape [1, 10, 4])",
-            "items": {
-                "additionalProperties": False,
-                "properties": {
-                    "open": {"description": "First price.", "type": "number"},
-                    "high": {"type": "number"},
-                    "low": {"type": "number"},
-                    "close": {"description": "Last price.", "type": "number"},
+            "anyOf": [
+                {
+                    "items": {
+                        "anyOf": [
+                            {
+                                "additionalProperties": False,
+                                "properties": {
+                                    "open": {"description": "First price.", "type": "number"},
+                                    "high": {"type": "number"},
+                                    "low": {"type": "number"},
+                                    "close": {"description": "Last price.", "type": "number"},
+                                },
+                                "required": ["open", "high", "low", "close"],
+                                "type": "object",
+                            },
+                            {
+                                "items": {"type": "number"},
+                                "maxItems": 4,
+                                "minItems": 4,
+                                "type": "array",
+                            },
+                        ]
+                    },
+                    "maxItems": 10,
+                    "minItems": 10,
+                    "type": "array",
                 },
-                "required": ["open", "high", "low", "close"],
-                "type": "object",
-            },
-            "maxItems": 10,
-            "minItems": 10,
-            "type": "array",
+                {
+                    "additionalProperties": False,
+                    "description": "A tensor in a file.",
+                    "properties": {
+                        "file": {
+                            "description": "Path of a .npy, .json or .csv file in the tensor's shape.",
+                            "maxLength": 4096,
+                            "minLength": 1,
+                            "type": "string",
+                        }
+                    },
+                    "required": ["file"],
+                    "type": "object",
+                },
+            ],
         }
     )
-    assert result["model_output"] == repaired["model_output"] == sample["model_output"]
+    for one in (result, repaired, plain, whole):
+        assert one["model_output"] == sample["model_output"]
     assert result["inference_mode"] == "ZKML"
     assert refused == snapshot(
         "Argument open_high_low_close[9].close must be a number, not 'high'. volatility takes "
@@ -194,6 +262,69 @@ async def test_wrong_arguments_are_refused_before_anything_is_sent(localnet: Loc
     assert "Unknown argument 'dryrun'; did you mean dry_run?" in misspelt
     assert "Argument prices is missing." in none
     assert localnet.counters()["calls"].get("eth_sendRawTransaction", 0) == before
+
+
+async def test_inputs_come_from_files_as_infer_takes_them(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    sample = sample_of(localnet, "candle-volatility")
+    (rows,) = sample["model_input"]["open_high_low_close"]
+    lines = [",".join(map(str, row)) for row in rows]
+    (tmp_path / "candles.csv").write_text("\n".join(["open,high,low,close", *lines]))
+    environ = {
+        **localnet.environ,
+        "OG_MODELS": f"{sample['cid']}:volatility",
+        "OG_UPLOAD_ROOTS": str(tmp_path),
+    }
+
+    async with Client(build_server(Session.from_env(environ)), mode="2026-07-28") as mcp:
+        await learned(mcp, "volatility")
+        result = await answer(mcp, "volatility", open_high_low_close={"file": "candles.csv"})
+        absent = await refusal(mcp, "volatility", open_high_low_close={"file": "none.csv"})
+        wrong = await refusal(mcp, "volatility", open_high_low_close={"path": "candles.csv"})
+
+    assert result["model_output"] == sample["model_output"]
+    assert result["note"].startswith("The header of 'candles.csv' was skipped: 'open', 'high'")
+    assert absent.startswith("Tensor 'open_high_low_close': the file 'none.csv' was not read")
+    assert wrong.startswith("Argument open_high_low_close must be an array")
+
+
+async def test_every_way_to_give_an_input_is_in_the_schema_and_taken(
+    localnet: LocalNetwork,
+) -> None:
+    scalar = helper.make_tensor_value_info("n", TensorProto.INT64, [1, 1])
+    flag = helper.make_tensor_value_info("b", TensorProto.BOOL, ["k"])
+    outputs = [
+        helper.make_tensor_value_info("m", TensorProto.INT64, [1, 1]),
+        helper.make_tensor_value_info("c", TensorProto.BOOL, ["k"]),
+    ]
+    nodes = [helper.make_node("Identity", ["n"], ["m"]), helper.make_node("Not", ["b"], ["c"])]
+    graph = helper.make_graph(nodes, "ways", [scalar, flag], outputs)
+    model: ModelProto = helper.make_model(
+        graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]
+    )
+    cid = localnet.publish("ways", model.SerializeToString())
+
+    async with server_with(localnet, f"{cid}:ways") as mcp:
+        await learned(mcp, "ways")
+        for n, b in ((7, [True, 0]), ("7", [1, False]), ([[7]], [True, False])):
+            result = await answer(mcp, "ways", n=n, b=b)
+            assert result["model_output"] == {"m": [[7]], "c": [0, 1]}
+        empty = await answer(mcp, "ways", n=7, b=[])
+
+    assert empty["model_output"]["c"] == []
+
+
+async def test_a_model_without_inputs_is_a_tool_without_tensors(localnet: LocalNetwork) -> None:
+    path = Path(__file__).parents[1] / "inputs" / "no_inputs.onnx"
+    cid = localnet.publish("no-inputs", path.read_bytes())
+
+    async with server_with(localnet, f"{cid}:constant") as mcp:
+        tool = await learned(mcp, "constant")
+        result = await answer(mcp, "constant")
+
+    assert list(tool["inputSchema"]["properties"]) == ["idempotency_key", "dry_run"]
+    assert result["model_output"] == {"y": [1, 2]}
 
 
 async def test_dry_run_and_idempotency_key_work_as_in_infer(localnet: LocalNetwork) -> None:
@@ -323,9 +454,10 @@ async def test_the_operator_can_say_what_a_model_takes(
 
     schema = tool["inputSchema"]
     assert schema["required"] == ["x", "image_0", "text"]
-    assert list(schema["properties"]["x"]["properties"]) == ["a", "b"]
-    assert schema["properties"]["image_0"]["required"] == ["file"]
-    assert schema["properties"]["text"]["type"] == "string"
+    forms = {name: schema["properties"][name]["anyOf"] for name in schema["required"]}
+    assert list(forms["x"][0]["anyOf"][0]["properties"]) == ["a", "b"]
+    assert [form.get("required", form["type"]) for form in forms["image_0"]] == [["file"], "array"]
+    assert [form.get("required", form["type"]) for form in forms["text"]] == ["string", ["file"]]
 
 
 @pytest.mark.parametrize("flags", [{"OG_READ_ONLY": "1"}, {"OG_TOOLSETS": "hub"}])
@@ -361,8 +493,9 @@ async def test_words_about_what_the_model_does_not_take_are_told(
         "OG_MODELS, tool values: input 'prices' does not end in an axis of 2 fields",
     ]
     properties = tool["inputSchema"]["properties"]
-    assert properties["prices"]["items"]["type"] == "number"
-    assert list(properties["counts"]["items"]["properties"]) == ["one", "two", "three"]
+    (prices, _), (counts, _) = properties["prices"]["anyOf"], properties["counts"]["anyOf"]
+    assert prices["items"]["type"] == "number"
+    assert list(counts["items"]["anyOf"][0]["properties"]) == ["one", "two", "three"]
 
 
 def named_by_file() -> bytes:
@@ -383,5 +516,6 @@ async def test_fields_that_the_file_names_are_used(localnet: LocalNetwork) -> No
         tool = await learned(mcp, "negated")
         result = await answer(mcp, "negated", x={"height": 1.5, "weight": 2})
 
-    assert list(tool["inputSchema"]["properties"]["x"]["properties"]) == ["height", "weight"]
+    (fields, _), _ = (way.get("anyOf") for way in tool["inputSchema"]["properties"]["x"]["anyOf"])
+    assert list(fields["properties"]) == ["height", "weight"]
     assert result["model_output"] == {"y": [[-1.5, -2.0]]}
