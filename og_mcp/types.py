@@ -353,23 +353,58 @@ class ToolCall(Shape):
     function: CalledFunction
 
 
-class _Answer(Shape):
-    """What results of language and image calls share; what a call has not reached is empty."""
+class Cost(Shape):
+    """What an answer costs, by the gateway's own word; empty where it does not tell."""
+
+    opg: str = ""
+    usd: str = ""
+    source: Literal["", "gateway"] = ""
+
+
+class Citation(Shape):
+    """A web page that an answer names."""
+
+    url: str
+    title: str = ""
+
+
+class _Answered(Shape):
+    """What results of gateway calls share; what a call has not reached is empty."""
 
     call_id: str = ""
     network: str
     status: Literal["done", "running", "failed", "dry_run"] = Field(
         description="running: get_call waits on; dry_run: nothing was sent."
     )
-    model: str
-    transaction_hash: str = Field(default="", description="Of an on-chain call.")
+    cost: Annotated[
+        Cost, WithJsonSchema({"type": "object", "description": "opg, usd: the gateway's word."})
+    ] = Cost()
+    citations: Annotated[
+        list[Citation], WithJsonSchema({"type": "array", "items": {"type": "object"}})
+    ] = []
+    moderation: dict[str, Any] = {}
     payment: Payment = Payment()
     verification: Proof = Proof()
+    max_opg: str = Field(default="0", description="The most OPG it may cost.")
+    checks: list[Check] = Field(default=[], description="What a dry run checked.")
+
+
+class SearchResult(_Answered):
+    """What a search of the web found."""
+
+    answer = ("content", "citations")
+
+    content: str = ""
+
+
+class _Answer(_Answered):
+    """What results of language and image calls share beside that."""
+
+    model: str
+    transaction_hash: str = Field(default="", description="Of an on-chain call.")
     fee: str = Field(default="", description="Of an on-chain call, or with dry_run at most.")
     fee_wei: Wei = Field(default=0, description="The same, exactly.")
-    max_opg: str = Field(default="0", description="The most OPG it may cost.")
     explorer_url: str = ""
-    checks: list[Check] = Field(default=[], description="What a dry run checked.")
 
 
 class Attachment(Shape):
@@ -560,12 +595,21 @@ class Progress(Protocol):
 
 TOOL_NAMES: Final = frozenset(
     {
-        *("infer", "chat", "completion", "generate_image", "create_model", "create_version"),
-        *("upload", "list_files", "search_models", "get_model", "status", "approve_opg"),
+        *("infer", "chat", "completion", "web_search", "generate_image"),
+        *(
+            "create_model",
+            "create_version",
+            "upload",
+            "list_files",
+            "search_models",
+            "get_model",
+            "status",
+            "approve_opg",
+        ),
         *("get_call", "list_calls", "verify_receipt"),
     }
 )
-"""The fifteen tools (interface.md section 3); a published model has another name."""
+"""The sixteen tools (interface.md section 3); a published model has another name."""
 
 
 @dataclass(frozen=True)

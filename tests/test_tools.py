@@ -163,6 +163,7 @@ def test_toolsets_and_read_only_choose_tools_in_listing_order() -> None:
     assert [tool.name for tool in tools.select(["llm"], read_only=False)] == [
         "chat",
         "completion",
+        "web_search",
         "generate_image",
         "get_call",
         "list_calls",

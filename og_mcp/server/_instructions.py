@@ -10,8 +10,8 @@ _WHAT: Final = "Runs AI models on the OpenGradient network and returns results w
 _TOOLS: Final = (
     (("infer",), "infer runs an ONNX model on chain and pays gas."),
     (
-        ("chat", "completion", "generate_image"),
-        "chat, completion and generate_image ask models in attested enclaves and pay OPG.",
+        ("chat", "completion", "web_search", "generate_image"),
+        "chat, completion, web_search and generate_image ask attested enclaves and pay OPG.",
     ),
     (
         ("search_models", "get_model", "list_files"),

@@ -25,6 +25,7 @@ from og_mcp.tools.search_models import search_models
 from og_mcp.tools.status import status
 from og_mcp.tools.upload import upload
 from og_mcp.tools.verify_receipt import verify_receipt
+from og_mcp.tools.web_search import web_search
 
 __all__ = ["ALL", "ModelTool", "Tool", "keep_pauses", "principal_of", "published", "select"]
 
@@ -32,6 +33,7 @@ ALL: Final[tuple[Tool, ...]] = (
     infer,
     chat,
     completion,
+    web_search,
     generate_image,
     create_model,
     create_version,

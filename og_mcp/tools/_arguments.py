@@ -133,7 +133,23 @@ ResponseFormat = Annotated[
 ]
 
 WebSearch = Annotated[
-    bool, Field(description="Let the provider search the web; billed by it on top of the tokens.")
+    bool, Field(description="Has no effect at today's gateways: use the tool web_search.")
+]
+
+SearchQuery = Annotated[
+    str, Field(min_length=1, max_length=2000, description="What to search for; it leaves here.")
+]
+
+NumResults = Annotated[
+    int,
+    Field(ge=0, le=100, description="0 for the gateway's own number."),
+    BeforeValidator(_no_boolean),
+]
+
+RecencyDays = Annotated[
+    int,
+    Field(ge=0, le=3650, description="How old pages may be; 0 for any age."),
+    BeforeValidator(_no_boolean),
 ]
 
 SettlementMode = Annotated[

@@ -459,6 +459,8 @@ def test_an_image_stands_in_the_last_frame_of_a_stream(gateway: GatewayClient) -
 
 
 def test_answers_cost_by_token_and_by_image(gateway: GatewayClient, net: LocalNetwork) -> None:
+    # A session of its own: what would overshoot its cap goes uncharged.
+    gateway.pay(CHAT)
     before = _spent(net)
     chat = gateway.chat()["opengradient"]
     after = _spent(net)

@@ -346,3 +346,34 @@ async def test_without_somebody_to_ask_nothing_is_signed(localnet: LocalNetwork)
     assert "may cost up to 0.1 OPG" in text
     assert f"og-mcp calls approve {call['call_id']}`" in text
     assert len(localnet.sessions()) == before
+
+
+async def test_what_the_gateway_tells_of_cost_and_sources_is_told_as_its_word(
+    mcp: Client, localnet: LocalNetwork
+) -> None:
+    localnet.spoil("annotated")
+
+    result = await answer(mcp, "chat", **asking())
+    localnet.settle()
+    told = await answer(mcp, "get_call", call_id=result["call_id"])
+
+    assert result["cost"]["source"] == "gateway"
+    assert result["cost"]["opg"] == told["payment"]["amount_opg"]
+    assert result["citations"] == [
+        {"url": "https://example.com/local", "title": "The local network"}
+    ]
+    assert result["moderation"] == {"flagged": False, "categories": {}}
+
+
+async def test_an_older_gateway_tells_no_cost(mcp: Client, localnet: LocalNetwork) -> None:
+    localnet.spoil("no_cost")
+
+    result = await answer(mcp, "chat", **asking())
+
+    assert not {"cost", "citations", "moderation"} & set(result)
+
+
+async def test_the_flag_web_search_says_that_it_has_no_effect(mcp: Client) -> None:
+    result = await answer(mcp, "chat", **asking(web_search=True))
+
+    assert "the tool web_search" in result["note"]

@@ -335,7 +335,8 @@ async def test_a_model_that_writes_in_place_of_drawing_is_told_in_its_words(
 async def test_a_gateway_without_a_price_is_told_and_nothing_drawn(
     mcp: Client, localnet: LocalNetwork
 ) -> None:
-    localnet.spoil("no_price")
+    # Asked for once more by itself, it has none either.
+    localnet.spoil("no_price", times=2)
 
     text = await refusal(mcp)
 

@@ -57,7 +57,7 @@ def toml(path: Path, text: str) -> str:
 
 def test_no_tool_has_a_name_that_a_published_model_may_take() -> None:
     assert {tool.name for tool in tools.ALL} <= TOOL_NAMES
-    assert len(TOOL_NAMES) == 15
+    assert len(TOOL_NAMES) == 16
 
 
 async def test_a_published_model_is_a_tool_with_its_tensors_as_arguments(

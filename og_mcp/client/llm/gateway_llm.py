@@ -21,13 +21,14 @@ import httpx
 
 from og_mcp.client.llm import gateway_answer
 from og_mcp.client.llm.gateway_answer import Counted
-from og_mcp.client.llm.question import CHAT, Question
+from og_mcp.client.llm.question import CHAT, COMPLETION, SEARCH, Question
 from og_mcp.client.payments.payments import REPETITIONS, Order, Payments
 from og_mcp.client.tee.evidence import (
     Evidence,
     encode_body,
     verify_chat,
     verify_completion,
+    verify_search,
 )
 from og_mcp.client.tee.gateways import Gateway, Gateways
 from og_mcp.client.tee.registry import TEE, Registry
@@ -72,6 +73,9 @@ LEFT_AFTER_S: Final = 0.005
 
 SERVICE: Final = "gateway"
 """What errors call it."""
+
+VERIFY: Final = {CHAT: verify_chat, COMPLETION: verify_completion, SEARCH: verify_search}
+"""Path -> what verifies an answer from there."""
 
 _NO_ANSWER: Final = (ServiceUnreachableError, ServiceTimeoutError, ServiceReplyError)
 _TOKEN: Final = re.compile(r"[\w.:-]{1,128}")
@@ -126,7 +130,7 @@ class GatewayLLM:
             known = await self._payments.price(gateway, question.path)
             if known is None:
                 # What is asked stays here: a price is all that is wanted.
-                bare = encode_body({"model": question.body["model"]})
+                bare = encode_body({"model": question.body.get("model", "")})
                 known = await self._payments.ask_price(
                     gateway, question.path, bare, question.headers
                 )
@@ -236,7 +240,7 @@ class GatewayLLM:
                     raise
 
     async def _verified(self, question: Question, answer: Mapping[str, Any], tee: TEE) -> Evidence:
-        verify = verify_chat if question.path == CHAT else verify_completion
+        verify = VERIFY[question.path]
 
         def check() -> Evidence:
             return verify(question.hashed, answer, tee, now=time.time(), local=self._local)

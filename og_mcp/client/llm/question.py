@@ -12,13 +12,17 @@ from typing import Any, Final, Literal
 
 from og_mcp.client.llm.gateway_answer import ENCODINGS, MAX_TEXT_BYTES
 from og_mcp.client.tee.canonical_request import encode_body
-from og_mcp.client.tee.evidence import chat_request, completion_request
+from og_mcp.client.tee.evidence import chat_request, completion_request, search_request
 from og_mcp.client.tee.hashed_forms import HashedForms
 
 CHAT: Final = "/v1/chat/completions"
 COMPLETION: Final = "/v1/completions"
+SEARCH: Final = "/v1/web_search"
 
 SettlementMode = Literal["private", "batch"]
+
+HASHED: Final = {CHAT: chat_request, COMPLETION: completion_request, SEARCH: search_request}
+"""Path -> what a TEE hashes of a request to it."""
 
 ANYONE: Final = "Bearer og-mcp"
 """`Authorization` is required and its value is not looked at: the payment is what counts."""
@@ -56,7 +60,7 @@ class Question:
     @cached_property
     def hashed(self) -> HashedForms:
         """What the answer is verified against."""
-        return (chat_request if self.path == CHAT else completion_request)(self.raw)
+        return HASHED[self.path](self.raw)
 
     @property
     def headers(self) -> dict[str, str]:

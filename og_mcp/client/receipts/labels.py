@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal, named
-from og_mcp.client.tee.canonical_request import read_body
+from og_mcp.client.tee.canonical_request import read_body, tool_of
 from og_mcp.errors import quote
 
 if TYPE_CHECKING:
@@ -61,17 +61,17 @@ def _tools_of(evidence: Evidence) -> Iterator[tuple[str, frozenset[str]]]:
     ):
         text = _mapping(evidence, path[0]).get(path[1])
         if isinstance(text, str):
-            of_chat = "messages" in read_body(text.encode())
-            yield what, frozenset({"chat", "generate_image"} if of_chat else {"completion"})
+            tool = tool_of(read_body(text.encode()))
+            yield what, frozenset({tool, "generate_image"} if tool == "chat" else {tool})
     answer = _mapping(evidence, "response")
-    for name, tool in (
-        ("images", "generate_image"),
-        ("text", "completion"),
-        ("content", "chat"),
-        ("tool_calls", "chat"),
+    for name, tools in (
+        ("images", {"generate_image"}),
+        ("text", {"completion"}),
+        ("content", {"chat", "web_search"}),
+        ("tool_calls", {"chat"}),
     ):
         if name in answer:
-            yield f"an answer with {name}", frozenset({tool})
+            yield f"an answer with {name}", frozenset(tools)
 
 
 def _mapping(evidence: Evidence, name: str) -> Mapping[str, Any]:

@@ -24,9 +24,8 @@ from og_mcp.client.receipts.reading import (
     read_hex,
 )
 from og_mcp.client.tee.canonical_request import (
-    chat_forms,
-    completion_forms,
     read_body,
+    request_forms,
     stops_of,
 )
 from og_mcp.client.tee.section import section_digest
@@ -67,8 +66,7 @@ def _request(evidence: Evidence) -> str:
     """Compare what was signed for with what was sent."""
     canonical = _text(evidence, "tee", "canonical_request").encode()
     body = _text(evidence, "request", "body").encode()
-    forms = chat_forms(body) if "messages" in read_body(body) else completion_forms(body)
-    match = next((form for form in forms if form.text == canonical), None)
+    match = next((form for form in request_forms(body) if form.text == canonical), None)
     if match is None:
         raise MismatchError("the canonical request is not that of the request that was sent")
     # Fields of the request are among what a form leaves out, and anyone may have named them.

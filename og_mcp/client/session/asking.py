@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from og_mcp import catalogue
 from og_mcp.client.session.gateway_asking import GatewayAsking, Shared
@@ -11,20 +11,24 @@ from og_mcp.client.session.gateway_requests import (
     chat_request,
     completion_request,
     image_request,
+    search_request,
 )
-from og_mcp.client.session.gateway_results import chat_result, completion_result
+from og_mcp.client.session.gateway_results import chat_result, completion_result, search_result
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
 from og_mcp.client.session.routes import Routes
 from og_mcp.client.session.wishes import How, Sampling, Wishes
 from og_mcp.errors import InputError
-from og_mcp.types import ChatResult, CompletionResult, ImageResult
+from og_mcp.types import ChatResult, CompletionResult, ImageResult, SearchResult
 
 if TYPE_CHECKING:
     from og_mcp.client.files.attachments import Attachments
     from og_mcp.client.llm.gateway_llm import Answered
     from og_mcp.client.session.onchain_asking import OnchainAsking
+
+
+NO_SEARCH: Final = "web_search had no effect: today's gateways search by the tool web_search alone."
 
 
 class Asking:
@@ -121,6 +125,19 @@ class Asking:
             return ImageResult.model_validate_json(call.result)
         return ImageResult(**self._gateway.so_far(call, request))
 
+    async def web_search(
+        self, query: str, num_results: int, recency_days: int, how: How
+    ) -> SearchResult:
+        """Have a gateway search the web."""
+        await self._routes.to_gateway("search the web")
+        request = await search_request(query, num_results, recency_days, how)
+        if how.dry_run:
+            return SearchResult(**await self._gateway.price(request, how.terms.principal))
+        call = await self._gateway.make(request, how.terms, search_result)
+        if call.status == "done" and call.result:
+            return SearchResult.model_validate_json(call.result)
+        return SearchResult(**self._gateway.so_far(call, request))
+
     async def _gateway_chat(
         self,
         entry: catalogue.Entry,
@@ -137,7 +154,10 @@ class Asking:
             return ChatResult(**priced, attachments=told)
 
         async def read(answered: Answered, shared: Shared) -> ChatResult:
-            return await chat_result(answered, {**shared, "attachments": told})
+            result = await chat_result(answered, {**shared, "attachments": told})
+            if wishes.web_search:
+                result.note = f"{result.note} {NO_SEARCH}".lstrip()
+            return result
 
         call = await self._gateway.make(request, how.terms, read, how.counted)
         if call.status == "done" and call.result:

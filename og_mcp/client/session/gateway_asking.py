@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from anyio import CancelScope
 
 from og_mcp.catalogue import Entry
-from og_mcp.client.payments.told import payment_of
+from og_mcp.client.payments.told import payment_of, told_beside
 from og_mcp.client.session.calling import Calling, Terms
 from og_mcp.client.session.consent_check import consent_check, use_approval
 from og_mcp.client.session.loading import load
@@ -41,24 +41,31 @@ Reading = Callable[["Answered", Shared], Awaitable[Shape]]
 class GatewayRequest:
     """What a tool asks of a gateway, checked."""
 
-    tool: Literal["chat", "completion", "generate_image"]
-    model: Entry
+    tool: Literal["chat", "completion", "generate_image", "web_search"]
     question: Question
+    model: Entry | None = None
+    """`None` where none is asked."""
+
     beside: Mapping[str, Any] = field(default_factory=dict)
     """What belongs to the request and does not travel, e.g. the size wanted of an image."""
 
     @property
     def canonical(self) -> dict[str, Any]:
         """The request as journal and receipt hold it."""
+        of_model = {"inference_mode": "TEE", "provider": self.model.provider} if self.model else {}
         return {
             "tool": self.tool,
-            "inference_mode": "TEE",
-            "provider": self.model.provider,
+            **of_model,
             "settlement_mode": self.question.settlement,
             # The very text that the TEE's hash is made of; a stream is no other request.
             "body": self.question.asked.decode(),
             **self.beside,
         }
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The result's field that names the model."""
+        return {"model": self.model.id} if self.model else {}
 
 
 class GatewayAsking:
@@ -93,7 +100,7 @@ class GatewayAsking:
             "call_id": "",
             "network": self._parts.settings.network_name,
             "status": "dry_run",
-            "model": request.model.id,
+            **request.named,
             "max_opg": coins(amount),
             "checks": [
                 Check(name=name, result="ok", source=source, detail=detail)
@@ -148,7 +155,7 @@ class GatewayAsking:
             "call_id": call.id,
             "network": call.network,
             "status": call.status,
-            "model": request.model.id,
+            **request.named,
             "payment": payment_of(call.cap),
             "max_opg": coins(call.cap.max_opg) if call.cap else "0",
         }
@@ -185,7 +192,8 @@ class GatewayAsking:
             "call_id": ticket.call_id,
             "network": self._parts.settings.network_name,
             "status": "done",
-            "model": request.model.id,
+            **request.named,
+            **told_beside(answered.answer),
             "payment": payment_of(cap),
             "verification": answered.evidence.proof,
             "max_opg": coins(cap.max_opg) if cap else "0",

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 LARGEST_SIDE: Final = 8192
 """Pixels of a drawn image."""
 
+LONGEST_QUERY: Final = 2000
+"""Characters of a search: what leaves the machine by it is bounded (threats.md T51)."""
+
+MOST_RESULTS: Final = 100
+MOST_DAYS: Final = 3650
+
 
 async def chat_request(  # noqa: PLR0913, PLR0917 - what is asked, how, and what goes along
     entry: Entry,
@@ -104,6 +110,31 @@ async def image_request(
     question = await _question("CHAT", body, prompt, how, most_bytes=most_bytes)
     beside = {"width": width, "height": height}
     return GatewayRequest(tool="generate_image", model=entry, question=question, beside=beside)
+
+
+async def search_request(
+    query: str, num_results: int, recency_days: int, how: How
+) -> GatewayRequest:
+    """Write a search of the web.
+
+    Raises:
+        InputError: No gateway can be asked this.
+    """
+    if not query.strip() or len(query) > LONGEST_QUERY:
+        raise InputError(
+            f"query has {len(query):,} characters.",
+            f"Use 1 to {LONGEST_QUERY:,}, not blanks alone; nothing was sent or paid.",
+        )
+    numbers = {"num_results": num_results, "recency_days": recency_days}
+    for (name, number), most in zip(numbers.items(), (MOST_RESULTS, MOST_DAYS), strict=True):
+        if not 0 <= number <= most:
+            raise InputError(f"{name} is {number}.", f"Use 0 (the gateway's own) to {most}.")
+
+    def body() -> dict[str, Any]:
+        return {"query": query, **{name: number for name, number in numbers.items() if number}}
+
+    question = await _question("SEARCH", body, query, how)
+    return GatewayRequest(tool="web_search", question=question)
 
 
 async def _question(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from og_mcp.client.codec.llm_shapes import note_of_end
 from og_mcp.client.session.gateway_asking import Shared
-from og_mcp.types import ChatResult, CompletionResult, ToolCall, Usage
+from og_mcp.types import ChatResult, CompletionResult, SearchResult, ToolCall, Usage
 
 if TYPE_CHECKING:
     from og_mcp.client.llm.gateway_llm import Answered
@@ -39,6 +39,11 @@ async def completion_result(answered: Answered, shared: Shared) -> CompletionRes
         note="" if evidence.is_cut else note_of_end(_reason(answered.answer)),
         usage=_usage(answered.answer),
     )
+
+
+async def search_result(answered: Answered, shared: Shared) -> SearchResult:
+    """Put together what `web_search` returns."""
+    return SearchResult(**shared, content=answered.evidence.text)
 
 
 def _call_fields(call: Mapping[str, Any]) -> dict[str, Any]:

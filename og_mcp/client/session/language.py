@@ -20,6 +20,7 @@ from og_mcp.types import (
     CompletionResult,
     ImageResult,
     LLMModeName,
+    SearchResult,
     SettlementModeName,
 )
 
@@ -80,7 +81,7 @@ class Language:
             max_retries: As for `infer`; on chain only. What may have reached a gateway is never
                 sent again.
             response_format: OpenAI-shaped; gateways only.
-            web_search: Let the provider search the web; gateways only.
+            web_search: Has no effect at today's gateways; `web_search` searches.
             settlement_mode: What the gateway settles beside the payment. `batch` publishes hashes
                 of request and answer, from which a short one can be guessed; `private` nothing.
             idempotency_key: Names the request; the same key never pays twice.
@@ -183,6 +184,40 @@ class Language:
             dry_run=dry_run,
         )
         return await self._asking.generate_image(model, prompt, width, height, how)
+
+    async def web_search(  # noqa: PLR0913 - what a caller may say, by name
+        self,
+        query: str,
+        num_results: int = 0,
+        recency_days: int = 0,
+        *,
+        settlement_mode: SettlementModeName = "batch",
+        idempotency_key: str = "",
+        dry_run: bool = False,
+        principal: str = LOCAL_PRINCIPAL,
+        wait_s: float | None = None,
+    ) -> SearchResult:
+        """Have a gateway search the web and return what it signed; costs OPG.
+
+        Args:
+            query: What is searched for, up to 2,000 characters; it leaves this machine.
+            num_results: 0 for the gateway's own number.
+            recency_days: How old a page may be; 0 for any age.
+            settlement_mode: As for `chat`.
+            idempotency_key: As for `chat`.
+            dry_run: As for `chat`.
+            principal: As for `chat`.
+            wait_s: As for `chat`.
+
+        Raises:
+            As `chat`. The signature covers the content, and not the citations.
+        """
+        how = How(
+            terms=Terms(principal, idempotency_key, wait_s),
+            settlement=settlement_mode,
+            dry_run=dry_run,
+        )
+        return await self._asking.web_search(query, num_results, recency_days, how)
 
     def models(self) -> tuple[catalogue.Entry, ...]:
         """Return the language and image models of the network; asks nobody."""

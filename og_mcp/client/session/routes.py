@@ -58,16 +58,27 @@ class Routes:
         Raises:
             InputError: There is no such model, or none on this network.
         """
-        network = await self._parts.network.get()
-        if not network.tee_registry:
-            raise InputError(
-                f"Network {network.name} has no gateways, which images come from.",
-                "Use OG_NETWORK=opengradient or local.",
-            )
+        await self.to_gateway("images come from")
         entry = catalogue.find(model, "gateway")
         if entry is None or entry.kind != "image":
             raise _unknown(model, "image")
         return entry
+
+    async def to_gateway(self, what: str) -> None:
+        """Make sure that the network has gateways.
+
+        Args:
+            what: They do, in words.
+
+        Raises:
+            InputError: It has none.
+        """
+        network = await self._parts.network.get()
+        if not network.tee_registry:
+            raise InputError(
+                f"Network {network.name} has no gateways, which {what}.",
+                "Use OG_NETWORK=opengradient or local.",
+            )
 
 
 def _unknown(model: str, kind: catalogue.Kind) -> InputError:

@@ -113,6 +113,36 @@ def completion_forms(body: bytes) -> Iterator[Covered]:
     yield _form(request, covered, ())
 
 
+def search_forms(body: bytes) -> Iterator[Covered]:
+    """Give every form in which gateways hash a request to search: all of it.
+
+    Raises:
+        InputError: It is a request whose hash cannot be known.
+    """
+    request = _read_own(body)
+    yield _form(request, request, ())
+
+
+def request_forms(body: bytes) -> Iterator[Covered]:
+    """Give every form in which gateways hash a request, whatever it is.
+
+    Raises:
+        InputError: It is a request whose hash cannot be known.
+    """
+    return FORMS[tool_of(_read_own(body))](body)
+
+
+def tool_of(request: Mapping[str, Any]) -> str:
+    """Tell which kind of request it is, by the field that only that kind has."""
+    if "messages" in request:
+        return "chat"
+    return "web_search" if "query" in request else "completion"
+
+
+FORMS: Final = {"chat": chat_forms, "completion": completion_forms, "web_search": search_forms}
+"""What a request is -> the forms in which it is hashed."""
+
+
 def _form(request: dict[str, Any], covered: dict[str, Any], left_out: tuple[str, ...]) -> Covered:
     # `stream` says how the answer travels, and nothing of what is asked.
     others = [name for name in request if name not in covered and name != "stream"]

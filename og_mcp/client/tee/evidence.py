@@ -22,6 +22,7 @@ from og_mcp.client.tee.canonical_request import (
     chat_forms,
     completion_forms,
     encode_body,
+    search_forms,
 )
 from og_mcp.client.tee.hashed_forms import UNREADABLE, HashedForms
 from og_mcp.client.tee.registry import TEE
@@ -31,6 +32,7 @@ from og_mcp.client.tee.signed_content import (
     Content,
     chat_content,
     completion_content,
+    search_content,
     until_stop,
 )
 from og_mcp.client.tee.withheld import SIGNED_FIELDS, withheld
@@ -43,8 +45,10 @@ __all__ = [
     "chat_request",
     "completion_request",
     "encode_body",
+    "search_request",
     "verify_chat",
     "verify_completion",
+    "verify_search",
 ]
 
 CLOCK_DRIFT_S: Final = 900
@@ -112,6 +116,15 @@ def completion_request(body: bytes) -> HashedForms:
     return HashedForms(partial(completion_forms, body))
 
 
+def search_request(body: bytes) -> HashedForms:
+    """Return what an answer to a request to search is verified against.
+
+    Args:
+        body: The request as it is sent.
+    """
+    return HashedForms(partial(search_forms, body))
+
+
 def verify_chat(
     request: HashedForms, answer: Mapping[str, Any], tee: TEE, *, now: float, local: bool
 ) -> Evidence:
@@ -139,6 +152,17 @@ def verify_completion(
         VerificationError: It does not match; its content is not to be shown.
     """
     return _verify(request, answer, tee, completion_content, now=now, local=local)
+
+
+def verify_search(
+    request: HashedForms, answer: Mapping[str, Any], tee: TEE, *, now: float, local: bool
+) -> Evidence:
+    """Verify the answer to a request to search; arguments as for `verify_chat`.
+
+    Raises:
+        VerificationError: It does not match; its content is not to be shown.
+    """
+    return _verify(request, answer, tee, search_content, now=now, local=local)
 
 
 def _verify(  # noqa: PLR0913 - what is verified, by what, and how it is read

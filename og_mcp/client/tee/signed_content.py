@@ -72,6 +72,19 @@ def completion_content(answer: Mapping[str, Any]) -> Content:
     return Content(text, text)
 
 
+def search_content(answer: Mapping[str, Any]) -> Content:
+    """Read the text that a search gave.
+
+    Raises:
+        LookupError, TypeError: It is no answer to a search.
+    """
+    text = answer["content"]
+    if not isinstance(text, str):
+        raise TypeError("its content is no text")
+    beside = ("the citations",) if answer.get("citations") else ()
+    return Content(text, text, (), beside)
+
+
 def until_stop(text: str, stops: Iterable[str]) -> str:
     """Return a text up to the first of its stop sequences, without it.
 

@@ -16,7 +16,7 @@ SIGNED_FIELDS: Final = (
 )
 """Fields of an answer that say what was signed."""
 
-_KEPT: Final = ("choices", "completion", *SIGNED_FIELDS)
+_KEPT: Final = ("choices", "completion", "content", *SIGNED_FIELDS)
 
 
 def withheld(what: str, canonical: bytes, answer: Mapping[str, Any], tee: TEE) -> VerificationError:

@@ -39,14 +39,8 @@ from og_mcp.localnet.gateway.responder import Answer, Responder, count_tokens
 from og_mcp.localnet.gateway.tee import SigningKey
 from og_mcp.localnet.gateway.upstream import UpstreamError
 
-TOKEN_USD: Final = Decimal("0.0000002")
-"""For each token of question and answer."""
-
-IMAGE_USD: Final = Decimal("0.0005")
-"""For each image."""
-
-SEARCH_USD: Final = Decimal("0.015")
-"""For each search, as the network's gateways take."""
+UNPRICED_USD: Final = Decimal("0.001")
+"""For an answer of a model whose price the catalogue does not have."""
 
 MAX_BODY: Final = 20 * 2**20
 """Bytes of a request."""
@@ -133,9 +127,9 @@ class Gateway:
             "content": content + spoiling.more(fault),
             "citations": sources,
             **evidence,
-            **spoiling.extras(fault, costs(SEARCH_USD)),
+            **spoiling.extras(fault, costs(catalogue.web_search_usd())),
         }
-        _charge(request, SEARCH_USD)
+        _charge(request, catalogue.web_search_usd())
         return spoiling.whole_response(fault, encoded(answer), _headers(request, evidence))
 
     def _fault(self, request: Request) -> Fault | None:
@@ -153,7 +147,7 @@ class Gateway:
             evidence=spoiling.evidence(fault, self._key, covered, signed),
             images=[self._shown(request, fault, file) for file in files],
             created=int(time.time()),
-            extras=spoiling.extras(fault, costs(_usd(answer))),
+            extras=spoiling.extras(fault, costs(_usd(asked, answer))),
         )
 
     def _shown(self, request: Request, fault: Fault | None, file: bytes) -> str:
@@ -173,7 +167,7 @@ class Gateway:
             raw = self._last
         self._last = raw
         if not spoiling.fails(fault):
-            _charge(request, _usd(reply.answer))
+            _charge(request, _usd(reply.asked, reply.answer))
         return spoiling.whole_response(fault, raw, _headers(request, reply.evidence))
 
     async def _signing_key(self, _request: Request) -> Response:
@@ -189,7 +183,7 @@ class Gateway:
 
 def _streamed(request: Request, fault: Fault | None, reply: Reply, frames: list[JSON]) -> Response:
     if not spoiling.fails(fault):
-        _charge(request, _usd(reply.answer))
+        _charge(request, _usd(reply.asked, reply.answer))
     return spoiling.stream_response(fault, frames, _headers(request, reply.evidence))
 
 
@@ -206,9 +200,14 @@ def searched(query: str, results: int) -> tuple[str, list[JSON]]:
     return said, sources
 
 
-def _usd(answer: Answer) -> Decimal:
-    """Price an answer, US dollars."""
-    return answer.usage["total_tokens"] * TOKEN_USD + len(answer.images) * IMAGE_USD
+def _usd(asked: Asked, answer: Answer) -> Decimal:
+    """Price an answer by the catalogue, US dollars; what is not priced there costs nothing much."""
+    model = asked.model
+    if answer.images:
+        return len(answer.images) * (model.image_usd() or UNPRICED_USD)
+    used = answer.usage
+    usd = model.usd(input_tokens=used["prompt_tokens"], output_tokens=used["completion_tokens"])
+    return usd or UNPRICED_USD
 
 
 def _charge(request: Request, usd: Decimal) -> None:

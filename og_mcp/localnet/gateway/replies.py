@@ -16,7 +16,7 @@ from og_mcp.localnet.gateway.responder import Answer
 
 DONE: Final = b"data: [DONE]\n\n"
 
-OPG_PRICE_USD: Final = Decimal("0.10")
+OPG_PRICE_USD: Final = Decimal("1.00")
 """What the local network takes one OPG to be worth."""
 
 MODERATED: Final = 451
