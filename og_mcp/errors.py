@@ -117,7 +117,15 @@ class OGError(Exception):
     """The receipt of a failure that was paid for, JSON."""
 
     retryable: bool = False
-    """Whether the very same call, made again, may succeed, and cannot pay twice."""
+    """Whether the very same call may succeed later, with nothing changed."""
+
+    retries_are_free: bool = False
+    """Whether it pays once at most, made again, though something of it has left."""
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether the very same call, made again, may succeed, and cannot pay twice."""
+        return self.retryable and (self.stage is Stage.NOT_SENT or self.retries_are_free)
 
     def __str__(self) -> str:
         """Join the message and the hint."""
@@ -448,6 +456,7 @@ class TransactionPendingError(ChainError):
     """Sent, or possibly sent, and not known to be mined: never sent again under another nonce."""
 
     stage = Stage.SENT_UNKNOWN
+    retryable = retries_are_free = True
 
     def __init__(self, transaction_hash: str, waited_s: float, why: str = "") -> None:
         waited = f" after {waited_s:.3g} s" if waited_s else ""
@@ -613,6 +622,8 @@ class VerificationError(OGError):
 class ServiceError(OGError):
     """No answer from a service, or not one we understand."""
 
+    retryable = True
+
 
 class NoGatewayError(ServiceError):
     """No TEE gateway is left that could be asked; nothing was sent.
@@ -638,6 +649,7 @@ class RegistryConflictError(ServiceError):
         agreed: Origins of the others.
     """
 
+    retryable = False
     hint = "Nothing was sent; take an RPC that is wrong out of OG_RPC_URLS or OG_RPC_URL."
 
     def __init__(self, odd: Sequence[str], agreed: Sequence[str], block_number: int) -> None:
@@ -651,8 +663,6 @@ class RegistryConflictError(ServiceError):
 class ServiceUnreachableError(ServiceError):
     """No connection: nothing was sent."""
 
-    retryable = True
-
     def __init__(self, service: str, url: str) -> None:
         super().__init__(f"The {service} at {url} cannot be reached.")
         self.service = service
@@ -661,6 +671,8 @@ class ServiceUnreachableError(ServiceError):
 
 class UntrustedCertificateError(ServiceUnreachableError):
     """Somebody answers who cannot show that it is the service: nothing was sent."""
+
+    retryable = False
 
     def __init__(self, service: str, url: str) -> None:
         super().__init__(service, url)
@@ -688,6 +700,7 @@ class ServiceRejectedError(ServiceError):
         super().__init__(f"The {service} answered {status}{said}.")
         self.status, self.detail = status, detail
         wants_another = status in _NOT_AS_ASKED
+        self.retryable = not wants_another or status in _BUSY
         self.hint = (
             f"Repeating it unchanged gives the same; check what was asked of the {service}."
             if wants_another
@@ -698,6 +711,9 @@ class ServiceRejectedError(ServiceError):
 
 _NOT_AS_ASKED: Final = range(400, 500)
 """Statuses by which a service says that the request is wrong."""
+
+_BUSY: Final = (408, 429)
+"""Those of them by which it says that it has no time."""
 
 
 class ServiceReplyError(ServiceError):
@@ -718,6 +734,8 @@ class SignInError(ServiceError):
     Args:
         code: Firebase's word for it, e.g. `INVALID_LOGIN_CREDENTIALS`.
     """
+
+    retryable = False
 
     def __init__(self, code: str) -> None:
         self.code = code.partition(" : ")[0].strip()
@@ -880,8 +898,7 @@ class GatewayRejectedError(GatewayError):
         said = f": {quote(refusal.detail)}" if refusal.detail else ""
         super().__init__(f"{_refusal_words(gateway, refusal)}{said}.")
         self.refusal, self.status, self.stage = refusal, refusal.status, stage
-        is_free = stage is Stage.NOT_SENT
-        self.retryable = refusal.retryable and (is_free or refusal.is_own)
+        self.retryable, self.retries_are_free = refusal.retryable, refusal.is_own
         self.hint = " ".join(filter(None, (_next_step(refusal), _refusal_cost(refusal, stage))))
 
 
@@ -1014,6 +1031,8 @@ class LaneLostError(JournalError):
 class CallStateError(JournalError):
     """A call is not in a state that allows the step; the step was not recorded."""
 
+    retryable = False
+
     def __init__(
         self, call_id: str, step: str, why: str, hint: str = "get_call shows how far it has come."
     ) -> None:
@@ -1023,6 +1042,8 @@ class CallStateError(JournalError):
 
 class SealBrokenError(JournalError):
     """A sealed record was not written by this installation (threats.md T25)."""
+
+    retryable = False
 
     def __init__(self, purpose: str) -> None:
         super().__init__(

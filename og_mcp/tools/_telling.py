@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import CallToolResult, TextContent
 
 from og_mcp.errors import CallNotFoundError, IdempotencyKeyReusedError, OGError
 from og_mcp.types import Stage
@@ -30,6 +31,26 @@ def told(tool: str = "") -> Iterator[None]:
         yield
     except OGError as exc:
         raise ToolError(f"{exc} {_fate(exc, tool)}".rstrip()) from exc
+
+
+def failure(error: ToolError) -> CallToolResult:
+    """Give an error as a result: its text, and what a program needs of it."""
+    raised = raised_in(error)
+    facts = {
+        "retryable": raised is not None and raised.may_retry,
+        "stage": (raised.stage if raised else Stage.NOT_SENT).value,
+        "call_id": raised.call_id if raised else "",
+    }
+    text = TextContent(type="text", text=str(error))
+    return CallToolResult(is_error=True, content=[text], structured_content=facts)
+
+
+def raised_in(error: BaseException) -> OGError | None:
+    """Find our own error below what the seam and mcp made of it; `None` where there is none."""
+    cause = error.__cause__
+    while cause is not None and not isinstance(cause, OGError):
+        cause = cause.__cause__
+    return cause
 
 
 def _fate(error: OGError, tool: str) -> str:

@@ -18,7 +18,7 @@ from og_mcp.errors import ApprovalRequiredError
 from og_mcp.tools._consent import begin_asking, give_up_asking
 from og_mcp.tools._refusal import refusal
 from og_mcp.tools._schema import without
-from og_mcp.tools._telling import told
+from og_mcp.tools._telling import failure, raised_in, told
 from og_mcp.types import Shape
 
 P = ParamSpec("P")
@@ -44,15 +44,27 @@ class Tool(MCPTool):
         self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False
     ) -> Any:  # noqa: ANN401 - the overridden signature
         """Run the tool; on success a `Shape`, or with `convert_result` what goes on the wire."""
-        arguments = _as_meant(self.parameters, arguments)
         try:
-            result = await self._answered(arguments, context)
+            result = await self._asked_about(_as_meant(self.parameters, arguments), context)
+        except UnexpectedToolError:
+            raise
         except ToolError as exc:
-            pending = _pending_in(exc)
-            if pending is None or not begin_asking(context, pending.approval_of):
+            if not convert_result:
                 raise
-            result = await self._answered(arguments, context)
+            return failure(exc)
         return _on_the_wire(result) if convert_result and isinstance(result, Shape) else result
+
+    async def _asked_about(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:  # noqa: ANN401 - as `run`
+        """Run the tool, and once more where a person has to agree and can be asked."""
+        try:
+            return await self._answered(arguments, context)
+        except ToolError as exc:
+            pending = raised_in(exc)
+            if not isinstance(pending, ApprovalRequiredError):
+                raise
+            if not begin_asking(context, pending.approval_of):
+                raise
+            return await self._answered(arguments, context)
 
     async def _answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:  # noqa: ANN401 - as `run`
         """Run the tool; as one that nobody can be asked about where an answer cannot be read."""
@@ -92,12 +104,6 @@ def _word(enum: Sequence[Any], value: object) -> object:
     return next((word for word in enum if str(word).casefold() == plain), value)
 
 
-def _pending_in(error: ToolError) -> ApprovalRequiredError | None:
-    """Find what the tool raised below what the seam and mcp made of it."""
-    raised = error.__cause__.__cause__ if error.__cause__ is not None else None
-    return raised if isinstance(raised, ApprovalRequiredError) else None
-
-
 def _on_the_wire(result: Shape) -> CallToolResult:
     # mcp's own text block is indented JSON: one line for every number of a tensor.
     blocks = result.blocks() if isinstance(result, Blocks) else []
@@ -115,7 +121,13 @@ def _publish(made: Tool) -> None:
     # Published from the very class that checks, so the two cannot differ.
     made.parameters = without({"title"}, Arguments.model_json_schema(by_alias=True))
     assert made.fn_metadata.output_schema is not None  # noqa: S101 - every tool returns a Shape
-    made.fn_metadata.output_schema = without({"title", "default"}, made.fn_metadata.output_schema)
+    schema = without({"title", "default"}, made.fn_metadata.output_schema)
+    # Clients of the older generation hold an error's structured part to it, too.
+    made.fn_metadata.output_schema = {
+        key: value
+        for key, value in schema.items()
+        if key not in {"required", "additionalProperties"}
+    }
 
 
 def tool(  # noqa: PLR0913 - each is told by name, for every tool

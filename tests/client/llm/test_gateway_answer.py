@@ -256,7 +256,7 @@ async def test_an_error_in_the_one_shape_is_the_gateway_s_own(status: int) -> No
 
     assert error.refusal.is_own
     assert without.refusal.is_own
-    assert error.retryable
+    assert error.may_retry
     assert (error.refusal.source, error.refusal.provider_status) == ("provider", 429)
 
 
@@ -280,7 +280,7 @@ async def test_what_lacks_a_part_of_the_shape_or_is_charged_is_not(change: dict[
     error = await refused(OWN | change)
 
     assert not error.refusal.is_own
-    assert not error.retryable
+    assert not error.may_retry
     assert "may be repeated" not in str(error)
 
 

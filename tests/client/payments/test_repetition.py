@@ -71,7 +71,7 @@ async def test_after_an_error_that_repeating_does_not_help_the_same_chat_works_a
         signed = signatures(purse)
         spent = paid(purse)
 
-    assert (failed.value.stage, failed.value.retryable) == (Stage.SENT_UNKNOWN, False)
+    assert (failed.value.stage, failed.value.may_retry) == (Stage.SENT_UNKNOWN, False)
     assert "may be repeated" in str(failed.value)
     # One record, one authorization, and the answer asked for once and again.
     assert result.call_id == failed.value.call_id
@@ -96,7 +96,7 @@ async def test_an_error_that_repeating_may_help_is_repeated_by_itself_once(
         signed = signatures(purse)
 
     assert by_itself.status == third.status == "done"
-    assert failed.value.retryable
+    assert failed.value.may_retry
     assert third.call_id == failed.value.call_id
     assert (requests(purse), signed) == (2 + 3, 1)
 
@@ -185,7 +185,7 @@ async def test_what_is_not_the_gateway_s_own_error_stays_refused(
             await chat(og, "second", counted=counted)
 
     assert isinstance(failed.value, OGError)
-    assert not failed.value.retryable
+    assert not failed.value.may_retry
     assert requests(purse) == 1
 
 
