@@ -457,6 +457,7 @@ class Image(StoredImage):
         default=StoredImage(),
         description="What the gateway sent, where another size was asked; else empty.",
     )
+    saved: str = Field(default="", description="Path of the copy that save_as asked for.")
 
 
 class ImageResult(_Answer):
@@ -466,8 +467,9 @@ class ImageResult(_Answer):
 
     images: list[Image] = Field(default=[])
     refused: list[str] = Field(
-        default=[], description="Why further images that the gateway sent cannot be used."
+        default=[], description="What was asked for and is not here, and why."
     )
+    attachments: list[Attachment] = Field(default=[], description="Pictures that were sent along.")
 
 
 class AllowanceResult(Shape):

@@ -73,6 +73,38 @@ Side = Annotated[
 ]
 
 
+def _no_uris(value: object) -> object:
+    """Take a bare URI for the object that names it; hosts want one type of item."""
+    if not isinstance(value, list):
+        return value
+    return [{"uri": one} if isinstance(one, str) else one for one in value]
+
+
+AspectRatio = Annotated[
+    str, Field(max_length=20, description="E.g. 16:9; search_models tells what a model takes.")
+]
+
+Resolution = Annotated[str, Field(max_length=20, description="E.g. 2K, for models with tiers.")]
+
+Count = Annotated[
+    int, Field(ge=1, le=10, description="Images to draw."), BeforeValidator(_no_boolean)
+]
+
+StartImages = Annotated[
+    list[dict[str, Any]],
+    Field(
+        max_length=10,
+        description='Pictures to start from: {"file": path}, or {"uri": og://images/... or data:}.',
+    ),
+    BeforeValidator(_no_uris),
+]
+
+SaveAs = Annotated[
+    str,
+    Field(max_length=100, description="Name of a new copy in OG_DATA_DIR/saved, e.g. cat.png."),
+]
+
+
 def _one_message(value: object) -> object:
     """Take a plain text for what a user says."""
     return [{"role": "user", "content": value}] if isinstance(value, str) and value else value

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from og_mcp.tools._arguments import DryRun, IdempotencyKey, ImageModel, Prompt, Side
+from og_mcp.tools._arguments import (
+    AspectRatio,
+    Count,
+    DryRun,
+    IdempotencyKey,
+    ImageModel,
+    Prompt,
+    Resolution,
+    SaveAs,
+    Side,
+    StartImages,
+)
 from og_mcp.tools._consent import PayingOG
 from og_mcp.tools._illustrated import illustrated_result
 from og_mcp.tools._injected import Call, Principal
@@ -27,22 +38,32 @@ async def generate_image(  # noqa: PLR0913, PLR0917 - the signature is the contr
     principal: Principal,
     height: Side = 0,
     width: Side = 0,
+    aspect_ratio: AspectRatio = "",
+    resolution: Resolution = "",
+    count: Count = 1,
+    images: StartImages = [],  # noqa: B006 - never changed; hosts want a typed default
+    save_as: SaveAs = "",
     idempotency_key: IdempotencyKey = "",
     dry_run: DryRun = False,
 ) -> ImageResult:
-    """Have an image drawn from a prompt and keep it as a file.
+    """Have images drawn from a prompt and keep them as files.
 
     Each call pays OPG, up to payment.max_opg; dry_run tells the price. When an answer is lost,
-    retry with the same idempotency_key: it is never paid twice. The result names the whole image's
-    file and resource, and shows a small preview of it. Another size than the model's own is made by
-    scaling and cutting at the centre, with the original kept beside it. The TEE's signature does not
-    cover an image's bytes. search_models with kind image lists the models.
+    retry with the same idempotency_key: it is never paid twice. The result names each image's file
+    and resource and shows a small preview. Width and height other than the model's own are made by
+    scaling and cutting at the centre, with the original kept. The TEE's signature does not cover
+    an image's bytes. search_models with kind image lists the models.
     """
     work = og.generate_image(
         model,
         prompt,
         height,
         width,
+        aspect_ratio=aspect_ratio,
+        resolution=resolution,
+        count=count,
+        images=images,
+        save_as=save_as,
         idempotency_key=idempotency_key,
         dry_run=dry_run,
         principal=principal,

@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from og_mcp.errors import ImageRefusedError, quote
 
-MOST_IMAGES: Final = 8
+MOST_IMAGES: Final = 10
 """Of one answer that are kept."""
 
 MOST_BYTES: Final = 64 * 2**20

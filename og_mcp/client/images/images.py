@@ -11,22 +11,33 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 
+from og_mcp.client.files import saved
 from og_mcp.client.files.kept import KeptFiles
-from og_mcp.client.files.kind import KINDS, Kind, kind_of
+from og_mcp.client.files.kind import JPEG, KINDS, PNG, WEBP, Kind, kind_of
 from og_mcp.client.images import answer as found
 from og_mcp.client.images import picture
 from og_mcp.client.images.fetch import ImageFetch, Pinned
-from og_mcp.errors import ImageNotFoundError, ImageRefusedError, quote
+from og_mcp.errors import ImageNotFoundError, ImageRefusedError, InputError, OGError, quote
 from og_mcp.types import Image, StoredImage
 
 if TYPE_CHECKING:
     from og_mcp.client.tee.registry import TEE
+
+SAVED_AS: Final[Mapping[str, Kind]] = {
+    ".png": PNG,
+    ".jpg": JPEG,
+    ".jpeg": JPEG,
+    ".webp": WEBP,
+}
+"""Endings of names that an image is saved under -> what is written there."""
+
+URI: Final = "og://images/"
 
 ALL_S: Final = 45.0
 """For fetching all images of one answer: nothing else can end that, since they are paid for."""
@@ -66,7 +77,7 @@ class Images:
         self, folder: Path, *, local: bool, fetch: ImageFetch | None = None, all_s: float = ALL_S
     ) -> None:
         self._files = KeptFiles(folder, [kind.suffix for kind in KINDS])
-        self._all_s = all_s
+        self._saved, self._all_s = folder.parent / saved.FOLDER, all_s
         self._fetch = fetch or ImageFetch(local=local)
         # One decoded image takes up to 256 MiB, and cutting it as much again.
         self._one = CapacityLimiter(1)
@@ -134,6 +145,62 @@ class Images:
         kind = kind_of(data)
         return Kept(data, kind.mime_type if kind else "")
 
+    async def held(self, uri: str, where: str, principal: str) -> bytes:
+        """Return the picture that a caller names by a `data:` or og://images/ URI.
+
+        Raises:
+            InputError: It is neither, or the URI holds nothing that can be read.
+            ImageNotFoundError: The principal has no such image.
+        """
+        if uri.startswith(URI):
+            return (await self.read(uri.removeprefix(URI), principal)).data
+        if not found.is_data(uri):
+            raise InputError(
+                f"{where} is {quote(uri)}, and only og://images/... and data: URIs are taken.",
+                'To send a file, use {"file": "/path"}. Nothing was sent or paid.',
+            )
+        try:
+            return await to_thread.run_sync(found.content, uri)
+        except ImageRefusedError as exc:
+            raise InputError(
+                f"{where} cannot be read: {exc.what}.", "Nothing was sent or paid."
+            ) from exc
+
+    async def check_free(self, name: str, count: int) -> None:
+        """Make sure that images can be saved under a name.
+
+        Raises:
+            InputError: They cannot.
+        """
+        await to_thread.run_sync(saved.check_free, self._saved, saved.numbered(name, count))
+
+    async def save(self, images: Sequence[Image], principal: str, name: str) -> list[str]:
+        """Write images anew under names of their user's, as the type that the names' ending says.
+
+        Args:
+            images: Each is told where its copy is.
+            principal: Whose they are.
+            name: Of the first one; see `files.saved`.
+
+        Returns:
+            Why the others were not saved; they are kept all the same.
+        """
+        kind, failures = SAVED_AS[PurePath(name).suffix.lower()], []
+
+        def write(data: bytes, name: str) -> str:
+            image, _ = picture.read(BytesIO(data))
+            return str(saved.save(self._saved, name, picture.encoded(image, kind)))
+
+        for image, its_name in zip(images, saved.numbered(name, len(images)), strict=True):
+            try:
+                kept = await self.read(image.sha256, principal)
+                image.saved = await to_thread.run_sync(
+                    write, kept.data, its_name, limiter=self._one
+                )
+            except OGError as exc:
+                failures.append(str(exc.args[0]))
+        return failures
+
     async def preview(self, sha256: str, principal: str, most_bytes: int) -> Kept:
         """Make a small image of an image; empty where none is small enough.
 
@@ -182,7 +249,7 @@ class Images:
         except OSError as exc:
             raise ImageRefusedError(f"it cannot be written: {quote(exc.strerror)}") from exc
         return StoredImage(
-            uri=f"og://images/{path.stem}",
+            uri=f"{URI}{path.stem}",
             path=str(path),
             mime_type=kind.mime_type,
             width=size[0],

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageFile
 from PIL.Image import Transpose
 
 from og_mcp.client.files.kind import GIF, JPEG, PNG, WEBP, Kind, kind_of
-from og_mcp.client.images.scaling import cover_box, scaled, within
+from og_mcp.client.images.scaling import cover_box, many_coloured, scaled, within
 from og_mcp.errors import ImageRefusedError
 
 MOST_PIXELS: Final = 8192 * 8192
@@ -107,13 +107,18 @@ def cut(image: Image.Image, kind: Kind, size: tuple[int, int]) -> tuple[bytes, K
     # Turned once it is small; no file that is written here says that it is to be turned.
     fitted = _turned(scaled(image, lying, cover_box(image.size, lying)), orientation)
     kept = PNG if kind is GIF else kind
-    file = BytesIO()
-    if kept is PNG:
-        # The fastest compression: 8192 x 8192 pixels take 4 s by it, and 8 s by the usual one.
-        fitted.save(file, "PNG", compress_level=1)
-    else:
-        fitted.save(file, kept.format, quality=_GOOD)
-    return file.getvalue(), kept
+    return _written(fitted, kept), kept
+
+
+def encoded(image: Image.Image, kind: Kind) -> bytes:
+    """Write an image anew, upright, as a file of a type; in a JPEG what is transparent is white.
+
+    Args:
+        image: Decoded.
+        kind: PNG, JPEG or WEBP.
+    """
+    upright = _turned(many_coloured(image), _orientation(image))
+    return _written(_without_alpha(upright) if kind is JPEG else upright, kind)
 
 
 def preview(file: BinaryIO, most_bytes: int) -> tuple[bytes, Kind]:
@@ -157,6 +162,16 @@ def _smallest(image: Image.Image, most_bytes: int) -> tuple[bytes, Kind]:
         if jpeg.tell() <= most_bytes:
             return jpeg.getvalue(), JPEG
     return b"", JPEG
+
+
+def _written(image: Image.Image, kind: Kind) -> bytes:
+    file = BytesIO()
+    if kind is PNG:
+        # The fastest compression: 8192 x 8192 pixels take 4 s by it, and 8 s by the usual one.
+        image.save(file, "PNG", compress_level=1)
+    else:
+        image.save(file, kind.format, quality=_GOOD)
+    return file.getvalue()
 
 
 def _opened(file: BinaryIO) -> tuple[Kind, ImageFile.ImageFile]:

@@ -77,7 +77,7 @@ def _answer(result: Shape) -> dict[str, Any]:
     answer = result.model_dump(mode="json", include=set(ANSWER))
     for image in answer.get("images", ()):
         # Where the file lies is of this machine, and nothing to show around.
-        del image["path"], image["original"]["path"]
+        del image["path"], image["original"]["path"], image["saved"]
     return answer
 
 

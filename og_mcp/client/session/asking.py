@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+
+from anyio import to_thread
 
 from og_mcp import catalogue
 from og_mcp.client.session.gateway_asking import GatewayAsking, Shared
@@ -18,8 +22,8 @@ from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
 from og_mcp.client.session.routes import Routes
-from og_mcp.client.session.wishes import How, Sampling, Wishes
-from og_mcp.errors import InputError
+from og_mcp.client.session.wishes import Drawing, How, Sampling, Wishes
+from og_mcp.errors import InputError, quote
 from og_mcp.types import ChatResult, CompletionResult, ImageResult, SearchResult
 
 if TYPE_CHECKING:
@@ -101,29 +105,47 @@ class Asking:
         return await asking.completion(request, how.terms, max_retries=how.max_retries)
 
     async def generate_image(
-        self, model: str, prompt: str, width: int, height: int, how: How
+        self, model: str, prompt: str, drawing: Drawing, how: How
     ) -> ImageResult:
-        """Have an image drawn by a gateway's model."""
+        """Have images drawn by a gateway's model."""
         entry = await self._routes.to_image_model(model)
-        request = await image_request(entry, prompt, width, height, how)
+        images, principal = await self._parts.images.get(), how.terms.principal
+        # The cheap refusals first: reading the pictures to start from takes time.
+        drawing.sent(entry)
+        await self._check_saving(drawing)
+        attachments = await self._attachments()
+        references = await self._references(drawing.images, attachments, principal)
+        request = await image_request(entry, prompt, drawing, references, how, attachments)
+        told = attachments.told
+        if drawing.save_as:
+            check = partial(images.check_free, drawing.save_as, drawing.count)
+            request = replace(request, check=check)
         if how.dry_run:
-            return ImageResult(**await self._gateway.price(request, how.terms.principal))
-        images = await self._parts.images.get()
+            if request.check is not None:
+                await request.check()
+            priced = await self._gateway.price(request, principal)
+            return ImageResult(**priced, attachments=told)
 
         async def read(answered: Answered, shared: Shared) -> ImageResult:
             found = await images.keep(
                 answered.answer,
-                how.terms.principal,
+                principal,
                 gateway=answered.tee,
-                width=width,
-                height=height,
+                width=drawing.width,
+                height=drawing.height,
             )
-            return ImageResult(**shared, images=found.images, refused=found.refused)
+            refused = [*found.refused]
+            missing = drawing.count - len(found.images) - len(refused)
+            if missing > 0:
+                refused.append(f"{missing} of {drawing.count} images: the gateway sent no more")
+            if drawing.save_as:
+                refused += await images.save(found.images, principal, drawing.save_as)
+            return ImageResult(**shared, images=found.images, refused=refused, attachments=told)
 
         call = await self._gateway.make(request, how.terms, read)
         if call.status == "done" and call.result:
             return ImageResult.model_validate_json(call.result)
-        return ImageResult(**self._gateway.so_far(call, request))
+        return ImageResult(**self._gateway.so_far(call, request), attachments=told)
 
     async def web_search(
         self, query: str, num_results: int, recency_days: int, how: How
@@ -183,6 +205,40 @@ class Asking:
             files, takes_urls=takes_urls
         )
         return gathered
+
+    async def _references(
+        self, given: Sequence[Mapping[str, Any] | str], attachments: Attachments, principal: str
+    ) -> list[str]:
+        """Read the pictures to start from, as `data:` URIs."""
+        images, kinds = await self._parts.images.get(), (await load("files.kind")).KINDS
+        uris = []
+        for index, one in enumerate(given):
+            where = f"images[{index}]"
+            named = dict(one) if isinstance(one, Mapping) else {"uri": one}
+            path, uri = named.pop("file", None), named.pop("uri", None)
+            if isinstance(path, str) and uri is None and not named:
+                read = await to_thread.run_sync(attachments.read, path, kinds)
+            elif isinstance(uri, str) and path is None and not named:
+                data = await images.held(uri, where, principal)
+                name = where if uri[:5].lower() == "data:" else uri
+                read = await to_thread.run_sync(attachments.add, name, data, kinds)
+            else:
+                raise InputError(
+                    f"{where} is {quote(one)}, which names no picture.",
+                    'Use {"file": path}, or {"uri": ...} with og://images/... or a data: URI; '
+                    "nothing was sent or paid.",
+                )
+            uris.append(read.uri)
+        return uris
+
+    async def _check_saving(self, drawing: Drawing) -> None:
+        """Check the name that copies are saved under, where one is given (threats.md T50)."""
+        if not drawing.save_as:
+            return
+        saved, images = await load("files.saved"), await load("images.images")
+        if self._parts.settings.transport != "stdio":
+            raise InputError(*saved.NOT_OVER_HTTP)
+        saved.check_name(drawing.save_as, images.SAVED_AS)
 
     async def _onchain(self) -> OnchainAsking:
         asking: OnchainAsking = (await load("session.onchain_asking")).OnchainAsking(self._parts)

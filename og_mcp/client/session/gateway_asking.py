@@ -49,6 +49,9 @@ class GatewayRequest:
     beside: Mapping[str, Any] = field(default_factory=dict)
     """What belongs to the request and does not travel, e.g. the size wanted of an image."""
 
+    check: Callable[[], Awaitable[None]] | None = None
+    """Looks at what a new call needs beyond the request, before it is paid; raises where it fails."""
+
     @property
     def canonical(self) -> dict[str, Any]:
         """The request as journal and receipt hold it."""
@@ -175,6 +178,8 @@ class GatewayAsking:
     async def _carry_out(
         self, order: Order, request: GatewayRequest, reading: Reading, counted: Counted | None
     ) -> None:
+        if request.check is not None:
+            await request.check()
         llm, ticket = await self._paying.llm.get(), order.ticket
         try:
             answered = await llm.ask(request.question, order, counted)

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from og_mcp.catalogue import Entry
 from og_mcp.client.session.gateway_asking import GatewayRequest
 from og_mcp.client.session.loading import load
-from og_mcp.client.session.wishes import How, Sampling, Wishes
+from og_mcp.client.session.wishes import Drawing, How, Sampling, Wishes
 from og_mcp.client.wire.offloading import off_loop
 from og_mcp.errors import InputError
 
 if TYPE_CHECKING:
     from og_mcp.client.files.attachments import Attachments
     from og_mcp.client.llm.question import Question
-
-LARGEST_SIDE: Final = 8192
-"""Pixels of a drawn image."""
 
 LONGEST_QUERY: Final = 2000
 """Characters of a search: what leaves the machine by it is bounded (threats.md T51)."""
@@ -65,9 +62,7 @@ async def chat_request(  # noqa: PLR0913, PLR0917 - what is asked, how, and what
         # Short as their paths may be, files are read.
         given.append(attachments)
     question = await _question("CHAT", body, given, how, streams=streams)
-    # The gateway's TEE may hash no more of a file than its name.
-    told = [one.model_dump() for one in attachments.told]
-    beside = {"attachments": told} if told else {}
+    beside = _attached(attachments)
     return GatewayRequest(tool="chat", model=entry, question=question, beside=beside)
 
 
@@ -87,28 +82,44 @@ async def completion_request(
     return GatewayRequest(tool="completion", model=entry, question=question)
 
 
-async def image_request(
-    entry: Entry, prompt: str, width: int, height: int, how: How
+async def image_request(  # noqa: PLR0913, PLR0917 - what is asked, how, and what goes along
+    entry: Entry,
+    prompt: str,
+    drawing: Drawing,
+    references: Sequence[str],
+    how: How,
+    attachments: Attachments,
 ) -> GatewayRequest:
-    """Write the request for an image.
+    """Write the request for images.
+
+    Args:
+        entry: The model.
+        prompt: What is to be drawn.
+        drawing: What it is to be like.
+        references: `data:` URIs of the pictures to start from.
+        how: On what terms.
+        attachments: What tells of those pictures.
 
     Raises:
         InputError: No gateway can be asked this.
     """
     if not prompt.strip():
         raise InputError("There is no prompt.", "Say what is to be drawn.")
-    for name, side in (("width", width), ("height", height)):
-        if not 0 <= side <= LARGEST_SIDE:
-            raise InputError(f"{name} is {side}.", f"Use 0 (the model's own) to {LARGEST_SIDE}.")
+    options = drawing.sent(entry)
 
     def body() -> dict[str, Any]:
         # The network's gateways take no size: another one is made of what they send.
-        messages = [{"role": "user", "content": prompt}]
-        return {"model": entry.wire_name, "messages": messages, "temperature": 0.0}
+        content: Any = prompt
+        if references:
+            pictures = ({"type": "image_url", "image_url": {"url": uri}} for uri in references)
+            content = [{"type": "text", "text": prompt}, *pictures]
+        messages = [{"role": "user", "content": content}]
+        return {"model": entry.wire_name, "messages": messages, "temperature": 0.0, **options}
 
     most_bytes = (await load("llm.gateway_answer")).MAX_IMAGE_BYTES
-    question = await _question("CHAT", body, prompt, how, most_bytes=most_bytes)
-    beside = {"width": width, "height": height}
+    question = await _question("CHAT", body, (prompt, references), how, most_bytes=most_bytes)
+    beside: dict[str, Any] = {"width": drawing.width, "height": drawing.height}
+    beside |= _attached(attachments) | ({"save_as": drawing.save_as} if drawing.save_as else {})
     return GatewayRequest(tool="generate_image", model=entry, question=question, beside=beside)
 
 
@@ -135,6 +146,12 @@ async def search_request(
 
     question = await _question("SEARCH", body, query, how)
     return GatewayRequest(tool="web_search", question=question)
+
+
+def _attached(attachments: Attachments) -> dict[str, Any]:
+    """Tell of the files in the request: a gateway's TEE may hash no more of them than their names."""
+    told = [one.model_dump() for one in attachments.told]
+    return {"attachments": told} if told else {}
 
 
 async def _question(

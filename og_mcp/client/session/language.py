@@ -11,7 +11,7 @@ from og_mcp.client.session.asking import Asking
 from og_mcp.client.session.calling import Terms
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
-from og_mcp.client.session.wishes import How, Sampling, Wishes
+from og_mcp.client.session.wishes import Drawing, How, Sampling, Wishes
 from og_mcp.types import (
     DEFAULT_MAX_TOKENS,
     LOCAL_PRINCIPAL,
@@ -155,13 +155,18 @@ class Language:
         height: int = 0,
         width: int = 0,
         *,
+        aspect_ratio: str = "",
+        resolution: str = "",
+        count: int = 1,
+        images: Sequence[Mapping[str, Any] | str] = (),
+        save_as: str = "",
         settlement_mode: SettlementModeName = "batch",
         idempotency_key: str = "",
         dry_run: bool = False,
         principal: str = LOCAL_PRINCIPAL,
         wait_s: float | None = None,
     ) -> ImageResult:
-        """Have an image drawn; the whole image is kept as a file, named by its SHA-256. Costs OPG.
+        """Have images drawn; each is kept whole as a file, named by its SHA-256. Costs OPG.
 
         Args:
             model: An image model of the catalogue.
@@ -169,6 +174,13 @@ class Language:
             height: Pixels; 0 for the model's own.
             width: Pixels; 0 for the model's own. Another size than the model's is made by scaling
                 until it covers, and cutting at the centre; the result names the original too.
+            aspect_ratio: One that the model takes, e.g. `16:9`; empty for its own.
+            resolution: For models with tiers, e.g. `2K`; empty for its own.
+            count: Images to draw, 1 to 10.
+            images: Pictures to start from, at most 10: `{"file": path}` below OG_UPLOAD_ROOTS, or
+                `{"uri": ...}` with an og://images/ or `data:` URI (or that URI alone).
+            save_as: Name of a copy in OG_DATA_DIR/saved, which must not exist; its ending, .png,
+                .jpg or .webp, says the type. Further images are numbered. Not over HTTP.
             settlement_mode: As for `chat`.
             idempotency_key: As for `chat`.
             dry_run: As for `chat`.
@@ -183,7 +195,16 @@ class Language:
             settlement=settlement_mode,
             dry_run=dry_run,
         )
-        return await self._asking.generate_image(model, prompt, width, height, how)
+        drawing = Drawing(
+            width=width,
+            height=height,
+            aspect_ratio=aspect_ratio,
+            resolution=resolution,
+            count=count,
+            images=images,
+            save_as=save_as,
+        )
+        return await self._asking.generate_image(model, prompt, drawing, how)
 
     async def web_search(  # noqa: PLR0913 - what a caller may say, by name
         self,

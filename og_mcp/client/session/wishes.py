@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from og_mcp.catalogue import Entry, models
 from og_mcp.client.session.calling import Terms
-from og_mcp.errors import InputError
+from og_mcp.errors import InputError, quote
 from og_mcp.types import DEFAULT_MAX_TOKENS, LLMModeName, SettlementModeName
 
 if TYPE_CHECKING:
@@ -16,6 +18,14 @@ if TYPE_CHECKING:
 MOST_TOKENS: Final = 2**20
 HOTTEST: Final = 2.0
 MOST_STOPS: Final = 16
+MOST_IMAGES: Final = 10
+"""Of one answer, and to start from."""
+
+LARGEST_SIDE: Final = 8192
+"""Pixels of an image that is made in another size."""
+
+FREE: Final = "Nothing was sent or paid."
+_OPTION: Final = re.compile(r"[0-9.]{1,6}(:[0-9.]{1,6}|[Kk])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +68,60 @@ class Wishes:
     tool_choice: str = ""
     response_format: Mapping[str, Any] = field(default_factory=dict)
     web_search: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """What images are to be like."""
+
+    width: int = 0
+    """Pixels; 0 for the model's own, as for `height`."""
+
+    height: int = 0
+    aspect_ratio: str = ""
+    resolution: str = ""
+    count: int = 1
+    images: Sequence[Mapping[str, Any] | str] = ()
+    """Pictures to start from."""
+
+    save_as: str = ""
+
+    def sent(self, model: Entry) -> dict[str, Any]:
+        """Check it against what a model takes, and write it as gateways are sent it.
+
+        Raises:
+            InputError: A value is out of bounds, or the model does not take it.
+        """
+        for name, side in (("width", self.width), ("height", self.height)):
+            if not 0 <= side <= LARGEST_SIDE:
+                raise InputError(
+                    f"{name} is {side}.", f"Use 0 (the model's own) to {LARGEST_SIDE}."
+                )
+        if not 1 <= self.count <= MOST_IMAGES:
+            raise InputError(f"count is {self.count}.", f"Use 1 to {MOST_IMAGES}. {FREE}")
+        if len(self.images) > MOST_IMAGES:
+            raise InputError(
+                f"images has {len(self.images)} pictures to start from.",
+                f"Use up to {MOST_IMAGES}. {FREE}",
+            )
+        if self.images and model.is_listed and not model.references:
+            can = (one.id for one in models() if one.references and one.status != "retired")
+            raise InputError(
+                f"{model.id} does not take pictures to start from.",
+                f"Leave images out, or use one of {', '.join(can)}. {FREE}",
+            )
+        ratio = _option(model, "aspect_ratio", self.aspect_ratio, model.aspect_ratios)
+        tier = _option(model, "resolution", self.resolution.upper(), tuple(model.resolutions))
+        options = {"aspect_ratio": ratio, "resolution": tier, "n": self.count}
+        return {name: value for name, value in options.items() if value not in {"", 1}}
+
+
+def _option(model: Entry, name: str, value: str, taken: Sequence[str]) -> str:
+    """Check what is asked of an image model; a model that is not in the catalogue judges itself."""
+    if not value or value in taken or (not model.is_listed and _OPTION.fullmatch(value)):
+        return value
+    takes = f"It takes {', '.join(taken)}." if taken else f"Leave {name} out."
+    raise InputError(f"{model.id} does not take the {name} {quote(value)}.", f"{takes} {FREE}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ DEFAULT_MAX_TOKENS: Final = 4096
 WARMEST: Final = 2.0
 LARGEST_SIDE: Final = 4096
 DEFAULT_SIZE: Final = (1024, 1024)
+
+MOST_IMAGES: Final = 10
+"""Of one answer, and to start from."""
+
+_SIDES: Final = {"1.5K": 1536, "2K": 2048}
 
 SETTLEMENT_TYPES: Final = ("private", "batch", "individual")
 
@@ -58,6 +64,11 @@ class Asked:
 
     size: tuple[int, int]
     """Pixels asked of an image model."""
+
+    @property
+    def count(self) -> int:
+        """How many images are wanted."""
+        return self.body.get("n") or 1
 
     @property
     def max_tokens(self) -> int:
@@ -110,6 +121,7 @@ def chat(body: JSON, *, developer: bool = True) -> Asked:
         _check_message(message, developer=developer)
     model = _model(body)
     _check_format(body, model)
+    _check_drawing(body, model)
     texts = [_content_text(message.get("content")) for message in messages or ()]
     return Asked(
         model=model,
@@ -118,7 +130,7 @@ def chat(body: JSON, *, developer: bool = True) -> Asked:
         prompt_text="\n".join(texts),
         attached=[_described(uri) for uri in _addresses((messages or [{}])[-1].get("content"))],
         tool=_tool(body, messages or ()),
-        size=_size(body),
+        size=_size(body) if model.kind == "image" else DEFAULT_SIZE,
     )
 
 
@@ -224,10 +236,31 @@ def _function(tool: JSON) -> JSON:
     return {**(function or {}), "parameters": parameters}
 
 
+def _check_drawing(body: JSON, model: catalogue.Entry) -> None:
+    """Hold what is asked of an image model to what that takes."""
+    if model.kind != "image":
+        return
+    number, ratio, tier = (body.get(name) for name in ("n", "aspect_ratio", "resolution"))
+    counts = number is None or (_whole(number) and 1 <= number <= MOST_IMAGES)
+    _require(counts, f"n is 1 to {MOST_IMAGES}")
+    is_taken = ratio is None or ratio in model.aspect_ratios
+    _require(is_taken, f"aspect_ratio is one of {', '.join(model.aspect_ratios)}")
+    _require(tier is None or tier in model.resolutions, f"{model.name} has no such resolution")
+    references = _addresses(body["messages"][-1].get("content"))
+    _require(not references or model.references, f"{model.name} takes no pictures to start from")
+    _require(len(references) <= MOST_IMAGES, f"at most {MOST_IMAGES} pictures to start from")
+    held = all(_DATA.match(reference) for reference in references)
+    _require(held, "pictures to start from are data: URIs")
+
+
 def _size(body: JSON) -> tuple[int, int]:
     given = body.get("size")
     if given is None:
-        return DEFAULT_SIZE
+        side = _SIDES.get(body.get("resolution", ""), DEFAULT_SIZE[0])
+        wide, high = map(float, (body.get("aspect_ratio") or "1:1").split(":"))
+        # As many pixels as a square of that side has, in exactly that ratio.
+        unit = int(side / math.sqrt(wide * high))
+        return round(wide * unit), round(high * unit)
     sides = str(given).split("x")
     numbers = tuple(int(side) for side in sides if _SIDE.fullmatch(side))
     fits = len(sides) == len(numbers) == len(DEFAULT_SIZE) and min(numbers) > 0
@@ -237,7 +270,7 @@ def _size(body: JSON) -> tuple[int, int]:
 
 def _content_text(content: Any) -> str:  # noqa: ANN401 - text, parts or nothing
     if isinstance(content, list):
-        return "\n".join(str(part.get("text") or "") for part in content)
+        return "\n".join(str(part.get("text") or "") for part in content if part["type"] == "text")
     return content or ""
 
 

@@ -70,15 +70,20 @@ class BuiltIn:
 
     async def chat(self, asked: Asked) -> Answer:
         """Call a tool, fill a schema in, draw, or say what answered."""
+        came = "".join(f" With it came {one}." for one in asked.attached)
         if asked.model.kind == "image":
-            image = await asyncio.to_thread(pictures.draw, asked.text, asked.size)
-            return _counted(asked, "Drawn by the local network.", images=[image])
+            # The first of several is the one that is drawn alone.
+            prompts = [
+                asked.text + came,
+                *(f"{asked.text}{came} {n}" for n in range(1, asked.count)),
+            ]
+            images = [await asyncio.to_thread(pictures.draw, one, asked.size) for one in prompts]
+            return _counted(asked, f"Drawn by the local network.{came}", images=images)
         if asked.tool is not None:
             return _called(asked, asked.tool)
         if asked.schema is not None:
             return _cut(asked, json.dumps(_value(asked.schema)))
-        came = [f" With it came {one}." for one in asked.attached]
-        return _cut(asked, sentence(asked.model.name, asked.prompt_text) + "".join(came))
+        return _cut(asked, sentence(asked.model.name, asked.prompt_text) + came)
 
     async def complete(self, asked: Asked) -> Answer:
         """Say what answered."""

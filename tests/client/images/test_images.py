@@ -240,12 +240,12 @@ async def test_one_bad_image_does_not_take_the_others_along(images: Images) -> N
 
 
 async def test_of_very_many_images_the_first_are_kept_and_the_rest_is_told(images: Images) -> None:
-    files = [drawn(size=(8 + n, 8)) for n in range(9)]
+    files = [drawn(size=(8 + n, 8)) for n in range(11)]
 
     found = await images.keep(answering(*map(data_uri, files)), "local")
 
-    assert [on_disk(image) for image in found.images] == files[:8]
-    assert found.refused == ["the answer holds 9 images, and 8 are the most"]
+    assert [on_disk(image) for image in found.images] == files[:10]
+    assert found.refused == ["the answer holds 11 images, and 10 are the most"]
 
 
 @pytest.mark.parametrize(
@@ -670,3 +670,39 @@ async def test_pruning_leaves_what_is_named_or_new(images: Images) -> None:
     assert await images.prune({named.sha256}, now - timedelta(days=20)) == 0
     assert await images.prune({named.sha256}, now) == 1
     assert files_beside(named) == {Path(named.path), Path(new.path)}
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+async def test_every_kind_of_pixel_can_be_saved_under_every_ending(
+    images: Images, mode: str
+) -> None:
+    format_ = "JPEG" if mode == "CMYK" else "PNG"
+    for ending, made in (("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP")):
+        (kept,) = await keep(images, answering(data_uri(drawn(format_, mode=mode))), "local")
+
+        assert await images.save([kept], "local", f"{ending}.{ending}") == []
+
+        with Image.open(kept.saved) as copy:
+            copy.load()
+            assert (copy.format, copy.size) == (made, (40, 30))
+
+
+async def test_a_copy_stands_upright(images: Images) -> None:
+    (kept,) = await keep(images, answering(data_uri(oriented("JPEG", 6))), "local")
+
+    assert await images.save([kept], "local", "up.png") == []
+
+    assert white_corners(on_disk(StoredImage(path=kept.saved))) == {"upper right"}
+
+
+async def test_t50_a_name_that_was_taken_meanwhile_costs_no_picture(images: Images) -> None:
+    kept = await keep(images, answering(data_uri(drawn()), data_uri(drawn("GIF"))), "local")
+    folder = Path(kept[0].path).parents[2] / "saved"
+    folder.mkdir()
+    (folder / "cat.png").write_bytes(b"mine")
+
+    (told,) = await images.save(kept, "local", "cat.png")
+
+    assert "cat.png': there is a file of that name already." in told
+    assert (folder / "cat.png").read_bytes() == b"mine"
+    assert (kept[0].saved, kept[1].saved) == ("", str(folder / "cat-2.png"))
