@@ -6,9 +6,12 @@ The implementation is `og_mcp.journal`; whoever assembles a process hands it to 
 
 Every method raises JournalError where the journal cannot be read or written; nothing may be sent
 then. The steps are idempotent, and a stage never goes back but where it is proven that nothing can
-have been paid: `open_call` tries a call again that failed at `not_sent`; `give_back` undoes a
-signature that can never be mined; `drop_cap` and `unpay` what never left the process; `void_cap`
-what can no longer be taken.
+have been paid: `open_call` tries a call again that failed at `not_sent`; `give_back`, `drop_cap` and
+`unpay` undo what never left the process; `void_cap` what can no longer be taken.
+
+One call is signed under one nonce, for ever (threats.md T31): once a byte has left, whatever an RPC
+says, it is signed again under that nonce alone. What counts as open is, for each nonce, the largest
+fee that was signed for it.
 """
 
 from __future__ import annotations
@@ -60,7 +63,9 @@ class Lane(Protocol):
         """What was signed before and is not settled, by nonce, as of entering the lane."""
         ...
 
-    async def reserve(self, call_id: str, nonce: int, max_fee_wei: int, caps: FeeCaps) -> None:
+    async def reserve(
+        self, call_id: str, nonce: int, max_fee_wei: int, caps: FeeCaps, *, supersedes: str = ""
+    ) -> None:
         """Set aside what a signature may cost, before it is made.
 
         For a call that is signed already and the same nonce it raises what is set aside to the
@@ -69,11 +74,19 @@ class Lane(Protocol):
         on record with the signature, and without one it ends with the next reservation, the lane
         or the process.
 
+        Args:
+            call_id: The call.
+            nonce: What is to be signed under.
+            max_fee_wei: The most that the signature can cost.
+            caps: What it is held to.
+            supersedes: Id of the call that has the nonce, and whose transaction the node does not
+                take: the nonce changes hands with the signature.
+
         Raises:
             FeeCapError: `max_fee_wei` is above `caps.per_call`; nothing was written.
             BudgetExceededError: Spent + open + `max_fee_wei` is above `caps.per_day`; nothing was
                 written.
-            CallStateError: The call has another nonce open, or the nonce is another call's.
+            CallStateError: The call has another nonce, or the nonce is another call's.
             LaneLostError: The lane's lock was lost.
         """
         ...
@@ -98,14 +111,24 @@ class Lane(Protocol):
         """
         ...
 
-    async def give_back(self, call_id: str) -> None:
-        """Undo a reservation, or a signature that provably never left or can never be mined.
+    async def give_back(self, call_id: str, transaction_hash: str = "") -> None:
+        """Undo a reservation, or a signature of which no byte left this process.
 
-        Releases what was set aside, sets the stage to `not_sent`, and forgets the lane's next
-        nonce, so that the chain is asked.
+        Where it was the call's only one, the stage is `not_sent` again, and a call whose nonce it
+        took over has it back. The lane's next nonce is forgotten, so that the chain is asked.
 
         Raises:
             CallStateError: The call is settled.
+        """
+        ...
+
+    async def release(self, call_id: str, error: str) -> None:
+        """End a call without effect: its fee counts for 24 hours more, its nonce is free.
+
+        It is never signed again; where it is mined after all, it can still be settled.
+
+        Raises:
+            CallStateError: It holds no nonce.
         """
         ...
 
@@ -138,7 +161,8 @@ class Journal(Protocol):
         """End a call well: `charged`, or `confirmed` at a safe depth.
 
         The death of this process changes nothing of it; the disk has it about a millisecond later.
-        Where the call had failed, this end has not been delivered yet.
+        Where the call had failed, this end has not been delivered yet. Other calls that were signed
+        under its nonce end without effect.
 
         Args:
             call_id: The call.
@@ -340,6 +364,14 @@ class Journal(Protocol):
 
     async def transactions(self, call_id: str) -> tuple[SignedTransaction, ...]:
         """Return what was signed for a call, the oldest first."""
+        ...
+
+    async def transactions_under(self, call_id: str) -> tuple[SignedTransaction, ...]:
+        """Return what was signed under a call's nonce, the oldest first.
+
+        That is the call's own, and that of the calls from which, or by which, the nonce was taken
+        over: at most one of all is mined, and settling its call ends the others.
+        """
         ...
 
     async def totals(

@@ -26,6 +26,8 @@
         * SimulationRevertedError
         * TransactionRefusedError
         * TransactionPendingError
+        * SupersededError
+        * NonceHeldError
         * TransactionRevertedError
         * TransactionCancelledError
         * OutputMissingError
@@ -38,10 +40,12 @@
     * ServiceError
         * NoGatewayError
         * RegistryConflictError
+        * RPCsDifferError
         * ServiceUnreachableError
             * UntrustedCertificateError
         * ServiceTimeoutError
         * ServiceRejectedError
+            * RateLimitError
         * ServiceReplyError
         * SignInError
         * UploadFailedError
@@ -443,32 +447,77 @@ class SimulationRevertedError(ChainError):
 
 
 class TransactionRefusedError(ChainError):
-    """The node did not take the transaction; nothing was paid."""
+    """The node did not take a transaction that has left: it may be mined all the same."""
 
-    def __init__(
-        self, reason: str, hint: str = "Nothing was paid; the call can be repeated."
-    ) -> None:
-        super().__init__(f"The node refused the transaction: {quote(reason)}.")
+    stage = Stage.SENT_UNKNOWN
+
+    def __init__(self, words: str, hint: str) -> None:
+        super().__init__(f"The transaction was not taken ({words}).")
         self.hint = hint
 
 
 class TransactionPendingError(ChainError):
-    """Sent, or possibly sent, and not known to be mined: never sent again under another nonce."""
+    """Sent, or possibly sent, and not known to be mined: never signed under another nonce.
+
+    Args:
+        transaction_hash: The newest that was signed.
+        waited_s: Seconds.
+        why: What the node said, or what is in the way.
+        call_id: The call.
+        reserved: Wei that stay reserved for it; 0: not known here.
+    """
 
     stage = Stage.SENT_UNKNOWN
     retryable = retries_are_free = True
 
-    def __init__(self, transaction_hash: str, waited_s: float, why: str = "") -> None:
+    def __init__(
+        self,
+        transaction_hash: str,
+        waited_s: float,
+        why: str = "",
+        *,
+        call_id: str = "",
+        reserved: int = 0,
+    ) -> None:
         waited = f" after {waited_s:.3g} s" if waited_s else ""
         because = f" ({why})" if why else ""
+        held = f", and up to {coins(reserved)} coins stay reserved for it" if reserved else ""
         super().__init__(
             f"Transaction {transaction_hash} is not known to be mined{waited}{because}; "
-            "it may still be."
+            f"it may still be{held}."
         )
-        self.transaction_hash, self.waited_s = transaction_hash, waited_s
+        self.transaction_hash, self.waited_s, self.reserved = transaction_hash, waited_s, reserved
+        self.call_id = call_id
         self.hint = (
             "The same request, repeated, does not pay twice: it sends the same transaction again "
-            "where the chain does not have it, and waits for its end."
+            "where the chain does not have it, and waits for its end"
+            + (f"; `og-mcp calls cancel {call_id}` gives it up." if call_id else ".")
+        )
+
+
+class SupersededError(ChainError):
+    """Another call's transaction took the nonce: this call ended without effect."""
+
+    stage = Stage.SENT_UNKNOWN
+    hint = "Repeat it with a new idempotency_key."
+
+    def __init__(self, call_id: str, rival: str) -> None:
+        super().__init__(
+            "The node did not take this call's transaction, and another call's was mined under the "
+            "same nonce: this one ended without effect."
+        )
+        self.call_id, self.rival = call_id, rival
+
+
+class NonceHeldError(ChainError):
+    """An earlier call of the wallet waits for the node to take its transaction."""
+
+    hint = "Nothing was sent; repeat the call later."
+
+    def __init__(self, words: str) -> None:
+        super().__init__(
+            f"The node does not take the transaction of an earlier call of this wallet ({words}), "
+            "and this call has to come after it."
         )
 
 
@@ -660,6 +709,18 @@ class RegistryConflictError(ServiceError):
         self.odd, self.agreed = tuple(odd), tuple(agreed)
 
 
+class RPCsDifferError(ServiceError):
+    """Two RPCs that must agree tell something else about a transaction (threats.md T35)."""
+
+    hint = "It is asked again; take an RPC that is wrong out of OG_RPC_URLS or OG_RPC_URL."
+
+    def __init__(self, transaction_hash: str, rpc: str, other: str, *, has_one: bool) -> None:
+        has = "has another one" if has_one else "has none"
+        super().__init__(
+            f"RPC {rpc} has a receipt of transaction {transaction_hash}, and RPC {other} {has}."
+        )
+
+
 class ServiceUnreachableError(ServiceError):
     """No connection: nothing was sent."""
 
@@ -706,6 +767,19 @@ class ServiceRejectedError(ServiceError):
             if wants_another
             else f"Repeat the call later; where it stays so, check the URL of the {service}, which "
             "og-mcp doctor shows."
+        )
+
+
+class RateLimitError(ServiceRejectedError):
+    """The service takes no more requests for now."""
+
+    def __init__(self, service: str, status: int, detail: str = "") -> None:
+        super().__init__(service, status, detail)
+        said = f": {quote(detail)}" if detail else ""
+        self.args = (f"The {service} limits how many requests it takes ({status}{said}).",)
+        self.hint = (
+            "Wait a minute and repeat the call; an RPC with a key of your own (OG_RPC_URL, or "
+            "OG_BASE_RPC_URL for payments) takes more."
         )
 
 

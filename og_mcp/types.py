@@ -778,8 +778,12 @@ class Call:
     transaction_hashes: tuple[str, ...]
     """Every hash that was signed for the call, the newest last."""
 
+    superseded_by: str
+    """Id of the call that has taken its nonce over."""
+
     max_fee_wei: int
     fee_wei: int
+    fee_state: FeeState
     max_opg: int
     amount_opg: int
     result_hash: str
@@ -826,10 +830,17 @@ class OpenNonce:
     max_fee_wei: int
 
 
+FeeState = Literal["none", "open", "superseded", "released", "ended", "paid"]
+"""What of the fee budget a call has: nothing; what was signed for it, under its own nonce or under
+one that another call has taken over; the same for 24 hours more (`released`); nothing any more since
+it ended without effect; what was paid."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SignedTransaction:
     """A transaction that was signed for a call."""
 
+    call_id: str
     transaction_hash: str
     raw_transaction: str
     """0x-hex; empty once settled, where OG_RECEIPTS=hashes keeps no requests."""

@@ -27,6 +27,9 @@ class Purse:
     localnet: LocalNetwork
     folder: Path
     funds: int = FUNDS
+    rpc_url: str = ""
+    """What stands in front of the network's RPC."""
+
     address: str = field(init=False)
     environ: dict[str, str] = field(init=False)
 
@@ -35,7 +38,10 @@ class Purse:
         self.address = wallet.address
         account = {"address": wallet.address, "private_key": "0x" + bytes(wallet.key).hex()}
         ready_file = self.folder / "ready.json"
-        ready_file.write_text(json.dumps({**self.localnet.ready, "accounts": [account]}))
+        ready = {**self.localnet.ready, "accounts": [account]}
+        if self.rpc_url:
+            ready["rpc_url"] = self.rpc_url
+        ready_file.write_text(json.dumps(ready))
         self.environ = {
             **self.localnet.environ,
             "OG_LOCALNET": str(ready_file),

@@ -16,8 +16,8 @@ from sqlalchemy import Text, bindparam, select, update
 from og_mcp.errors import BudgetExceededError, FeeCapError
 from og_mcp.journal import _schema as s
 from og_mcp.journal._sql import Row, Statement, now
-from og_mcp.journal._steps import Steps, rows
-from og_mcp.journal._sums import BUCKET_US, Sums, amount, floor_at
+from og_mcp.journal._steps import Steps, change, rows
+from og_mcp.journal._sums import BUCKET_US, WINDOW_US, Sums, amount, floor_at
 from og_mcp.types import Budget, FeeCaps
 
 calls, lanes = s.calls, s.lanes
@@ -48,6 +48,16 @@ _lane_and_live_calls: Final = Statement(
     .select_from(lanes.outerjoin(calls, s.live & (calls.c.lane == lanes.c.id)))
     .where(lanes.c.id == _lane)
 )
+_end_released: Final = Statement(
+    update(calls)
+    .where(
+        s.live,
+        calls.c.lane == _lane,
+        calls.c.hold == s.RELEASED,
+        calls.c.settled_at <= now() - WINDOW_US,
+    )
+    .values(hold=s.ENDED)
+)
 _count: Final = Statement(
     update(calls)
     .where(s.live, calls.c.lane == _lane, calls.c.hold == s.SETTLED)
@@ -68,7 +78,7 @@ class Standing:
     window_floor: int
     now: int
     live: tuple[Row, ...]
-    """Signed, and settled without being in the spending rows."""
+    """Signed, released, and settled without being in the spending rows."""
 
     @property
     def floor(self) -> int:
@@ -80,13 +90,24 @@ class Standing:
         """Calls that are settled and not in the spending rows."""
         return tuple(row for row in self.live if row["hold"] == s.SETTLED)
 
-    def open_wei(self, *, but: str = "") -> int:
-        """Return what is signed, one call left out."""
-        return sum(
-            amount(row["max_fee_wei"])
-            for row in self.live
-            if row["hold"] != s.SETTLED and row["id"] != but
-        )
+    def open_wei(self, nonce: int | None = None, fee: int = 0) -> int:
+        """Return what may still be taken: of each nonce the largest fee that was signed for it.
+
+        Args:
+            nonce: Of a signature that is asked for.
+            fee: The most that it can cost.
+        """
+        largest: dict[int, int] = defaultdict(int)
+        for row in self.live:
+            if row["hold"] == s.SIGNED or self._is_released(row):
+                largest[row["nonce"]] = max(largest[row["nonce"]], amount(row["max_fee_wei"]))
+        if nonce is not None:
+            largest[nonce] = max(largest[nonce], fee)
+        return sum(largest.values())
+
+    def _is_released(self, row: Row) -> bool:
+        """Whether a call ended without effect within the last 24 hours."""
+        return bool(row["hold"] == s.RELEASED and row["settled_at"] > self.now - WINDOW_US)
 
     @property
     def is_due(self) -> bool:
@@ -123,26 +144,27 @@ def read_standing(lane: str) -> Steps[Standing | None]:
     )
 
 
-def check_caps(standing: Standing, asked: int, caps: FeeCaps, *, call_id: str) -> None:
+def check_caps(standing: Standing, nonce: int, fee: int, caps: FeeCaps) -> None:
     """Refuse a signature that could pass a cap.
 
     Raises:
         FeeCapError: By itself.
         BudgetExceededError: Together with what is spent and open.
     """
-    if asked > caps.per_call:
-        raise FeeCapError(PER_CALL, asked, caps.per_call)
+    if fee > caps.per_call:
+        raise FeeCapError(PER_CALL, fee, caps.per_call)
     spent = standing.spent_wei() + caps.unrecorded
-    open_wei = standing.open_wei(but=call_id)
-    if spent + open_wei + asked > caps.per_day:
+    open_wei = standing.open_wei(nonce, fee)
+    if spent + open_wei > caps.per_day:
         raise BudgetExceededError(
-            PER_DAY, cap=caps.per_day, spent=spent, open_=open_wei, asked=asked
+            PER_DAY, cap=caps.per_day, spent=spent, open_=max(open_wei - fee, 0), asked=fee
         )
 
 
 def count_settled(standing: Standing) -> Steps[int]:
     """Add the lane's settled calls to its spending rows; returns the window's sum after it."""
     window = (yield from standing.moved()).window_wei
+    yield from change(_end_released, of_lane=standing.lane)
     sums: dict[tuple[str, int], int] = defaultdict(int)
     for one in (yield from rows(_count, of_lane=standing.lane)):
         sums[one["principal"], one["settled_at"] // BUCKET_US] += amount(one["fee_wei"])

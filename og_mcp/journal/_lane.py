@@ -7,7 +7,8 @@ from typing import NamedTuple, TypeVar
 from og_mcp.errors import BudgetExceededError, CallStateError, LaneLostError
 from og_mcp.journal import _schema as s
 from og_mcp.journal._budget import Standing, check_caps, count_settled, read_standing
-from og_mcp.journal._signing import GivingBack, Place, Signing
+from og_mcp.journal._documents import storable
+from og_mcp.journal._signing import GivingBack, Place, Releasing, Signing
 from og_mcp.journal._sql import Row
 from og_mcp.journal._steps import Steps, Work
 from og_mcp.journal._store import Store
@@ -26,6 +27,12 @@ class _Reservation(NamedTuple):
     call_id: str
     nonce: int
     max_fee_wei: int
+    """Of the signature that is asked for."""
+
+    counts_wei: int
+    """What counts as open: of all that was signed for the nonce, the largest fee."""
+
+    supersedes: str
 
 
 class HeldLane:
@@ -63,7 +70,9 @@ class HeldLane:
         """Make further steps impossible."""
         self._is_held = False
 
-    async def reserve(self, call_id: str, nonce: int, max_fee_wei: int, caps: FeeCaps) -> None:
+    async def reserve(
+        self, call_id: str, nonce: int, max_fee_wei: int, caps: FeeCaps, *, supersedes: str = ""
+    ) -> None:
         """Set aside what a signature may cost; see `og_mcp.calls.Lane`."""
         self._check_held()
         # Nobody else adds to what is open, so what was read on entering errs on the safe side.
@@ -72,12 +81,13 @@ class HeldLane:
             standing = await self._run(self._current)
         if standing.is_due:
             standing = await self._count(standing)
+        reservation = _Reservation(call_id, nonce, max_fee_wei, max_fee_wei, supersedes)
         try:
-            asked = _check(standing, call_id, nonce, max_fee_wei, caps)
+            counts = _check(standing, reservation, caps)
         except BudgetExceededError:
             standing = await self._run(self._current)
-            asked = _check(standing, call_id, nonce, max_fee_wei, caps)
-        self._standing, self._reserved = standing, _Reservation(call_id, nonce, asked)
+            counts = _check(standing, reservation, caps)
+        self._standing, self._reserved = standing, reservation._replace(counts_wei=counts)
 
     async def signed(
         self,
@@ -100,19 +110,26 @@ class HeldLane:
             transaction_hash,
             raw_transaction,
             max_fee_wei,
-            reserved_wei=reserved.max_fee_wei,
-            next_nonce=self._next_after(call_id, nonce),
+            reserved_wei=reserved.counts_wei,
+            next_nonce=self._next_after(nonce),
+            supersedes=reserved.supersedes,
         )
         await self._run(signing, durable=True, atomic=True)
         self._stepped(signing.next_nonce)
 
-    async def give_back(self, call_id: str) -> None:
+    async def give_back(self, call_id: str, transaction_hash: str = "") -> None:
         """Undo a reservation or a signature; see `og_mcp.calls.Lane`."""
-        giving_back = GivingBack(self._place, call_id)
+        giving_back = GivingBack(self._place, call_id, transaction_hash)
         if await self._run(giving_back, durable=True, atomic=True):
             self._stepped(None)
         if self._reserved is not None and self._reserved.call_id == call_id:
             self._reserved = None
+
+    async def release(self, call_id: str, error: str) -> None:
+        """End a call without effect; see `og_mcp.calls.Lane`."""
+        releasing = Releasing(self._place, call_id, storable(error))
+        await self._run(releasing, durable=True, atomic=True)
+        self._stepped(None)
 
     async def count_settled(self) -> None:
         """Add every settled call to the spending rows, so that none is needed for the budget."""
@@ -158,11 +175,9 @@ class HeldLane:
             raise self._place.lost()
         return standing
 
-    def _next_after(self, call_id: str, nonce: int) -> int | None:
-        """Return the lane's next nonce once `nonce` is signed; a replacement changes nothing."""
-        if any(open_.call_id == call_id and open_.nonce == nonce for open_ in self.open):
-            return self.next_nonce
-        return nonce + 1 if self.next_nonce is None else max(self.next_nonce, nonce + 1)
+    def _next_after(self, nonce: int) -> int | None:
+        """Return the lane's next nonce once `nonce` is signed; signing it again changes nothing."""
+        return self.next_nonce if any(one.nonce == nonce for one in self.open) else nonce + 1
 
 
 def _open_nonce(row: Row) -> OpenNonce:
@@ -174,20 +189,19 @@ def _open_nonce(row: Row) -> OpenNonce:
     )
 
 
-def _check(standing: Standing, call_id: str, nonce: int, max_fee_wei: int, caps: FeeCaps) -> int:
-    """Refuse what a cap or another call's nonce forbids; returns what the call may cost in all."""
-    asked = max_fee_wei
+def _check(standing: Standing, asked: _Reservation, caps: FeeCaps) -> int:
+    """Refuse what a cap or another call's nonce forbids; returns what the nonce holds then."""
+    counts = asked.max_fee_wei
     for other in standing.live:
         if other["hold"] != s.SIGNED:
             continue
-        is_same = other["id"] == call_id
-        if is_same != (other["nonce"] == nonce):
-            # Of two transactions with one nonce one could never be mined; of one call with two
-            # nonces both could.
+        is_same = other["id"] == asked.call_id
+        if is_same != (other["nonce"] == asked.nonce) and other["id"] != asked.supersedes:
+            # One call is never signed under two nonces, and a nonce changes hands on request alone.
             why = f"nonce {other['nonce']} is signed for {other['id']}"
-            raise CallStateError(call_id, "reserve a nonce", why)
-        if is_same:
+            raise CallStateError(asked.call_id, "reserve a nonce", why)
+        if other["nonce"] == asked.nonce:
             # What was signed before for this nonce is still good.
-            asked = max(asked, int(other["max_fee_wei"]))
-    check_caps(standing, asked, caps, call_id=call_id)
-    return asked
+            counts = max(counts, int(other["max_fee_wei"]))
+    check_caps(standing, asked.nonce, asked.max_fee_wei, caps)
+    return counts

@@ -118,16 +118,11 @@ class Reading:
 
     async def transactions(self, call_id: str) -> tuple[SignedTransaction, ...]:
         """Return what was signed for a call, the oldest first."""
-        found = await self._rows(r.transactions_of, of_call=call_id)
-        return tuple(
-            SignedTransaction(
-                transaction_hash=one["hash"],
-                raw_transaction=one["raw"],
-                nonce=one["nonce"],
-                max_fee_wei=int(one["max_fee_wei"]),
-            )
-            for one in found
-        )
+        return _transactions(await self._rows(r.transactions_of, of_call=call_id))
+
+    async def transactions_under(self, call_id: str) -> tuple[SignedTransaction, ...]:
+        """Return what was signed under a call's nonce, for whatever call, the oldest first."""
+        return _transactions(await self._rows(r.transactions_under, of_call=call_id))
 
     async def totals(
         self, principal: str | None = None, account: Account | None = None
@@ -177,3 +172,16 @@ class Reading:
 
 def _calls(rows: Iterable[Row]) -> tuple[Call, ...]:
     return tuple(r.call_of(row) for row in rows)
+
+
+def _transactions(rows: Iterable[Row]) -> tuple[SignedTransaction, ...]:
+    return tuple(
+        SignedTransaction(
+            call_id=row["call_id"],
+            transaction_hash=row["hash"],
+            raw_transaction=row["raw"],
+            nonce=row["nonce"],
+            max_fee_wei=int(row["max_fee_wei"]),
+        )
+        for row in rows
+    )

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Select, Text, and_, bindparam, exists, or_, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    exists,
+    or_,
+    select,
+    tuple_,
+)
 
 from og_mcp.journal import _cap_records as cap_records
 from og_mcp.journal import _schema as s
 from og_mcp.journal._moments import moment
 from og_mcp.journal._sql import Row, Statement, now
-from og_mcp.types import Account, Call, CallStatus, Cap, Stage
+from og_mcp.types import Account, Call, CallStatus, Cap, FeeState, Stage
 
 calls, caps, owners, transactions = s.calls, s.caps, s.owners, s.transactions
 
@@ -84,6 +96,44 @@ transactions_of: Final = Statement(
     .where(transactions.c.call_id == bindparam("of_call"))
     .order_by(transactions.c.created_at)
 )
+_mine = calls.alias("mine")
+_my_id = bindparam("of_call", type_=Text)
+_my_lane = select(_mine.c.lane).where(_mine.c.id == _my_id).scalar_subquery()
+_holder = (
+    select(case((_mine.c.superseded_by == "", _mine.c.id), else_=_mine.c.superseded_by))
+    .where(_mine.c.id == _my_id)
+    .scalar_subquery()
+)
+rivals_of: Final = and_(
+    calls.c.active,
+    calls.c.lane == _my_lane,
+    calls.c.id != _my_id,
+    s.holds(s.SIGNED, s.SUPERSEDED),
+    or_(calls.c.id == _holder, calls.c.superseded_by == _holder),
+)
+"""Calls that were signed under the nonce of the call `of_call`, of which none is decided yet."""
+
+transactions_under: Final = Statement(
+    select(transactions)
+    .where(
+        or_(
+            transactions.c.call_id == _my_id,
+            transactions.c.call_id.in_(select(calls.c.id).where(rivals_of)),
+        )
+    )
+    .order_by(transactions.c.created_at)
+)
+
+_FEE_STATES: Final[Mapping[str, FeeState]] = {
+    s.FREE: "none",
+    s.GIVEN_BACK: "none",
+    s.SIGNED: "open",
+    s.SUPERSEDED: "superseded",
+    s.RELEASED: "released",
+    s.ENDED: "ended",
+    s.SETTLED: "paid",
+    s.COUNTED: "paid",
+}
 
 
 def call_of(row: Row) -> Call:
@@ -105,8 +155,10 @@ def call_of(row: Row) -> Call:
         account=_account(row),
         nonce=row["nonce"],
         transaction_hashes=tuple(row["transaction_hashes"].split()),
+        superseded_by=row["superseded_by"],
         max_fee_wei=int(row["max_fee_wei"]),
         fee_wei=int(row["fee_wei"]),
+        fee_state=_FEE_STATES[row["hold"]],
         max_opg=int(row["max_opg"]),
         amount_opg=cap.amount_opg if cap else int(row["amount_opg"]),
         result_hash=row["result_hash"],

@@ -38,14 +38,22 @@ SIGNED: Final = "signed"
 SETTLED: Final = "settled"
 COUNTED: Final = "counted"
 GIVEN_BACK: Final = "given_back"
+SUPERSEDED: Final = "superseded"
+RELEASED: Final = "released"
+ENDED: Final = "ended"
 """Values of `hold`: what of the account's budget a call has. `counted` is settled and contained in
-the account's spending rows; `settled` is not yet."""
+the account's spending rows; `settled` is not yet. `superseded`: another call has signed under the
+same nonce, and its row holds the larger fee. `released`: ended without effect; the fee counts for 24
+hours more. `ended`: the same, and nothing counts."""
 
 
 CAP_OPEN: Final = "open"
 CAP_SETTLED: Final = "settled"
 CAP_VOID: Final = "void"
 """Values of a signed maximum's `status`."""
+
+WITHOUT_EFFECT: Final = "it ended without effect, and a repetition takes a new idempotency_key."
+"""The end of the error of a call whose nonce another transaction took."""
 
 NEVER_TAKEN: Final = (
     "The request was sent and its answer is lost; its payment was never taken and can no longer "
@@ -104,6 +112,8 @@ calls = Table(
     Column("nonce", BigInteger),
     # Separated by spaces, the newest last.
     _text("transaction_hashes", ""),
+    # The call that has taken its nonce over.
+    _text("superseded_by", ""),
     _text("max_fee_wei", "0"),
     _text("fee_wei", "0"),
     _text("max_opg", "0"),
@@ -128,17 +138,22 @@ calls = Table(
         "status IN ('running', 'waiting_approval')"
         " OR (delivered_at IS NULL AND (status = 'done' OR stage <> 'not_sent'))",
     ),
-    # Runs, or counts against the budget without being in the spending rows yet.
-    _state("active", "status = 'running' OR hold IN ('signed', 'settled')"),
+    # Runs, or counts against the budget without being in the spending rows yet. Computed when read
+    # in SQLite, which adds no stored column to a table.
+    Column(
+        "active",
+        Boolean,
+        Computed("status = 'running' OR hold IN ('signed', 'settled', 'superseded', 'released')"),
+    ),
     _state("charged", "stage = 'charged'"),
     # What was signed for it may still be taken; whoever repeats the request joins it, delivered or
-    # not. Computed when read in SQLite, which adds no stored column to a table.
+    # not. Computed like `active`.
     Column(
         "in_doubt",
         Boolean,
         Computed(
             "status = 'failed' AND stage = 'sent_unknown'"
-            " AND (hold = 'signed' OR cap_status = 'open')"
+            " AND (hold IN ('signed', 'superseded') OR cap_status = 'open')"
         ),
     ),
 )
@@ -294,8 +309,10 @@ opg_spending = Table(
 )
 """Settled payments by ten minutes, as `spending` has fees."""
 
-LIVE: Final = (SIGNED, SETTLED)
+LIVE: Final = (SIGNED, SETTLED, RELEASED)
 UNSIGNED: Final = (FREE, GIVEN_BACK)
+UNPAID: Final = (SIGNED, SUPERSEDED, RELEASED, ENDED)
+"""Something was signed that may still be mined, whatever was said about it."""
 
 
 def holds(*which: str) -> ColumnElement[bool]:
@@ -306,7 +323,7 @@ def holds(*which: str) -> ColumnElement[bool]:
 live: Final = and_(calls.c.active, holds(*LIVE))
 """Calls that count against a budget beside its spending rows."""
 
-unfinished: Final = and_(calls.c.active, or_(calls.c.status == RUNNING, calls.c.hold == SIGNED))
+unfinished: Final = and_(calls.c.active, or_(calls.c.status == RUNNING, holds(SIGNED, SUPERSEDED)))
 """Calls that run, or whose nonce is open."""
 
 approvals = Table(

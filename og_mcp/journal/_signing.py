@@ -1,4 +1,4 @@
-"""What the holder of a lane writes: its row, signatures, and their undoing.
+"""What the holder of a lane writes: its row, signatures, their undoing, and nonces that change hands.
 
 Each of these compares the lane's epoch with the one that the holder has seen, and raises it. So a
 holder whose lock was lost without its knowledge (a database that was restarted, a lock file that
@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, and_, bindparam, exists, or_, select, update
+from sqlalchemy import BigInteger, Text, and_, bindparam, case, delete, exists, or_, select, update
 
 from og_mcp.errors import CallStateError, LaneLostError
 from og_mcp.journal import _schema as s
+from og_mcp.journal._records import transactions_under
 from og_mcp.journal._sql import InsertInto, Row, Statement, now
-from og_mcp.journal._steps import Query, Steps, change, changes, row
+from og_mcp.journal._steps import Query, Steps, change, changes, row, rows
+from og_mcp.journal._sums import amount
 from og_mcp.types import Account, Stage
 
 calls, lanes, transactions = s.calls, s.lanes, s.transactions
@@ -90,6 +92,35 @@ _sign: Final = Statement(
         updated_at=now(),
     )
 )
+_supersede: Final = Statement(
+    update(calls)
+    .where(
+        calls.c.active,
+        calls.c.lane == _lane,
+        or_(
+            and_(calls.c.id == bindparam("older_id", type_=Text), calls.c.hold == s.SIGNED),
+            # Whoever had it before points to the newest, too.
+            calls.c.superseded_by == bindparam("older_id", type_=Text),
+        ),
+        calls.c.nonce == _nonce,
+        _lane_is_ours,
+    )
+    .values(hold=s.SUPERSEDED, superseded_by=_call, updated_at=now())
+)
+_forget_transaction: Final = Statement(
+    delete(transactions).where(
+        transactions.c.call_id == _call, transactions.c.hash == bindparam("old_hash", type_=Text)
+    )
+)
+_keep_earlier: Final = Statement(
+    update(calls)
+    .where(calls.c.id == _call, calls.c.hold == s.SIGNED, calls.c.lane == _lane)
+    .values(
+        max_fee_wei=bindparam("new_max_fee_wei"),
+        transaction_hashes=bindparam("new_hashes"),
+        updated_at=now(),
+    )
+)
 _give_back: Final = Statement(
     update(calls)
     .where(calls.c.id == _call, calls.c.hold == s.SIGNED, calls.c.lane == _lane)
@@ -97,9 +128,44 @@ _give_back: Final = Statement(
         stage=Stage.NOT_SENT.value,
         hold=s.GIVEN_BACK,
         nonce=None,
+        transaction_hashes="",
         max_fee_wei="0",
         updated_at=now(),
     )
+)
+_superseded: Final = Statement(
+    select(calls.c.id)
+    .where(calls.c.active, calls.c.lane == _lane, calls.c.superseded_by == _call)
+    .order_by(calls.c.created_at.desc())
+    .limit(1)
+)
+_restore: Final = Statement(
+    update(calls)
+    .where(calls.c.active, calls.c.lane == _lane, calls.c.superseded_by == _call)
+    .values(
+        superseded_by=case(
+            (calls.c.id == bindparam("newest_id", type_=Text), ""),
+            else_=bindparam("newest_id", type_=Text),
+        ),
+        hold=case((calls.c.id == bindparam("newest_id", type_=Text), s.SIGNED), else_=calls.c.hold),
+        updated_at=now(),
+    )
+)
+_release: Final = Statement(
+    update(calls)
+    .where(calls.c.id == _call, calls.c.hold == s.SIGNED, calls.c.lane == _lane, _lane_is_ours)
+    .values(
+        status=s.FAILED,
+        hold=s.RELEASED,
+        settled_at=now(),
+        error=bindparam("new_error"),
+        updated_at=now(),
+    )
+)
+_end_superseded: Final = Statement(
+    update(calls)
+    .where(calls.c.active, calls.c.lane == _lane, calls.c.superseded_by == _call)
+    .values(status=s.FAILED, hold=s.ENDED, error=bindparam("new_error"), updated_at=now())
 )
 _state: Final = Statement(
     select(calls.c.status, calls.c.stage, calls.c.hold, calls.c.nonce).where(calls.c.id == _call)
@@ -166,17 +232,23 @@ class Signing:
     next_nonce: int | None
     """The lane's, after it."""
 
+    supersedes: str = ""
+    """Id of the call that has signed under the nonce before."""
+
     def __call__(self) -> Steps[None]:
         """Record it, in one exchange; must hold together."""
         of = {**self.place.parameters, "call_id": self.call_id, "of_nonce": self.nonce}
         what = {**of, "new_hash": self.transaction_hash}
         mine = {"my_id": self.owner, "new_reserved_wei": str(self.reserved_wei)}
         new = {"new_raw": self.raw_transaction, "new_max_fee_wei": str(self.max_fee_wei)}
-        signed, _, stepped = yield from changes(
+        queries = [
             Query(_sign, {**what, **mine, **self.place.payer}),
             Query(_record_transaction, {**what, **new}),
             Query(_step_nonce, {**of, "new_next_nonce": self.next_nonce}),
-        )
+        ]
+        if self.supersedes:
+            queries.insert(0, Query(_supersede, {**of, "older_id": self.supersedes}))
+        *_, signed, _, stepped = yield from changes(*queries)
         if signed and stepped:
             return
         if stepped:
@@ -188,22 +260,61 @@ class Signing:
 
 @dataclass(frozen=True)
 class GivingBack:
-    """The end of a signature that can never be mined."""
+    """The end of a signature of which nothing left this process."""
 
     place: Place
     call_id: str
+    transaction_hash: str
 
     def __call__(self) -> Steps[bool]:
-        """Undo it, and forget the lane's next nonce; false where there is none to undo."""
+        """Undo it, and forget the lane's next nonce; false where there is none to undo.
+
+        What was signed for the call before, or for the calls whose nonce it took over, stays.
+        """
         of = {**self.place.parameters, "call_id": self.call_id}
-        if (yield from change(_give_back, **of)):
-            if not (yield from change(_step_nonce, **of, new_next_nonce=None)):
-                raise self.place.lost()
-            return True
         state = yield from row(_state, **of)
-        if state is None or state["hold"] not in s.UNSIGNED:
-            raise (yield from refused(self.call_id, "be given back"))
-        return False
+        if state is None or state["hold"] != s.SIGNED:
+            if state is None or state["hold"] not in s.UNSIGNED:
+                raise (yield from refused(self.call_id, "be given back"))
+            return False
+        under = yield from rows(transactions_under, of_call=self.call_id)
+        earlier = [
+            one
+            for one in under
+            if one["call_id"] == self.call_id and one["hash"] != self.transaction_hash
+        ]
+        if earlier:
+            left = [one for one in under if one["hash"] != self.transaction_hash]
+            most = max(amount(one["max_fee_wei"]) for one in left)
+            hashes = "".join(f" {one['hash']}" for one in earlier)
+            yield from change(_keep_earlier, **of, new_max_fee_wei=str(most), new_hashes=hashes)
+        else:
+            yield from change(_give_back, **of)
+            newest = yield from row(_superseded, **of)
+            if newest is not None:
+                yield from change(_restore, **of, newest_id=newest["id"])
+        yield from change(_forget_transaction, **of, old_hash=self.transaction_hash)
+        if not (yield from change(_step_nonce, **of, new_next_nonce=None)):
+            raise self.place.lost()
+        return True
+
+
+@dataclass(frozen=True)
+class Releasing:
+    """The end of a call without effect: its fee counts for 24 hours more, its nonce is free."""
+
+    place: Place
+    call_id: str
+    error: str
+
+    def __call__(self) -> Steps[None]:
+        """Release it, and end the calls whose nonce it had taken over."""
+        of = {**self.place.parameters, "call_id": self.call_id}
+        if not (yield from change(_release, **of, new_error=self.error)):
+            raise (yield from refused(self.call_id, "be released"))
+        yield from change(_end_superseded, **of, new_error=self.error)
+        if not (yield from change(_step_nonce, **of, new_next_nonce=None)):
+            raise self.place.lost()
 
 
 def refused(call_id: str, step: str) -> Steps[CallStateError]:

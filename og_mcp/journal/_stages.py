@@ -14,18 +14,20 @@ from sqlalchemy import ColumnElement, Text, and_, bindparam, case, exists, func,
 from og_mcp.errors import CallStateError
 from og_mcp.journal import _schema as s
 from og_mcp.journal._moments import moment
-from og_mcp.journal._records import STAGES, by_id, call_of
+from og_mcp.journal._records import STAGES, by_id, call_of, rivals_of
 from og_mcp.journal._sql import Row, Statement, now
-from og_mcp.journal._steps import Steps, change, row
+from og_mcp.journal._steps import Query, Steps, change, changes, row
 from og_mcp.types import Stage
 
 calls, transactions = s.calls, s.transactions
 
 _call = bindparam("call_id", type_=Text)
+_my_id = bindparam("of_call", type_=Text)
 _new_fee = bindparam("new_fee_wei", type_=Text)
 _new_stage = bindparam("new_stage", type_=Text)
 
-_is_signed = calls.c.hold == s.SIGNED
+_is_signed = s.holds(*s.UNPAID)
+"""What was signed may be mined, whatever an RPC has said of it."""
 _is_paid = s.holds(s.SETTLED, s.COUNTED)
 _is_free = and_(calls.c.hold == s.FREE, _new_fee == "0")
 """A call that signed nothing has nothing to pay."""
@@ -79,6 +81,20 @@ _settle: Final = Statement(
         result=bindparam("new_result"),
         result_hash=bindparam("new_result_hash"),
         receipt=bindparam("new_receipt"),
+    )
+)
+# The nonce has its end: what else was signed under it can no longer be mined.
+_end_rivals: Final = Statement(
+    update(calls)
+    .where(
+        rivals_of,
+        exists(select(_other.c.id).where(_other.c.id == _my_id, _other.c.hold == s.SETTLED)),
+    )
+    .values(
+        status=s.FAILED,
+        hold=s.ENDED,
+        error=bindparam("rival_error", type_=Text),
+        updated_at=now(),
     )
 )
 _fail_charged: Final = Statement(
@@ -231,15 +247,15 @@ class Settling:
 
     def __call__(self) -> Steps[None]:
         """Settle, or find it settled."""
-        changed = yield from change(
-            _settle,
-            call_id=self.call_id,
-            new_stage=self.stage.value,
-            new_fee_wei=str(self.fee_wei),
-            new_result=self.result,
-            new_result_hash=self.result_hash,
-            new_receipt=self.receipt,
-        )
+        settling = {
+            "call_id": self.call_id,
+            "new_stage": self.stage.value,
+            "new_fee_wei": str(self.fee_wei),
+            "new_result": self.result,
+            "new_result_hash": self.result_hash,
+            "new_receipt": self.receipt,
+        }
+        changed, _ = yield from changes(Query(_settle, settling), _ending_rivals(self.call_id))
         if not changed:
             state = yield from _state_of(self.call_id)
             if state["status"] != s.DONE:
@@ -278,9 +294,10 @@ class Failing:
             return (yield from change(_fail_unsent, **what, new_status=self.status))
         if self.stage is Stage.SENT_UNKNOWN:
             return (yield from change(_fail_unknown, **what))
-        fee_wei = str(self.fee_wei)
-        new = {"new_stage": self.stage.value, "new_fee_wei": fee_wei}
-        return (yield from change(_fail_charged, **what, **new))
+        new = {"new_stage": self.stage.value, "new_fee_wei": str(self.fee_wei)}
+        failing = Query(_fail_charged, {**what, **new})
+        changed, _ = yield from changes(failing, _ending_rivals(self.call_id))
+        return changed
 
     def _is_behind(self, state: Row) -> bool:
         """Whether the call has ended as far along, or further, in a way that this may be."""
@@ -335,6 +352,12 @@ def no_until(call_id: str) -> Steps[datetime | None]:
     found = yield from row(_declined, call_id=call_id)
     at = found["declined_at"] if found else None
     return None if at is None else moment(at + NO_LASTS_US)
+
+
+def _ending_rivals(call_id: str) -> Query:
+    """End the other calls of its nonce, once a call is settled."""
+    error = f"Another transaction took its nonce, that of call {call_id}; {s.WITHOUT_EFFECT}"
+    return Query(_end_rivals, {"of_call": call_id, "rival_error": error})
 
 
 def _confirm_if(call_id: str, stage: Stage) -> Steps[None]:

@@ -8,8 +8,9 @@ from typing import Final
 from sqlalchemy import Boolean, Text, bindparam, or_, select
 
 from og_mcp.journal import _schema as s
-from og_mcp.journal._sql import Statement
+from og_mcp.journal._sql import Statement, now
 from og_mcp.journal._steps import Steps, rows
+from og_mcp.journal._sums import WINDOW_US
 from og_mcp.types import Account, Totals
 
 calls, lanes, spending = s.calls, s.lanes, s.spending
@@ -33,6 +34,7 @@ _spent: Final = Statement(
 _live: Final = Statement(
     select(calls.c.lane, calls.c.hold, calls.c.fee_wei, calls.c.max_fee_wei).where(
         s.live,
+        or_(calls.c.hold != s.RELEASED, calls.c.settled_at > now() - WINDOW_US),
         or_(_any_principal, calls.c.principal == _principal),
         or_(_any_lane, calls.c.lane == _lane),
     )

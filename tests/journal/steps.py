@@ -88,6 +88,25 @@ async def settled_call(journal: Journal, *, fee: int = FEE, **changes: str) -> C
     return await journal.get(call.id, call.principal)
 
 
+async def give_back(journal: Journal, call: Call) -> None:
+    """Take back all that was signed for a call, as if no byte of it had left."""
+    signed = await journal.transactions(call.id)
+    async with journal.lane(ACCOUNT) as lane:
+        for one in reversed(signed):
+            await lane.give_back(call.id, one.transaction_hash)
+
+
+async def taken_over(journal: Journal, older: Call, *, fee: int = FEE) -> Call:
+    """Open a call and sign for it under the nonce of another one."""
+    call = await opened(journal)
+    found = await journal.get(older.id, older.principal)
+    assert found.nonce is not None
+    async with journal.lane(ACCOUNT) as lane:
+        await lane.reserve(call.id, found.nonce, fee, CAPS, supersedes=older.id)
+        await lane.signed(call.id, found.nonce, new_hash(), "0x02f9", fee)
+    return await journal.get(call.id, call.principal)
+
+
 def new_hash() -> str:
     """Make up a transaction hash."""
     return f"0x{secrets.token_hex(32)}"

@@ -110,8 +110,10 @@ class AnyOrder(RuleBasedStateMachine):
         self.seen.pop(call.id, None)
 
     async def _give_back(self, journal: Journal, call: Call) -> None:
+        signed = await journal.transactions(call.id)
         async with journal.lane(ACCOUNT) as lane:
-            await lane.give_back(call.id)
+            for one in reversed(signed):
+                await lane.give_back(call.id, one.transaction_hash)
 
     @rule(one=calls)
     def look_at_one(self, one: tuple[int, Call]) -> None:
@@ -177,6 +179,32 @@ def test_a_fee_counts_for_a_day_and_at_most_ten_minutes_more(
     assert standing.spent_wei() == (5 if counts else 0)
 
 
+@pytest.mark.parametrize(("hours_ago", "counts"), [(0, True), (23.9, True), (24.1, False)])
+def test_t31_what_ended_without_effect_counts_for_a_day(hours_ago: float, counts: bool) -> None:
+    released = {
+        "id": "a",
+        "hold": "released",
+        "nonce": 3,
+        "max_fee_wei": "5",
+        "settled_at": NOON - int(hours_ago * HOUR_US),
+    }
+    signed = {"id": "b", "hold": "signed", "nonce": 3, "max_fee_wei": "4", "settled_at": None}
+    standing = Standing(
+        lane="l",
+        next_nonce=None,
+        epoch=0,
+        window_wei=0,
+        window_floor=0,
+        now=NOON,
+        live=(released, signed),
+    )
+
+    # Of what was signed for one nonce, the largest counts.
+    assert standing.open_wei() == (5 if counts else 4)
+    assert standing.open_wei(3, 7) == 7
+    assert standing.open_wei(4, 7) == (12 if counts else 11)
+
+
 def test_a_window_that_has_moved_on_errs_on_the_safe_side() -> None:
     floor = (NOON - 48 * HOUR_US) // BUCKET_US
     standing = Standing(
@@ -191,4 +219,4 @@ def test_a_window_that_has_moved_on_errs_on_the_safe_side() -> None:
 
     assert standing.is_due
     with pytest.raises(BudgetExceededError):
-        check_caps(standing, 1, LIMITS, call_id="")
+        check_caps(standing, 0, 1, LIMITS)

@@ -5,21 +5,23 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from og_mcp.calls import Journal
+from og_mcp.calls import Journal, Lane
 from og_mcp.errors import BudgetExceededError, CallStateError, FeeCapError, LaneLostError
 from og_mcp.journal import open_journal
 from og_mcp.settings import Settings
-from og_mcp.types import Account, FeeCaps, Stage
+from og_mcp.types import Account, Call, FeeCaps, Stage
 from tests.journal.steps import (
     ACCOUNT,
     CAPS,
     FEE,
+    give_back,
     new_hash,
     opened,
     reserve,
     settled_call,
     sign,
     signed_call,
+    taken_over,
 )
 
 OTHER = Account(network="local:0xdef", chain_id=7, address=ACCOUNT.address)
@@ -127,29 +129,44 @@ async def test_a_second_signature_in_one_turn_passes_the_caps_with_the_first(
 
 
 async def test_giving_back_forgets_the_next_nonce(journal: Journal) -> None:
-    call = await signed_call(journal)
+    call = await opened(journal)
+    transaction_hash = await sign(journal, call)
 
     async with journal.lane(ACCOUNT) as lane:
-        await lane.give_back(call.id)
-        await lane.give_back(call.id)
+        await lane.give_back(call.id, transaction_hash)
+        await lane.give_back(call.id, transaction_hash)
         assert lane.next_nonce is None
 
     found = await journal.get(call.id, "local")
     assert (found.stage, found.nonce, found.status) == (Stage.NOT_SENT, None, "running")
-    assert len(found.transaction_hashes) == 1
+    assert found.transaction_hashes == () == await journal.transactions(call.id)
     assert (await journal.budget(ACCOUNT, CAPS)).open == 0
 
 
 async def test_a_call_that_was_given_back_can_sign_again(journal: Journal) -> None:
     call = await signed_call(journal)
+    await give_back(journal, call)
 
     async with journal.lane(ACCOUNT) as lane:
-        await lane.give_back(call.id)
         await lane.reserve(call.id, 9, FEE, CAPS)
         await lane.signed(call.id, 9, new_hash(), "0x", FEE)
         assert lane.next_nonce == 10
 
-    assert len((await journal.get(call.id, "local")).transaction_hashes) == 2
+    assert len((await journal.get(call.id, "local")).transaction_hashes) == 1
+
+
+async def test_giving_a_replacement_back_keeps_what_was_signed_before(journal: Journal) -> None:
+    call = await opened(journal)
+    first = await sign(journal, call)
+    async with journal.lane(ACCOUNT) as lane:
+        await lane.reserve(call.id, 0, 2 * FEE, CAPS)
+        await lane.signed(call.id, 0, "0xsecond", "0x02", 2 * FEE)
+        await lane.give_back(call.id, "0xsecond")
+
+    found = await journal.get(call.id, "local")
+    assert (found.stage, found.nonce) == (Stage.SENT_UNKNOWN, 0)
+    assert found.transaction_hashes == (first,)
+    assert (await journal.budget(ACCOUNT, CAPS)).open == FEE
 
 
 async def test_what_is_settled_is_not_given_back(journal: Journal) -> None:
@@ -212,12 +229,132 @@ async def test_one_nonce_is_not_signed_for_two_calls(journal: Journal) -> None:
             await lane.reserve(call.id, 0, FEE, CAPS)
 
 
-async def test_one_call_is_not_signed_under_two_nonces(journal: Journal) -> None:
+async def test_t31_one_call_is_not_signed_under_two_nonces(journal: Journal) -> None:
     call = await signed_call(journal)
 
     async with journal.lane(ACCOUNT) as lane:
         with pytest.raises(CallStateError, match="nonce 0 is"):
             await lane.reserve(call.id, 1, FEE, CAPS)
+
+
+# A nonce that changes hands (T31)
+
+
+async def _signed(lane: Lane, call: Call, nonce: int, *, supersedes: str = "") -> None:
+    await lane.reserve(call.id, nonce, FEE, CAPS, supersedes=supersedes)
+    await lane.signed(call.id, nonce, new_hash(), "0x", FEE)
+
+
+async def test_t31_a_nonce_that_is_taken_over_counts_once_with_its_largest_fee(
+    journal: Journal,
+) -> None:
+    older = await signed_call(journal)
+    await journal.fail(older.id, Stage.SENT_UNKNOWN, "refused")
+    newer = await taken_over(journal, older, fee=FEE - 1)
+
+    found = await journal.get(older.id, "local")
+    assert (found.fee_state, found.superseded_by, found.nonce) == ("superseded", newer.id, 0)
+    assert (newer.fee_state, newer.nonce, newer.max_fee_wei) == ("open", 0, FEE)
+    assert (await journal.budget(ACCOUNT, CAPS)).open == FEE
+    for call in (older, newer):
+        under = await journal.transactions_under(call.id)
+        assert [one.call_id for one in under] == [older.id, newer.id]
+    async with journal.lane(ACCOUNT) as lane:
+        assert [(one.call_id, one.nonce) for one in lane.open] == [(newer.id, 0)]
+        assert lane.next_nonce == 1
+
+
+@pytest.mark.parametrize("mined", [0, 1, 2])
+async def test_t31_whichever_is_mined_ends_all_that_share_its_nonce(
+    journal: Journal, mined: int
+) -> None:
+    calls = [await signed_call(journal)]
+    for _ in range(2):
+        await journal.fail(calls[-1].id, Stage.SENT_UNKNOWN, "refused")
+        calls.append(await taken_over(journal, calls[-1], fee=FEE + len(calls)))
+    behind = await signed_call(journal)
+
+    await journal.settle(calls[mined].id, Stage.CHARGED, 7, "{}")
+
+    found = [await journal.get(call.id, "local") for call in calls]
+    states = [call.fee_state for call in found]
+    assert states == ["paid" if place == mined else "ended" for place in range(3)]
+    others = [call for place, call in enumerate(found) if place != mined]
+    assert all(call.status == "failed" and "without effect" in call.error for call in others)
+    budget = await journal.budget(ACCOUNT, CAPS)
+    assert (budget.spent, budget.open) == (7, FEE)
+    assert (await journal.get(behind.id, "local")).fee_state == "open"
+
+
+async def test_t31_a_call_whose_nonce_was_taken_over_is_never_signed_again(
+    journal: Journal,
+) -> None:
+    older = await signed_call(journal)
+    newer = await taken_over(journal, older)
+
+    async with journal.lane(ACCOUNT) as lane:
+        for nonce in (0, 1):
+            with pytest.raises(CallStateError):
+                await _signed(lane, older, nonce, supersedes=newer.id)
+
+
+async def test_t31_a_take_over_of_which_nothing_left_gives_the_nonce_back(
+    journal: Journal,
+) -> None:
+    first = await signed_call(journal)
+    second = await taken_over(journal, first)
+    third = await taken_over(journal, second)
+
+    await give_back(journal, third)
+
+    found = [await journal.get(call.id, "local") for call in (first, second, third)]
+    assert [call.fee_state for call in found] == ["superseded", "open", "none"]
+    assert found[0].superseded_by == second.id
+    assert (await journal.budget(ACCOUNT, CAPS)).open == FEE
+
+
+async def test_t31_a_released_call_counts_for_a_day_and_is_never_signed_again(
+    journal: Journal,
+) -> None:
+    older = await signed_call(journal)
+    newer = await taken_over(journal, older, fee=FEE + 1)
+
+    async with journal.lane(ACCOUNT) as lane:
+        await lane.release(newer.id, "it ended without effect")
+        with pytest.raises(CallStateError):
+            await lane.release(older.id, "again")
+
+    found = [await journal.get(call.id, "local") for call in (older, newer)]
+    assert [(call.fee_state, call.status) for call in found] == [
+        ("ended", "failed"),
+        ("released", "failed"),
+    ]
+    assert (await journal.budget(ACCOUNT, CAPS)).open == FEE + 1
+    async with journal.lane(ACCOUNT) as lane:
+        assert (lane.open, lane.next_nonce) == ((), None)
+        for call in found:
+            with pytest.raises(CallStateError):
+                await _signed(lane, call, 0)
+    # Whoever signs under the nonce now adds to the budget what is above it, and nothing else.
+    await sign(journal, await opened(journal), fee=FEE + 3)
+    assert (await journal.budget(ACCOUNT, CAPS)).open == FEE + 3
+
+
+@pytest.mark.parametrize("state", ["released", "ended"])
+async def test_t31_what_was_given_up_and_is_mined_after_all_is_charged(
+    journal: Journal, state: str
+) -> None:
+    older = await signed_call(journal)
+    newer = await taken_over(journal, older)
+    async with journal.lane(ACCOUNT) as lane:
+        await lane.release(newer.id, "it ended without effect")
+    call = newer if state == "released" else older
+
+    await journal.settle(call.id, Stage.CHARGED, 5, '{"y": 1}')
+
+    found = await journal.get(call.id, "local")
+    assert (found.status, found.fee_state, found.fee_wei) == ("done", "paid", 5)
+    assert (await journal.budget(ACCOUNT, CAPS)).spent == 5
 
 
 async def test_an_ended_call_signs_nothing(journal: Journal) -> None:

@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pydantic import SecretStr
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from og_mcp.calls import Journal
 from og_mcp.errors import ConfigurationError, JournalError
@@ -24,8 +24,18 @@ from og_mcp.journal._migrating import HEAD, SCRIPTS
 from og_mcp.journal._opened import database_of
 from og_mcp.journal._schema import metadata
 from og_mcp.settings import Settings
+from og_mcp.types import Stage
 from tests.journal.paying import cap_for
-from tests.journal.steps import ACCOUNT, CAPS, opened, reserve, settled_call, sign
+from tests.journal.steps import (
+    ACCOUNT,
+    CAPS,
+    asking,
+    opened,
+    reserve,
+    settled_call,
+    sign,
+    taken_over,
+)
 
 
 def at(folder: Path, url: str = "") -> Settings:
@@ -239,6 +249,47 @@ async def test_a_journal_of_the_first_version_keeps_its_calls(settings: Settings
         assert await journal.adopt("a")
         cap = await cap_for(journal, found)
         assert (await journal.get("a", "local")).cap == cap
+
+
+@pytest.mark.parametrize("version", ["0001", "0003", "0004"])
+async def test_t31_a_journal_of_an_earlier_version_keeps_what_is_open(
+    settings: Settings, version: str
+) -> None:
+    settings.data_dir.mkdir()
+    engine, config = create_engine(_engine_url(settings)), Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    payer = {"key": ACCOUNT.key, "network": ACCOUNT.network, "address": ACCOUNT.address}
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, version)
+        lane = text(
+            "INSERT INTO lanes (id, network, chain_id, address, next_nonce)"
+            " VALUES (:key, :network, '7', :address, 1)"
+        )
+        call = text(
+            "INSERT INTO calls (id, principal, tool, network, request_hash, status, stage, hold,"
+            " owner, lane, account_network, account_address, chain_id, nonce, transaction_hashes,"
+            " max_fee_wei, created_at, updated_at) VALUES ('a', 'local', 'infer', 'local', 'aa',"
+            " 'failed', 'sent_unknown', 'signed', 'gone', :key, :network, :address, '7', 0, ' 0x1',"
+            " '5', 1, 1)"
+        )
+        for statement in (lane, call):
+            connection.execute(statement, payer)
+        connection.exec_driver_sql(
+            "INSERT INTO transactions VALUES ('a', '0x1', 0, '0x02', '5', 1)"
+        )
+    engine.dispose()
+
+    async with open_journal(settings) as journal:
+        older = await journal.get("a", "local")
+        assert (older.fee_state, older.superseded_by) == ("open", "")
+        assert (await journal.budget(ACCOUNT, CAPS)).open == 5
+        # In doubt, as before: whoever repeats the request joins it.
+        assert (await journal.open_call(asking(request_hash="aa"))).joined
+        newer = await taken_over(journal, older, fee=3)
+        assert (await journal.budget(ACCOUNT, CAPS)).open == 5
+        await journal.settle(newer.id, Stage.CHARGED, 2, "{}")
+        assert (await journal.get("a", "local")).fee_state == "ended"
 
 
 def _engine_url(settings: Settings) -> str:

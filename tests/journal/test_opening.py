@@ -14,7 +14,15 @@ from og_mcp.journal._opened import database_of
 from og_mcp.settings import Settings
 from og_mcp.types import Opened, Stage
 from tests.journal.paying import cap_for
-from tests.journal.steps import ACCOUNT, FEE, asking, opened, settled_call, sign, signed_call
+from tests.journal.steps import (
+    FEE,
+    asking,
+    give_back,
+    opened,
+    settled_call,
+    sign,
+    signed_call,
+)
 
 
 async def test_a_new_call_is_running_and_not_sent(journal: Journal) -> None:
@@ -93,8 +101,7 @@ async def test_a_delivered_failure_is_joined_until_its_transaction_has_its_end(
     # A key of its own asks, and pays, once more; T21: others never join.
     assert (named.joined, theirs.joined) == (False, False)
     await journal.fail(named.call.id, Stage.NOT_SENT, "refused")
-    async with journal.lane(ACCOUNT) as lane:
-        await lane.give_back(call.id)
+    await give_back(journal, call)
     assert not (await journal.open_call(asking(request_hash="aa"))).joined
 
 

@@ -42,7 +42,7 @@ async def test_a_call_is_told_with_its_result(
 async def test_a_failed_call_is_told_and_is_no_error(
     mcp: Client, localnet: LocalNetwork, request_of_sample: dict[str, Any]
 ) -> None:
-    localnet.fault("eth_sendRawTransaction", "error", message="txpool is full")
+    localnet.fault("eth_estimateGas", "error", code=3, message="execution reverted: no")
     text = await refusal(mcp, "infer", **request_of_sample, max_retries=0)
 
     (listed,) = (await answer(mcp, "list_calls", status="failed"))["calls"]

@@ -137,7 +137,7 @@ async def test_status_tool_and_limit_choose(
 ) -> None:
     for _ in range(2):
         await answer(mcp, "infer", **request_of_sample)
-    localnet.fault("eth_sendRawTransaction", "error", message="txpool is full")
+    localnet.fault("eth_estimateGas", "error", code=3, message="execution reverted: no")
     await refusal(mcp, "infer", **request_of_sample, max_retries=0)
 
     async def count(**arguments: object) -> int:

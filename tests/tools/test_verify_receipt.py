@@ -112,7 +112,7 @@ async def test_exactly_one_of_call_and_receipt_is_needed(mcp: Client, *, both: b
 async def test_a_call_that_sent_nothing_has_no_receipt(
     mcp: Client, localnet: LocalNetwork, request_of_sample: dict[str, Any]
 ) -> None:
-    localnet.fault("eth_sendRawTransaction", "error", message="txpool is full")
+    localnet.fault("eth_estimateGas", "error", code=3, message="execution reverted: no")
     await refusal(mcp, "infer", **request_of_sample, max_retries=0)
     (listed,) = (await answer(mcp, "list_calls"))["calls"]
 

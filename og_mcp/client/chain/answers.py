@@ -11,52 +11,69 @@ from typing import Final
 
 import stamina
 
+from og_mcp.client.chain.decisions import Said
 from og_mcp.client.chain.rpc import RPCError
-from og_mcp.errors import ServiceError, ServiceRejectedError, ServiceUnreachableError
+from og_mcp.errors import (
+    RateLimitError,
+    ServiceError,
+    ServiceRejectedError,
+    ServiceUnreachableError,
+)
 
 ATTEMPTS_TIMEOUT_S: Final = 20.0
 
-_ACCEPTED: Final = ("already known", "already imported")
-_NONCE_TAKEN: Final = ("nonce too low", "nonce too high", "replacement transaction underpriced")
-_REFUSED: Final = (
-    "insufficient funds",
-    "intrinsic gas too low",
-    "exceeds block gas limit",
-    "transaction underpriced",
-    "max fee per gas less than",
-    "invalid sender",
-    "invalid chain id",
-    "oversized data",
-    "txpool is full",
-    "fee cap",
-    "max initcode size",
+_MEANINGS: Final = (
+    (("already known", "already imported", "known transaction"), Said.TAKEN),
+    (("underpriced", "fee per gas less than", "less than block base fee"), Said.TOO_CHEAP),
+    (
+        (
+            "intrinsic gas too low",
+            "exceeds block gas limit",
+            "oversized data",
+            "max initcode size",
+            "invalid chain id",
+            "invalid sender",
+        ),
+        Said.NEVER,
+    ),
 )
+"""Words of a refusal, and what they mean; the first row that fits counts, others are `REFUSED`."""
+
+_PASSING: Final = (
+    "header not found",
+    "block not found",
+    "unknown block",
+    "missing trie node",
+    "state not available",
+    "timeout",
+    "timed out",
+    "try again",
+    "temporarily",
+    "internal error",
+)
+"""Words of a node that lags or is busy; the same question a moment later may be answered."""
 
 
-def is_accepted(error: RPCError) -> bool:
-    """Whether the node has the transaction, in spite of its error."""
-    return _says(error, _ACCEPTED)
-
-
-def is_nonce_taken(error: RPCError) -> bool:
-    """Whether another transaction stands in the way: this one can never be mined."""
-    return _says(error, _NONCE_TAKEN)
-
-
-def is_refused(error: RPCError) -> bool:
-    """Whether the node has not taken the transaction."""
-    return _says(error, _REFUSED)
+def meaning_of(error: RPCError) -> Said:
+    """Tell what the node's error says about a transaction that was sent."""
+    text = error.message.lower()
+    return next((said for words, said in _MEANINGS if any(w in text for w in words)), Said.REFUSED)
 
 
 def is_unsent(exc: Exception) -> bool:
-    """Whether nothing can have arrived."""
+    """Whether no byte can have arrived: our own stack's word, never the other side's."""
     return isinstance(exc, ServiceUnreachableError)
 
 
 def is_passing(exc: Exception) -> bool:
     """Whether a question, which changes nothing, is worth asking again."""
     if isinstance(exc, ServiceRejectedError):
-        return exc.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        said = exc.detail.lower()
+        return (
+            exc.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            or isinstance(exc, RateLimitError)
+            or any(words in said for words in _PASSING)
+        )
     return isinstance(exc, ServiceError)
 
 
@@ -71,8 +88,3 @@ def attempts(max_retries: int, on: Callable[[Exception], bool]) -> AsyncIterator
             wait_max=2.0,
         )
     )
-
-
-def _says(error: RPCError, words: tuple[str, ...]) -> bool:
-    text = error.message.lower()
-    return any(word in text for word in words)

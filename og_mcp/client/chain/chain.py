@@ -5,18 +5,16 @@ Method names and error words are geth's (protocol.md section 3.3).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
 
 from eth_abi import abi as eth_abi
 from eth_abi.exceptions import DecodingError
-from eth_utils.address import to_checksum_address
-from web3 import AsyncWeb3
-from web3.exceptions import Web3Exception, Web3RPCError
+from eth_utils.crypto import keccak
 
-from og_mcp.client.chain.rpc import RPC, RPCError
+from og_mcp.client.chain.rpc import RPC, SECONDS, WORD, Reply, RPCError, quantity
+from og_mcp.client.chain.wallet import TRANSFER_GAS, Transaction
 from og_mcp.errors import (
     ServiceRejectedError,
     ServiceReplyError,
@@ -35,6 +33,36 @@ DAY_S: Final = 24 * 3600
 REVERTED: Final = 3
 """JSON-RPC error code of a reverted simulation."""
 
+SAFE_DEPTH: Final = 64
+"""Blocks below the newest that count as safe where the chain has no tag for it."""
+
+GAS_PRICE_ORACLE: Final = "0x420000000000000000000000000000000000000F"
+"""Tells the L1 data fee on Base and its like; the same address on each of them."""
+
+L1_FEE_UPPER_BOUND: Final = keccak(text="getL1FeeUpperBound(uint256)")[:4].hex()
+
+L1_FEE_MARGIN: Final = 2
+"""What is set aside over the quoted L1 data fee: no signature bounds it, and it moves."""
+
+ENVELOPE_BYTES: Final = 160
+"""The most that a legacy transaction has beside its call data."""
+
+
+class Counts(NamedTuple):
+    """The transactions of an address."""
+
+    latest: int
+    pending: int
+    """With those that wait."""
+
+
+class SafeCount(NamedTuple):
+    """The transactions of an address at a safe depth."""
+
+    transactions: int
+    by_tag: bool
+    """Whether the chain itself calls the depth safe."""
+
 
 @dataclass(frozen=True)
 class Quote:
@@ -49,8 +77,11 @@ class Quote:
     balance: int
     """Wei of the sender at the latest block."""
 
-    nonce: int | None
-    """Transactions of the sender including pending ones; asked only with the first quote."""
+    nonce: int
+    """Transactions of the sender including pending ones."""
+
+    l1_fee: int = 0
+    """Wei that the chain may take beside the gas: Base's L1 data fee."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +103,34 @@ class Receipt:
     block_hash: str
     gas_used: int
     gas_price: int
-    """Wei for one gas unit that was in fact paid."""
+    """Wei for one gas unit, by the RPC's word; 0 where it does not tell."""
+
+    l1_fee: int | None
+    """Wei that were taken beside the gas, by the RPC's word; `None` where it does not tell."""
 
     logs: tuple[Log, ...]
+    vouched_by: str
+    """The RPC whose word it is."""
 
-    @property
-    def fee_wei(self) -> int:
-        """What the transaction cost."""
-        return self.gas_used * self.gas_price
+    fee_wei: int = 0
+    """What the transaction counts for; see `charged`."""
+
+    def says_the_same(self, other: Receipt) -> bool:
+        """Whether another RPC tells the same outcome."""
+        names = ("transaction_hash", "succeeded", "block_number", "block_hash", "logs")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+    def charged(self, signed: Transaction) -> Receipt:
+        """Return the receipt with what the transaction counts for (threats.md T32).
+
+        That is the gas used at the signed price, or what the RPC says where that is more. Gas that
+        cannot be (below a transfer's, above the limit) counts as the limit.
+        """
+        is_possible = TRANSFER_GAS <= self.gas_used <= signed.gas_limit
+        gas_used = self.gas_used if is_possible else signed.gas_limit
+        fee = max(gas_used * signed.gas_price, self.gas_used * self.gas_price)
+        l1_fee = signed.l1_fee if self.l1_fee is None else self.l1_fee
+        return replace(self, gas_used=gas_used, fee_wei=fee + l1_fee)
 
 
 class Chain:
@@ -88,14 +139,12 @@ class Chain:
     Args:
         rpc: The endpoint.
         chain_id: What the RPC must serve (threats.md T4).
+        takes_l1_fees: Whether transactions pay an L1 data fee beside their gas, as on Base.
     """
 
-    def __init__(self, rpc: RPC, chain_id: int) -> None:
-        self._rpc = rpc
-        self.chain_id = chain_id
-        self.w3: AsyncWeb3[RPC] = AsyncWeb3(rpc)
-        """For reads off the hot path; same endpoint, same pool."""
-
+    def __init__(self, rpc: RPC, chain_id: int, *, takes_l1_fees: bool = False) -> None:
+        self.rpc = self._rpc = rpc
+        self.chain_id, self._takes_l1_fees = chain_id, takes_l1_fees
         self._block_gas_limit: int | None = None
         self.genesis_hash = ""
         """Hash of block 0; known after the first contact."""
@@ -127,7 +176,7 @@ class Chain:
             try:
                 self._learn(*(reply.value() for reply in replies))
             except RPCError as exc:
-                raise ServiceRejectedError(self.service, exc.code, exc.message) from exc
+                raise self._rpc.rejected(exc) from exc
 
     async def quote(self, sender: str, to: str, data: bytes) -> Quote:
         """Simulate a call and ask what it takes; one HTTP request.
@@ -142,22 +191,24 @@ class Chain:
             ("eth_estimateGas", [call]),
             ("eth_gasPrice", []),
             ("eth_getBalance", [sender, "latest"]),
+            ("eth_getTransactionCount", [sender, "pending"]),
         ]
-        first = not self._known
-        if first:
-            calls += [
-                ("eth_getTransactionCount", [sender, "pending"]),
-                *_FIRST_CONTACT,
-            ]
-        replies = await self._rpc.ask(*calls)
+        if self._takes_l1_fees:
+            calls.append(_l1_fee_bound(len(data) + ENVELOPE_BYTES))
+        asked, first = len(calls), not self._known
+        replies = await self._rpc.ask(*calls, *(_FIRST_CONTACT if first else ()))
         try:
             if first:
-                self._learn(*(reply.value() for reply in replies[4:]))
-            gas, price, balance = (quantity(r.value(), self.service) for r in replies[:3])
-            nonce = quantity(replies[3].value(), self.service) if first else None
+                self._learn(*(reply.value() for reply in replies[asked:]))
+            gas = quantity(replies[0].value(), self.service)
+            balance = quantity(replies[2].value(), self.service, WORD)
+            nonce = quantity(replies[3].value(), self.service)
+            l1_fee = quantity(replies[4].value(), self.service, WORD) if asked > 4 else 0  # noqa: PLR2004 - as asked above
         except RPCError as exc:
             raise self._simulation_error(exc) from exc
-        return Quote(min(gas, self.block_gas_limit), price, balance, nonce)
+        price = await self._price(replies[1])
+        gas = min(gas, self.block_gas_limit)
+        return Quote(gas, price, balance, nonce, l1_fee * L1_FEE_MARGIN)
 
     @property
     def block_gas_limit(self) -> int:
@@ -166,24 +217,64 @@ class Chain:
             raise AssertionError("asked before the first contact")
         return self._block_gas_limit
 
-    async def pending_nonce(self, address: str) -> int:
-        """Count the transactions of an address, pending ones included."""
-        with self.web3_errors():
-            return await self.w3.eth.get_transaction_count(to_checksum_address(address), "pending")
+    async def counts(self, address: str) -> Counts:
+        """Count the transactions of an address, mined and pending."""
+        replies = await self._rpc.ask(
+            *(("eth_getTransactionCount", [address, tag]) for tag in Counts._fields)
+        )
+        try:
+            return Counts(*(quantity(reply.value(), self.service) for reply in replies))
+        except RPCError as exc:
+            raise self._rpc.rejected(exc) from exc
+
+    async def safe_count(self, address: str) -> SafeCount | None:
+        """Count the transactions of an address at a depth that can be called safe.
+
+        Returns:
+            The count at the tag `safe`, else 64 blocks below the newest; `None` where the node has
+            neither.
+        """
+        try:
+            return SafeCount(await self._count(address, "safe"), by_tag=True)
+        except ServiceRejectedError:
+            newest = quantity(await self._call("eth_blockNumber"), self.service)
+        if newest <= SAFE_DEPTH:
+            return None
+        try:
+            return SafeCount(await self._count(address, hex(newest - SAFE_DEPTH)), by_tag=False)
+        except ServiceRejectedError:
+            return None
+
+    async def _count(self, address: str, tag: str) -> int:
+        return quantity(await self._call("eth_getTransactionCount", address, tag), self.service)
 
     async def balance(self, address: str) -> int:
         """Return the wei of an address at the latest block."""
-        with self.web3_errors():
-            return await self.w3.eth.get_balance(to_checksum_address(address), "latest")
-
-    async def mined_nonce(self, address: str) -> int:
-        """Count the mined transactions of an address."""
-        with self.web3_errors():
-            return await self.w3.eth.get_transaction_count(to_checksum_address(address), "latest")
+        return quantity(await self._call("eth_getBalance", address, "latest"), self.service, WORD)
 
     async def gas_price(self) -> int:
         """Return the price of a gas unit that the node suggests now, wei."""
-        return quantity(await self._call("eth_gasPrice"), self.service)
+        return await self._price((await self._rpc.ask(("eth_gasPrice", [])))[0])
+
+    async def _price(self, reply: Reply) -> int:
+        """Read a suggested price; where there is none, take the base fee of the newest block.
+
+        0 is a price where the chain has no base fee, or one of 0.
+        """
+        told = None if reply.error else reply.result
+        price = None if told is None else quantity(told, self.service, WORD)
+        if price:
+            return price
+        block = await self._call("eth_getBlockByNumber", "latest", False)
+        base_fee = block.get("baseFeePerGas") if isinstance(block, dict) else None
+        if base_fee is not None:
+            # The next block's can be an eighth more.
+            return -(-quantity(base_fee, self.service, WORD) * 9 // 8)
+        if reply.error:
+            raise self._rpc.rejected(reply.error)
+        if price is None:
+            raise ServiceReplyError(self.service, "it tells no gas price")
+        return price
 
     async def is_safe(self, receipt: Receipt) -> bool:
         """Tell whether a block is at a depth that the chain calls safe.
@@ -214,10 +305,10 @@ class Chain:
                 return 0
             low, high = (middle + 1, high) if block[1] < time - DAY_S else (low, middle)
         try:
-            then = quantity(await self._call("eth_getBalance", address, hex(low)), self.service)
+            held = await self._call("eth_getBalance", address, hex(low))
         except ServiceRejectedError:
             return 0
-        return max(0, then - await self.balance(address))
+        return max(0, quantity(held, self.service, WORD) - await self.balance(address))
 
     async def _block(self, tag: str) -> tuple[int, int] | None:
         """Return a block's number and timestamp; `None` where the node does not have it."""
@@ -226,7 +317,7 @@ class Chain:
             return None
         return (
             quantity(block.get("number"), self.service),
-            quantity(block.get("timestamp"), self.service),
+            quantity(block.get("timestamp"), self.service, SECONDS),
         )
 
     async def knows(self, transaction_hash: str) -> bool:
@@ -260,7 +351,12 @@ class Chain:
             return None
         sent, mined = await self._rpc.ask(send, ("eth_getTransactionReceipt", [transaction_hash]))
         sent.value()
-        return None if mined.result is None else self._read_receipt(mined.result, transaction_hash)
+        try:
+            told = mined.result
+            return None if told is None else self._read_receipt(told, transaction_hash)
+        except ServiceReplyError:
+            # It was taken; its receipt is asked for again.
+            return None
 
     async def revert_reason(self, sender: str, to: str, data: bytes, block: int) -> str:
         """Replay a reverted call on the state before its block to learn why."""
@@ -272,42 +368,35 @@ class Chain:
         return "no reason given"
 
     def _read_receipt(self, raw: Any, transaction_hash: str) -> Receipt:  # noqa: ANN401 - JSON
+        service = self.service
         try:
+            l1_fee = raw.get("l1Fee") if self._takes_l1_fees else "0x0"
             receipt = Receipt(
                 transaction_hash=raw["transactionHash"],
-                succeeded=int(raw["status"], 16) == 1,
-                block_number=int(raw["blockNumber"], 16),
+                succeeded=quantity(raw["status"], service, largest=1) == 1,
+                block_number=quantity(raw["blockNumber"], service),
                 block_hash=raw["blockHash"],
-                gas_used=int(raw["gasUsed"], 16),
-                gas_price=int(raw.get("effectiveGasPrice") or "0x0", 16),
+                # Some nodes leave these out, or answer 0.
+                gas_used=quantity(raw.get("gasUsed") or "0x0", service),
+                gas_price=quantity(raw.get("effectiveGasPrice") or "0x0", service, WORD),
+                l1_fee=None if l1_fee is None else quantity(l1_fee, service, WORD),
                 logs=tuple(map(_read_log, raw["logs"])),
+                vouched_by=self.rpc_shown,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
-            raise ServiceReplyError(self.service, "a receipt is malformed") from exc
+            raise ServiceReplyError(service, "a receipt is malformed") from exc
         if receipt.transaction_hash != transaction_hash:
-            raise ServiceReplyError(self.service, "a receipt is of another transaction")
+            raise ServiceReplyError(service, "a receipt is of another transaction")
         return receipt
-
-    @contextmanager
-    def web3_errors(self) -> Iterator[None]:
-        """Map web3's exceptions to ours; the one place where they are."""
-        try:
-            yield
-        except Web3RPCError as exc:
-            error = (exc.rpc_response or {}).get("error")
-            code = error.get("code", 0) if isinstance(error, dict) else 0
-            raise ServiceRejectedError(self.service, code, exc.message or "") from exc
-        except Web3Exception as exc:
-            raise ServiceReplyError(self.service, type(exc).__name__) from exc
 
     async def _call(self, method: str, *params: Any) -> Any:  # noqa: ANN401 - JSON
         try:
             return await self._rpc.call(method, *params)
         except RPCError as exc:
-            raise ServiceRejectedError(self.service, exc.code, exc.message) from exc
+            raise self._rpc.rejected(exc) from exc
 
     def _learn(self, chain_id: object, block: object, genesis: object) -> None:
-        actual = quantity(chain_id, self.service)
+        actual = quantity(chain_id, self.service, WORD)
         if actual != self.chain_id:
             raise WrongChainError(self.chain_id, actual, self.rpc_shown)
         limit = block.get("gasLimit") if isinstance(block, dict) else None
@@ -318,7 +407,7 @@ class Chain:
     def _simulation_error(self, exc: RPCError) -> SimulationRevertedError | ServiceRejectedError:
         if exc.code == REVERTED or "revert" in exc.message:
             return SimulationRevertedError(reason_of(exc))
-        return ServiceRejectedError(self.service, exc.code, exc.message)
+        return self._rpc.rejected(exc)
 
 
 _FIRST_CONTACT: Final[tuple[tuple[str, list[Any]], ...]] = (
@@ -328,16 +417,13 @@ _FIRST_CONTACT: Final[tuple[tuple[str, list[Any]], ...]] = (
 )
 
 
-def quantity(value: object, service: str) -> int:
-    """Read a JSON-RPC quantity (`0x1a`).
+def _l1_fee_bound(size: int) -> tuple[str, list[Any]]:
+    """Ask for the most that a transaction of so many bytes pays for its data on L1.
 
-    Raises:
-        ServiceReplyError: It is none.
+    Source: `getL1FeeUpperBound(uint256)` of the OP Stack's GasPriceOracle (since Fjord).
     """
-    try:
-        return int(value, 16)  # type: ignore[call-overload, no-any-return]  # anything else is caught
-    except (TypeError, ValueError) as exc:
-        raise ServiceReplyError(service, "a number is not a hexadecimal quantity") from exc
+    call = {"to": GAS_PRICE_ORACLE, "data": f"0x{L1_FEE_UPPER_BOUND}{size:064x}"}
+    return "eth_call", [call, "latest"]
 
 
 def reason_of(error: RPCError) -> str:

@@ -1,26 +1,41 @@
-"""The outcomes of what was signed: waited for, judged, and sped up or cancelled where stuck."""
+"""The outcomes of what was signed: waited for and helped along, judged, looked up, replaced."""
 
 from __future__ import annotations
 
-import anyio
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Final
 
-from og_mcp.calls import Journal
-from og_mcp.client.chain.answers import is_accepted
+import anyio
+from pydantic_core import from_json, to_json
+
+from og_mcp.calls import Journal, Lane
 from og_mcp.client.chain.chain import Chain, Receipt
-from og_mcp.client.chain.rpc import RPCError
+from og_mcp.client.chain.decisions import Own, Said, Seen, decide
+from og_mcp.client.chain.delivery import Delivery, Heard, plain
 from og_mcp.client.chain.signer import Signer
 from og_mcp.client.chain.ticket import Ticket
-from og_mcp.client.chain.wallet import Signed, read_transaction
+from og_mcp.client.chain.wallet import Signed
 from og_mcp.client.wire.timeouts import Timeouts
 from og_mcp.errors import (
+    CallStateError,
     OGError,
+    RPCsDifferError,
     ServiceError,
-    ServiceRejectedError,
+    ServiceUnreachableError,
+    SupersededError,
     TransactionCancelledError,
     TransactionPendingError,
     TransactionRefusedError,
     TransactionRevertedError,
 )
+
+AGAIN_S: Final = 0.5
+"""Seconds until refused bytes are sent again, at first; doubled each time."""
+
+SUPERSEDED: Final = "another call uses its nonce now, and one of the two is mined at most"
+USED: Final = "another transaction used its nonce, which is not final yet"
 
 
 class Outcomes:
@@ -31,39 +46,81 @@ class Outcomes:
         signer: Signs replacements.
         journal: Knows what other processes signed for a call.
         timeouts: How long to wait for a receipt, and when a transaction counts as stuck.
+        witness: A second RPC of the same chain, which has to tell the same (threats.md T35).
+        clock: Unix seconds.
     """
 
-    def __init__(self, chain: Chain, signer: Signer, journal: Journal, timeouts: Timeouts) -> None:
+    def __init__(  # noqa: PLR0913 - the parts it puts together
+        self,
+        chain: Chain,
+        signer: Signer,
+        journal: Journal,
+        timeouts: Timeouts,
+        *,
+        witness: Chain | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._chain, self._signer, self._journal = chain, signer, journal
-        self._timeouts = timeouts
+        self._timeouts, self._witness, self._clock = timeouts, witness, clock
+        self.delivery = Delivery(chain)
+        """Sends what was signed."""
 
-    async def wait(self, ticket: Ticket, *, speed_up: bool = True) -> Receipt:
+    async def receipt(self, ticket: Ticket, heard: Heard) -> Receipt:
+        """Return the receipt of a call that was just sent; waits for it where it is not mined yet.
+
+        Raises:
+            As `wait`.
+        """
+        if heard.receipt is not None:
+            try:
+                return await self.witnessed(heard.receipt)
+            except ServiceError:
+                pass
+        return await self.wait(ticket, heard)
+
+    async def wait(self, ticket: Ticket, heard: Heard, *, may_sign: bool = True) -> Receipt:
         """Wait until one of the call's transactions is mined.
+
+        What the node refused is sent again, the very same bytes, 0.5 s later, then after twice as
+        long each time.
 
         Args:
             ticket: With all that was signed for the call.
-            speed_up: Sign again at a higher price where it is stuck.
+            heard: What became of the last sending.
+            may_sign: Sign again under the same nonce, at a higher price, where it is stuck or too
+                cheap.
 
         Raises:
             TransactionPendingError: Not known to be mined; it may still be.
+            SupersededError: Another call's transaction took the nonce.
         """
         started, why, pause = anyio.current_time(), "", 0.1
-        replace_at = started + self._timeouts.stuck_after_s
+        again_s, replace_at = AGAIN_S, started + self._timeouts.stuck_after_s
+        again_at, given_up = started + again_s, False
         with anyio.move_on_after(self._timeouts.receipt_s):
-            while True:
+            while not given_up:
                 try:
                     receipt = await self.find_receipt(ticket)
                     if receipt is not None:
                         return receipt
-                    if speed_up and anyio.current_time() > replace_at:
+                    now = anyio.current_time()
+                    if heard.said is Said.NEVER:
+                        given_up = True
+                    elif heard.said is not Said.TAKEN and now >= again_at:
+                        again_s *= 2
+                        again_at = now + again_s
+                        heard, given_up = await self._help(ticket, heard, may_sign=may_sign)
+                        given_up = given_up and now - started > self._timeouts.look_up_s
+                    elif may_sign and now > replace_at:
                         replace_at += self._timeouts.stuck_after_s
                         await self._replace_if_cheap(ticket)
+                    why = SUPERSEDED if ticket.is_superseded else heard.words
                 except ServiceError as exc:
-                    why = str(exc)
+                    why = plain(exc)
                 await anyio.sleep(pause)
                 pause = min(pause * 1.5, 2.0)
         waited = anyio.current_time() - started
-        raise TransactionPendingError(ticket.signed[-1].transaction_hash, waited, why)
+        raise pending(ticket, waited, why or heard.words)
 
     async def judge(self, ticket: Ticket, receipt: Receipt) -> Receipt:
         """Judge a receipt of the call.
@@ -73,7 +130,7 @@ class Outcomes:
             TransactionCancelledError: The nonce was used up on request, in place of the call.
         """
         signed = next(s for s in ticket.signed if s.transaction_hash == receipt.transaction_hash)
-        transaction = read_transaction(signed.raw)
+        transaction = signed.transaction
         sender = await self._signer.address()
         if transaction.to.lower() == sender.lower():
             raise TransactionCancelledError(receipt.transaction_hash, receipt.fee_wei)
@@ -91,69 +148,196 @@ class Outcomes:
             cancel: Send nothing to oneself instead, so that the nonce is used up.
 
         Raises:
+            CallStateError: Its nonce was used, or taken over by another call.
             FeeCapError: The higher price passes a cap; nothing was signed.
-            TransactionRefusedError: The node did not take it, e.g. since the nonce is spent.
+            TransactionRefusedError: The node did not take it; the earlier one may still be mined.
         """
-        newest = read_transaction(ticket.signed[-1].raw)
-        sender = await self._signer.address()
-        price = max(newest.gas_price * 9 // 8 + 1, await self._chain.gas_price())
-        again = newest.cancelled(price, sender) if cancel else newest.replaced(price)
         async with self._signer.lane() as lane:
-            with anyio.CancelScope(shield=True):
-                signed = await self._signer.sign(ticket, lane, again, already_signed=0)
-                try:
-                    await self._chain.broadcast(signed.raw, signed.transaction_hash)
-                except RPCError as exc:
-                    if not is_accepted(exc):
-                        raise TransactionRefusedError(
-                            exc.message, "The earlier transaction may still be mined."
-                        ) from exc
+            await self._learn(ticket)
+            seen = await self._seen(ticket)
+            if ticket.is_superseded or seen.latest > seen.nonce:
+                step = "be cancelled" if cancel else "be sped up"
+                raise CallStateError(
+                    ticket.call_id, step, SUPERSEDED if ticket.is_superseded else USED
+                )
+            signed, heard = await self._sign_higher(ticket, lane, cancel=cancel)
+        if heard.said is not Said.TAKEN:
+            raise TransactionRefusedError(heard.words, "The earlier one may still be mined.")
         return signed
 
-    async def send_again(self, ticket: Ticket) -> None:
+    async def send_again(self, ticket: Ticket, *, was_mined: bool = False) -> Heard:
         """Send the newest of what was signed for a call once more, where the node has none of it.
 
-        The very same bytes: they can be mined at most once. In the lane, so that nobody gives the
-        nonce back or replaces them meanwhile.
+        The very same bytes, which can be mined only once; in the lane, so that nobody takes the
+        nonce over or replaces them meanwhile.
+
+        Args:
+            ticket: With all that was signed for the call.
+            was_mined: Whether a receipt was seen before, and has vanished.
 
         Raises:
-            ServiceError: The node cannot be asked, or does not take them.
+            ServiceError: The chain cannot be asked.
         """
-        async with self._signer.lane() as lane:
-            await self._learn_replacements(ticket)
-            newest = ticket.signed[-1]
-            for signed in ticket.signed:
-                if await self._chain.knows(signed.transaction_hash):
-                    return
-            if await self._chain.mined_nonce(lane.account.address) > newest.nonce:
-                return
-            try:
-                await self._chain.broadcast(newest.raw, newest.transaction_hash)
-            except RPCError as exc:
-                if not is_accepted(exc):
-                    service = self._chain.service
-                    raise ServiceRejectedError(service, exc.code, exc.message) from exc
+        async with self._signer.lane():
+            await self._learn(ticket)
+            if ticket.is_superseded:
+                return Heard(Said.TAKEN, SUPERSEDED)
+            heard = Heard(Said.REFUSED)
+            return (await self._send_again(ticket, heard, was_mined=was_mined))[0]
 
     async def find_receipt(self, ticket: Ticket) -> Receipt | None:
-        """Return the receipt of whichever of the call's transactions is mined."""
-        await self._learn_replacements(ticket)
+        """Return the receipt of whichever of the call's transactions is mined.
+
+        Raises:
+            SupersededError: Another call's transaction took the nonce.
+            RPCsDifferError: The second RPC tells something else.
+            ServiceError: No usable answer.
+        """
+        await self._learn(ticket)
         for signed in reversed(ticket.signed):
             receipt = await self._chain.receipt(signed.transaction_hash)
             if receipt is not None:
-                return receipt
+                return await self.witnessed(
+                    receipt.charged(signed.transaction) if signed.raw else receipt
+                )
+        for rival in reversed(ticket.rivals):
+            if await self._chain.receipt(rival.transaction_hash) is not None:
+                raise SupersededError(ticket.call_id, rival.call_id)
         return None
 
-    async def _learn_replacements(self, ticket: Ticket) -> None:
-        """Take in what another process, e.g. `og-mcp calls speed-up`, signed for the call."""
-        recorded = await self._journal.transactions(ticket.call_id)
-        if len(recorded) > len(ticket.signed):
-            ticket.signed = [
-                Signed(bytes.fromhex(one.raw_transaction[2:]), one.transaction_hash, one.nonce)
-                for one in recorded
-            ]
+    async def witnessed(self, receipt: Receipt) -> Receipt:
+        """Hold a receipt against what the second RPC tells, where there is one (threats.md T35).
+
+        Raises:
+            RPCsDifferError: It tells something else.
+            ServiceError: It cannot be asked.
+        """
+        if self._witness is None:
+            return receipt
+        other = await self._witness.receipt(receipt.transaction_hash)
+        if other is None or not receipt.says_the_same(other):
+            rpcs = (self._chain.rpc_shown, self._witness.rpc_shown)
+            raise RPCsDifferError(receipt.transaction_hash, *rpcs, has_one=other is not None)
+        both = f"{receipt.vouched_by}, {other.vouched_by}"
+        return replace(receipt, vouched_by=both)
+
+    async def look(self, ticket: Ticket) -> Seen:
+        """Ask what the chain says about a call's nonce, and remember since when it is used for good.
+
+        Raises:
+            ServiceError: No usable answer.
+        """
+        await self._learn(ticket)
+        name = f"look at {ticket.call_id}"
+        now, before = self._clock(), _Look.read(await self._journal.recall(name))
+        seen = await self._seen(ticket, since=before, now=now)
+        if self._witness is not None:
+            seen = seen.agreed([await self._seen(ticket, self._witness, since=before, now=now)])
+        look = before.then(seen, now)
+        if look != before:
+            await self._journal.remember(name, look.written)
+        return replace(seen, gone_s=now - look.gone_at if look.gone_at else 0.0)
+
+    async def _seen(
+        self,
+        ticket: Ticket,
+        chain: Chain | None = None,
+        *,
+        since: _Look | None = None,
+        now: float = 0.0,
+    ) -> Seen:
+        """Ask one RPC; how safe a count is, only where there were earlier looks to compare with."""
+        chain, address = chain or self._chain, await self._signer.address()
+        nonce = ticket.signed[-1].nonce
+        # Before the receipts: it may be mined in between.
+        latest, safe = (await chain.counts(address)).latest, 0
+        if latest > nonce and since is not None:
+            safe = await self._safe(chain, address, latest, since, now)
+        every = (*ticket.signed, *ticket.rivals)
+        is_mined = any([await chain.receipt(one.transaction_hash) is not None for one in every])
+        return Seen(nonce=nonce, latest=latest, safe=safe, is_mined=is_mined)
+
+    async def _safe(self, chain: Chain, address: str, latest: int, since: _Look, now: float) -> int:
+        """Count at a safe depth; without a tag for it, a count that has not changed for long is."""
+        safe = await chain.safe_count(address)
+        if safe is not None and safe.by_tag:
+            return safe.transactions
+        is_steady = since.latest == latest and now - since.at >= self._timeouts.steady_s
+        return latest if is_steady else (safe.transactions if safe else 0)
+
+    async def _learn(self, ticket: Ticket) -> None:
+        """Take in what another process signed for the call, or for another one under its nonce."""
+        recorded = await self._journal.transactions_under(ticket.call_id)
+        if len(recorded) <= len(ticket.signed) + len(ticket.rivals):
+            return
+        every = [Signed.recorded(one) for one in recorded]
+        ticket.signed = [one for one in every if one.call_id == ticket.call_id]
+        ticket.rivals = [one for one in every if one.call_id != ticket.call_id]
+        ticket.is_superseded = every[-1].call_id != ticket.call_id
+
+    async def _help(self, ticket: Ticket, heard: Heard, *, may_sign: bool) -> tuple[Heard, bool]:
+        """Do what the table allows for a call that the node did not take.
+
+        Returns:
+            What was heard last, and whether there is nothing more to be done.
+        """
+        async with self._signer.lane() as lane:
+            await self._learn(ticket)
+            if ticket.is_superseded:
+                return heard, False
+            if heard.said is Said.TOO_CHEAP and may_sign and not await self._is_used(ticket):
+                try:
+                    return (await self._sign_higher(ticket, lane))[1], False
+                except OGError as exc:
+                    # Above a cap: the same bytes go on waiting.
+                    return replace(heard, words=f"{heard.words}; {plain(exc)}"), False
+            return await self._send_again(ticket, heard)
+
+    async def _send_again(
+        self, ticket: Ticket, heard: Heard, *, was_mined: bool = False
+    ) -> tuple[Heard, bool]:
+        """Send the same bytes again, unless the node has them or the table says that it is over."""
+        newest = ticket.signed[-1]
+        if await self.delivery.has(newest):
+            return Heard(Said.TAKEN), False
+        seen = replace(await self._seen(ticket), was_mined=was_mined)
+        ruling = decide(heard.said, seen)
+        if ruling.own is Own.STOP and seen.latest > seen.nonce:
+            return replace(heard, words=USED), True
+        if ruling.own is Own.STOP:
+            return heard, True
+        return await self.delivery.send_again(newest), False
+
+    async def _is_used(self, ticket: Ticket) -> bool:
+        seen = await self._seen(ticket)
+        return seen.latest > seen.nonce
+
+    async def _sign_higher(
+        self, ticket: Ticket, lane: Lane, *, cancel: bool = False
+    ) -> tuple[Signed, Heard]:
+        """Sign again under the same nonce at a higher price, and send it.
+
+        Raises:
+            FeeCapError: It passes a cap, or the approval; nothing was signed.
+            ServiceError: Nothing was sent.
+        """
+        newest = ticket.signed[-1].transaction
+        price = max(newest.gas_price * 9 // 8 + 1, await self._chain.gas_price())
+        sender = await self._signer.address()
+        again = newest.cancelled(price, sender) if cancel else newest.replaced(price)
+        with anyio.CancelScope(shield=True):
+            signed = await self._signer.sign(ticket, lane, again)
+            try:
+                return signed, await self.delivery.send(signed)
+            except ServiceUnreachableError:
+                await self._signer.undo(ticket, lane, signed)
+                raise
+        raise AssertionError  # mypy: the scope might swallow an error
 
     async def _replace_if_cheap(self, ticket: Ticket) -> None:
-        newest = read_transaction(ticket.signed[-1].raw)
+        if ticket.is_superseded:
+            return
+        newest = ticket.signed[-1].transaction
         if await self._chain.gas_price() < newest.gas_price * 9 // 8:
             return
         try:
@@ -167,3 +351,39 @@ class Outcomes:
             return await self._chain.revert_reason(sender, to, data, block)
         except ServiceError:
             return "the node did not say why"
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What earlier looks at a call's nonce found."""
+
+    latest: int = 0
+    at: float = 0.0
+    """Since when the account has that count, unix seconds."""
+
+    gone_at: float = 0.0
+    """Since when the nonce is used for good, without a receipt; 0: it is not."""
+
+    @classmethod
+    def read(cls, written: str) -> _Look:
+        return cls(**from_json(written)) if written else cls()
+
+    @property
+    def written(self) -> str:
+        return to_json(asdict(self)).decode()
+
+    def then(self, seen: Seen, now: float) -> _Look:
+        """Return what is known after another look."""
+        if seen.latest <= seen.nonce:
+            return _Look()
+        at = self.at if self.latest == seen.latest else now
+        return _Look(seen.latest, at, (self.gone_at or now) if seen.is_gone else 0.0)
+
+
+def pending(ticket: Ticket, waited_s: float, why: str) -> TransactionPendingError:
+    """Say that a call's transaction is not known to be mined, and what stays reserved for it."""
+    newest = ticket.signed[-1]
+    most = max(one.max_fee for one in ticket.signed)
+    return TransactionPendingError(
+        newest.transaction_hash, waited_s, why, call_id=ticket.call_id, reserved=most
+    )

@@ -1,24 +1,22 @@
-"""JSON-RPC over the shared httpx pool, as a provider for web3.
+"""JSON-RPC over the shared httpx pool, and the one reader of its numbers.
 
-web3's own HTTP provider keeps a second connection pool and hides, behind one exception type,
-whether a request can have arrived; money depends on the difference.
+Errors say whether a request can have arrived; money depends on the difference.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import httpx
 from anyio import to_thread
-from web3.providers.async_base import AsyncJSONBaseProvider
-from web3.types import RPCEndpoint, RPCResponse
 
 from og_mcp.client.wire.http import mapped
-from og_mcp.errors import ServiceRejectedError, ServiceReplyError
+from og_mcp.errors import RateLimitError, ServiceRejectedError, ServiceReplyError
 from og_mcp.networks import shown
 from og_mcp.redaction import Redaction, url_secrets
 
@@ -27,12 +25,25 @@ MAX_REPLY_BYTES: Final = 128 * 2**20
 THREAD_ABOVE_BYTES: Final = 256 * 2**10
 """Bodies above this are encoded and parsed off the event loop: JSON takes about 10 ms a MiB."""
 
+COUNT: Final = 2**53 - 1
+"""Largest nonce, block number or amount of gas: what every reader of JSON holds exactly."""
+
+SECONDS: Final = 2**40 - 1
+"""Largest time of a block, unix seconds."""
+
+WORD: Final = 2**256 - 1
+"""Largest amount, price or chain id."""
+
+_QUANTITY: Final = re.compile(r"0x[0-9a-fA-F]{1,64}")
+_RATE_LIMIT_CODES: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, -32005, -32029})
+_RATE_LIMIT_WORDS: Final = ("rate limit", "too many requests", "request limit", "limit exceeded")
+
 Call = tuple[str, list[Any]]
 """A method and its parameters."""
 
 
 class RPCError(Exception):
-    """The node answered a JSON-RPC error. Internal: `chain` and `lane` turn it into ours."""
+    """The node answered a JSON-RPC error. Internal: `RPC.rejected` turns it into ours."""
 
     def __init__(self, code: int, message: str, data: object = None) -> None:
         super().__init__(message)
@@ -57,7 +68,26 @@ class Reply:
         return self.result
 
 
-class RPC(AsyncJSONBaseProvider):
+def quantity(value: object, service: str, largest: int = COUNT) -> int:
+    """Read a number that an RPC gave: `0x` and 1 to 64 hexadecimal digits, within its range.
+
+    Args:
+        value: As it came.
+        service: What errors call the RPC.
+        largest: What it can be at most: `COUNT`, `SECONDS` or `WORD`.
+
+    Raises:
+        ServiceReplyError: It is not a quantity, or out of range (threats.md T37).
+    """
+    if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
+        raise ServiceReplyError(service, "a number is not a hexadecimal quantity")
+    number = int(value, 16)
+    if number > largest:
+        raise ServiceReplyError(service, f"a number is out of range: {value}")
+    return number
+
+
+class RPC:
     """One JSON-RPC endpoint.
 
     Args:
@@ -70,7 +100,6 @@ class RPC(AsyncJSONBaseProvider):
     def __init__(
         self, http: httpx.AsyncClient, url: str, service: str, *, timeout_s: float
     ) -> None:
-        super().__init__()
         self._http, self._url = http, url
         self._timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
         self._redaction = Redaction(url_secrets(url))
@@ -83,9 +112,15 @@ class RPC(AsyncJSONBaseProvider):
         """The endpoint's origin, fit for errors and results."""
         return shown(self._url)
 
-    async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:  # noqa: ANN401 - web3's signature
-        """Send one request (web3's provider interface)."""
-        return cast(RPCResponse, await self._post(self._envelope(0, (method, params))))
+    def rejected(self, error: RPCError) -> ServiceRejectedError:
+        """Turn a JSON-RPC error into ours."""
+        return self._rejected(error.code, error.message)
+
+    def _rejected(self, status: int, message: str) -> ServiceRejectedError:
+        said = message.lower()
+        if status in _RATE_LIMIT_CODES or any(words in said for words in _RATE_LIMIT_WORDS):
+            return RateLimitError(self.service, status, message)
+        return ServiceRejectedError(self.service, status, message)
 
     async def ask(self, *calls: Call) -> list[Reply]:
         """Send calls in one HTTP request where the endpoint takes batches, else one by one.
@@ -98,7 +133,11 @@ class RPC(AsyncJSONBaseProvider):
             replies = await self._ask_batch(calls)
             if replies is not None:
                 return replies
-        return [self._reply(await self._post(self._envelope(0, call))) for call in calls]
+        replies = [self._reply(await self._post(self._envelope(0, call))) for call in calls]
+        if len(calls) > 1 and all(reply.error is not None for reply in replies):
+            # It was not the batch.
+            self.batches = None
+        return replies
 
     async def call(self, method: str, *params: Any) -> Any:  # noqa: ANN401 - JSON values
         """Send one call and return its result.
@@ -112,6 +151,8 @@ class RPC(AsyncJSONBaseProvider):
         """Ask in one batch; `None` where the endpoint turns out not to take batches."""
         try:
             answer = await self._post([self._envelope(i, call) for i, call in enumerate(calls)])
+        except RateLimitError:
+            raise
         except ServiceRejectedError as exc:
             # What reads may be asked again; a sending was perhaps carried out.
             if _only_reads(calls) and exc.status < HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -119,10 +160,15 @@ class RPC(AsyncJSONBaseProvider):
                 return None
             raise
         if isinstance(answer, dict) and _only_reads(calls):
+            error = self._reply(answer).error
+            if error is not None and isinstance(limit := self.rejected(error), RateLimitError):
+                raise limit
             self.batches = False
             return None
-        self.batches = True
-        return self._in_order(answer, len(calls))
+        replies = self._in_order(answer, len(calls))
+        # Errors alone may be about the batch, not about what it asks.
+        self.batches = any(reply.error is None for reply in replies)
+        return replies if self.batches or not _only_reads(calls) else None
 
     def _in_order(self, answer: object, count: int) -> list[Reply]:
         if not isinstance(answer, list):
@@ -184,7 +230,7 @@ class RPC(AsyncJSONBaseProvider):
         if status >= HTTPStatus.BAD_REQUEST:
             # Whole before it is cut: half of a key would not be found.
             said = self._redaction.mask(raw[:4000].decode(errors="replace"))
-            raise ServiceRejectedError(self.service, status, said)
+            raise self._rejected(status, said)
         raise ServiceReplyError(self.service, "it is not JSON-RPC")
 
 

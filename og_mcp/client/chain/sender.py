@@ -1,44 +1,36 @@
 """The sender: signs and broadcasts the transactions of one wallet on one chain, one at a time.
 
 A nonce is taken in the journal's lane, once everything before the signature has held, and the next
-is taken only once the node has this one, so that no gap can open. What is in doubt is never signed
-again under another nonce: whoever comes next looks it up, and where the node does not have it, sends
-the same bytes once more, which can be mined only once.
+is taken only once the node has this one, so that no gap can open. A call whose bytes have left is
+never signed under another nonce (`decisions`): whoever comes next sends its bytes once more where the
+node does not have them, and takes its nonce over where the node does not take them.
 """
 
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 
 from og_mcp.calls import Journal, Lane
-from og_mcp.client.chain.answers import (
-    attempts,
-    is_accepted,
-    is_passing,
-    is_refused,
-)
-from og_mcp.client.chain.chain import Chain, Quote, Receipt
-from og_mcp.client.chain.delivery import Delivery, NonceTakenError
-from og_mcp.client.chain.outcomes import Outcomes
-from og_mcp.client.chain.rpc import RPCError
+from og_mcp.client.chain.answers import attempts, is_passing
+from og_mcp.client.chain.chain import Chain, Counts, Quote, Receipt
+from og_mcp.client.chain.decisions import Others, Said, Seen, decide
+from og_mcp.client.chain.delivery import Heard
+from og_mcp.client.chain.outcomes import AGAIN_S, Outcomes
 from og_mcp.client.chain.signer import Signer
 from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.chain.wallet import FeeGuard, Signed, Transaction, Wallet
 from og_mcp.client.wire.timeouts import Timeouts
 from og_mcp.errors import (
     BudgetExceededError,
-    CallStateError,
     InsufficientFundsError,
-    OGError,
-    ServiceRejectedError,
-    TransactionPendingError,
-    TransactionRefusedError,
+    NonceHeldError,
+    ServiceReplyError,
+    ServiceUnreachableError,
 )
-from og_mcp.types import Account, Budget, OpenNonce, Stage
+from og_mcp.types import Account, Budget, OpenNonce
 
 DAY_CAP_VARIABLE: Final = "OG_MAX_FEE_PER_DAY"
 
@@ -48,7 +40,24 @@ GAS_MARGIN: Final = 3
 GAS_SALT: Final = 2**16
 """Gas units that the limit varies by."""
 
-REFUSED_LATE: Final = "The node did not take its transaction; nothing was paid."
+MAX_JUMP: Final = 64
+"""Transactions that may wait above our record; more have to be mined to be believed."""
+
+LOOKS: Final = 3
+"""Times that a count below our record is asked for: nodes behind a balancer lag."""
+
+LONGEST_PAUSE_S: Final = 8.0
+
+
+class _Place(NamedTuple):
+    """Where the next signature goes."""
+
+    nonce: int
+    supersedes: str = ""
+    """Id of the call whose nonce is taken over."""
+
+    least_price: int = 0
+    """Wei: no less than what was signed under the nonce before."""
 
 
 class Sender:
@@ -61,6 +70,7 @@ class Sender:
         journal: Every signature is on its disk before a byte leaves.
         timeouts: How long to wait for the chain.
         faucet_url: Named where funds are missing.
+        witness: A second RPC of the same chain, which has to tell the same outcome (T35).
     """
 
     def __init__(  # noqa: PLR0913 - the parts it drives
@@ -72,16 +82,16 @@ class Sender:
         *,
         timeouts: Timeouts,
         faucet_url: str = "",
+        witness: Chain | None = None,
     ) -> None:
         self._chain, self._guard, self._journal = chain, guard, journal
-        self._faucet_url = faucet_url
+        self._faucet_url, self._timeouts = faucet_url, timeouts
         self._signer = Signer(chain, wallet, guard, journal)
-        self._delivery = Delivery(chain, timeouts)
-        self.outcomes = Outcomes(chain, self._signer, journal, timeouts)
+        self.outcomes = Outcomes(chain, self._signer, journal, timeouts, witness=witness)
         """What becomes of what was sent."""
 
+        self.look_again_s = timeouts.look_again_s
         self._next: int | None = None
-        self._used = False
         self.left_open = False
         """Whether the lane held interrupted calls, whose end can now be found."""
 
@@ -133,8 +143,10 @@ class Sender:
         # about a hash is then about this call, even where another program makes the same one.
         most = self._chain.block_gas_limit - GAS_SALT
         gas_limit = min(int(offer.gas * gas_margin), most) + secrets.randbelow(GAS_SALT)
-        transaction = Transaction(self._chain.chain_id, 0, to, data, gas_limit, offer.gas_price)
-        self._guard.check(transaction, 0)
+        transaction = Transaction(
+            self._chain.chain_id, 0, to, data, gas_limit, offer.gas_price, offer.l1_fee
+        )
+        self._guard.check(transaction)
         if offer.balance < transaction.max_fee:
             faucet = self._faucet_url.format(address=sender)
             raise InsufficientFundsError(sender, transaction.max_fee, offer.balance, faucet)
@@ -155,8 +167,7 @@ class Sender:
             ticket: The call, open in the journal.
             to: Contract address.
             data: Call data.
-            max_retries: Further tries after nonce or connection trouble, as long as the node has
-                accepted nothing.
+            max_retries: Further tries of questions, and of a sending as long as no byte has left.
             gas_margin: Gas limit over estimate.
 
         Returns:
@@ -168,106 +179,133 @@ class Sender:
             InsufficientFundsError: The balance is below `gas_limit * gas_price`; nothing was sent.
             FeeCapError: That product is above the cap; nothing was signed.
             BudgetExceededError: It would pass the cap of 24 hours; nothing was signed.
-            TransactionRefusedError: The node did not take it.
+            NonceHeldError: The node does not take an earlier call's transaction; nothing was signed.
             TransactionRevertedError: Mined and reverted.
             TransactionPendingError: Not known to be mined; it may still be.
+            SupersededError: Another call's transaction was mined under its nonce.
             JournalError: It could not be recorded; nothing was sent.
             ServiceError: The node cannot be used; nothing was sent.
         """
         offer, transaction = await self.offer(
             to, data, max_retries=max_retries, gas_margin=gas_margin
         )
-        receipt = await self._broadcast_once(ticket, offer, transaction, max_retries)
-        return await self.outcomes.judge(ticket, receipt or await self.outcomes.wait(ticket))
+        heard = await self._sign_and_send(ticket, offer, transaction, max_retries)
+        return await self.outcomes.judge(ticket, await self.outcomes.receipt(ticket, heard))
 
-    async def _broadcast_once(
-        self,
-        ticket: Ticket,
-        offer: Quote,
-        transaction: Transaction,
-        max_retries: int,
-    ) -> Receipt | None:
-        """Sign and send; sign anew only while the node has accepted nothing."""
-        signed_wei = 0
-        refusal = ""
-        for again in range(max_retries + 1):
-            if again:
-                await anyio.sleep(min(0.1 * 2**again, 2.0))
-            async with self._signer.lane() as lane:
-                nonce = await self._reserve(lane, offer)
-                try:
+    async def _sign_and_send(
+        self, ticket: Ticket, offer: Quote, transaction: Transaction, max_retries: int
+    ) -> Heard:
+        """Sign once, and send; waits for its turn while an earlier call's is not taken."""
+        deadline, pause = anyio.current_time() + self._timeouts.receipt_s, AGAIN_S
+        while True:
+            try:
+                async with self._signer.lane() as lane:
+                    place = await self._place(lane, offer, max_retries)
                     # From the signature on, its fate is found out, cancelled or not.
                     with anyio.CancelScope(shield=True):
-                        ticket.committed = True
+                        under = transaction.under(place.nonce, least_price=place.least_price)
                         signed = await self._signer.sign(
-                            ticket, lane, transaction.with_nonce(nonce), already_signed=signed_wei
+                            ticket, lane, under, supersedes=place.supersedes
                         )
-                        signed_wei += transaction.max_fee
-                        return await self._deliver(signed, max_retries)
-                except NonceTakenError as exc:
-                    refusal = str(exc)
-                    await self._give_back(ticket, lane)
-                except OGError as exc:
-                    if not isinstance(exc, TransactionPendingError):
-                        await self._give_back(ticket, lane)
+                        return await self._deliver(ticket, lane, signed, max_retries)
+            except NonceHeldError:
+                if anyio.current_time() + pause > deadline:
                     raise
-        raise TransactionRefusedError(refusal, "Another program uses this wallet; repeat the call.")
+            await anyio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
 
-    async def _give_back(self, ticket: Ticket, lane: Lane) -> None:
-        """Undo what can never be mined; the call is free to be cancelled again."""
-        with anyio.CancelScope(shield=True):
-            # It has none where nothing was reserved yet.
-            with suppress(CallStateError):
-                await lane.give_back(ticket.call_id)
-            ticket.signed.clear()
-            ticket.committed = False
-
-    async def _reserve(self, lane: Lane, offer: Quote) -> int:
-        """Return the next nonce; asked of the chain at the start, after trouble, after others."""
-        fresh, self._used = not self._used, True
-        recorded = lane.next_nonce or 0
-        if fresh and offer.nonce is not None and offer.nonce >= recorded and not lane.open:
-            self._next = offer.nonce
-        elif self._next is None or self._next != lane.next_nonce:
-            self._next = await self._next_on_chain(lane)
-        return self._next
-
-    async def _next_on_chain(self, lane: Lane) -> int:
-        count = await self._chain.pending_nonce(lane.account.address)
-        self.left_open = bool(lane.open)
-        for entry in lane.open:
-            # A node behind a balancer may not count what another one has accepted.
-            if entry.nonce == count and await self._fill(lane, entry):
-                count += 1
-        return count
-
-    async def _fill(self, lane: Lane, entry: OpenNonce) -> bool:
-        """Make sure that the node has what an interrupted call signed for the next nonce.
-
-        The very bytes that were signed go out again: they can be mined at most once, and without
-        them whatever comes behind would wait for ever. Tells whether the nonce is taken.
-        """
-        for transaction_hash in entry.transaction_hashes:
-            if await self._chain.knows(transaction_hash):
-                return True
-        newest = (await self._journal.transactions(entry.call_id))[-1]
-        raw = bytes.fromhex(newest.raw_transaction[2:])
-        try:
-            await self._chain.broadcast(raw, newest.transaction_hash)
-        except RPCError as exc:
-            if is_accepted(exc):
-                return True
-            if is_refused(exc):
-                await lane.give_back(entry.call_id)
-                await self._journal.fail(entry.call_id, Stage.NOT_SENT, REFUSED_LATE)
-                return False
-            raise ServiceRejectedError(self._chain.service, exc.code, exc.message) from exc
-        return True
-
-    async def _deliver(self, signed: Signed, max_retries: int) -> Receipt | None:
-        """Bring a transaction to the node; returns once it has it."""
+    async def _deliver(self, ticket: Ticket, lane: Lane, signed: Signed, max_retries: int) -> Heard:
+        """Bring a transaction to the node; what never left is taken back."""
         # Whoever comes next asks the chain, unless the node turns out to have it.
         self._next = None
-        receipt = await self._delivery.deliver(signed, max_retries)
-        self._next = signed.nonce + 1
-        return receipt
+        try:
+            heard = await self.outcomes.delivery.send(signed, max_retries)
+        except ServiceUnreachableError:
+            await self._signer.undo(ticket, lane, signed)
+            raise
+        if heard.said is Said.TAKEN:
+            self._next = signed.nonce + 1
+        return heard
+
+    async def _place(self, lane: Lane, offer: Quote, max_retries: int) -> _Place:
+        """Choose the nonce of the next signature: the first that no call has, or one to take over.
+
+        Raises:
+            NonceHeldError: An earlier call has to be taken by the node first.
+            ServiceError: The chain cannot be asked.
+        """
+        held = {entry.nonce: entry for entry in lane.open}
+        knows_all = self._next is not None and self._next == lane.next_nonce
+        if knows_all or not held:
+            # The node has all that was signed; another program may have used the wallet since.
+            count = max(offer.nonce, self._next or 0) if knows_all else offer.nonce
+            nonce = await self._believed(lane, count, max_retries)
+            if nonce not in held:
+                return _Place(nonce)
+        self.left_open = True
+        counts = await self._counts(lane, max_retries)
+        nonce = await self._believed(lane, counts.pending, max_retries)
+        while nonce in held:
+            place = await self._passed(held[nonce], counts.latest)
+            if place is not None:
+                return place
+            # A node behind a balancer may not count what another one has accepted.
+            nonce += 1
+        return _Place(nonce)
+
+    async def _believed(self, lane: Lane, count: int, max_retries: int) -> int:
+        """Hold a count of pending transactions against our record.
+
+        Far above it, the mined ones have to say so, too. Below it, a devnet was reset, or the node
+        lags: it is asked again, and then new calls follow it down.
+
+        Raises:
+            ServiceError: It cannot be believed, or the chain not be asked; nothing was signed.
+        """
+        recorded = lane.next_nonce or 0
+        for again in range(LOOKS):
+            if count >= recorded:
+                break
+            await anyio.sleep(AGAIN_S if again else 0)
+            count = (await self._counts(lane, max_retries)).pending
+        if count > recorded + MAX_JUMP:
+            latest = (await self._counts(lane, max_retries)).latest
+            if count > max(latest, recorded) + MAX_JUMP or latest <= recorded + MAX_JUMP:
+                what = f"it counts {count} transactions of the wallet, of which {latest} are mined"
+                raise ServiceReplyError(self._chain.service, what)
+        return count
+
+    async def _counts(self, lane: Lane, max_retries: int) -> Counts:
+        async for attempt in attempts(max_retries, is_passing):
+            with attempt:
+                counts = await self._chain.counts(lane.account.address)
+        return counts
+
+    async def _passed(self, entry: OpenNonce, latest: int) -> _Place | None:
+        """Make sure that the node has what an earlier call signed for a nonce, or take it over.
+
+        The very bytes that were signed go out again: they can be mined at most once, and without
+        them whatever comes behind would wait for ever.
+
+        Returns:
+            `None` where the nonce is taken; else where the next signature goes.
+
+        Raises:
+            NonceHeldError: The node does not take them, and their call still tries.
+        """
+        delivery = self.outcomes.delivery
+        recorded = await self._journal.transactions_under(entry.call_id)
+        every = [Signed.recorded(one) for one in recorded]
+        newest = [one for one in every if one.call_id == entry.call_id][-1]
+        has_one = any([await delivery.has(one) for one in every])
+        heard = Heard(Said.TAKEN) if has_one else await delivery.send_again(newest)
+        ruling = decide(heard.said, Seen(nonce=entry.nonce, latest=latest))
+        if ruling.others is not Others.TAKE_OVER:
+            return None
+        call = await self._journal.get(entry.call_id, None)
+        if call.status == "running" and not call.orphaned:
+            raise NonceHeldError(heard.words)
+        price = max(one.transaction.gas_price for one in every)
+        if heard.said is Said.TOO_CHEAP:
+            price = price * 9 // 8 + 1
+        return _Place(entry.nonce, entry.call_id, price)

@@ -7,7 +7,7 @@ only then anybody else sees its bytes.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -18,7 +18,7 @@ from og_mcp.client.chain.chain import Chain
 from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.chain.unrecorded import Unrecorded
 from og_mcp.client.chain.wallet import FeeGuard, Signed, Transaction, Wallet
-from og_mcp.errors import FeeCapError
+from og_mcp.errors import CallStateError, FeeCapError, OGError
 from og_mcp.types import Account, FeeCaps
 
 
@@ -58,7 +58,7 @@ class Signer:
             yield lane
 
     async def sign(
-        self, ticket: Ticket, lane: Lane, transaction: Transaction, *, already_signed: int
+        self, ticket: Ticket, lane: Lane, transaction: Transaction, *, supersedes: str = ""
     ) -> Signed:
         """Set the fee aside, sign, and record the signature, in this order.
 
@@ -66,7 +66,7 @@ class Signer:
             ticket: The call; takes the signature in.
             lane: Held.
             transaction: With its nonce.
-            already_signed: Wei that earlier signatures of the same call may still cost.
+            supersedes: Id of the call whose nonce is taken over.
 
         Raises:
             FeeCapError: A cap, or what a person agreed to, is in the way; nothing was signed.
@@ -75,15 +75,29 @@ class Signer:
         """
         fee = transaction.max_fee
         caps = await self.caps(lane.account)
-        self._guard.check(transaction, already_signed)
+        self._guard.check(transaction)
         if ticket.most_wei is not None and fee > ticket.most_wei:
             raise FeeCapError("the approval", fee, ticket.most_wei)
-        await lane.reserve(ticket.call_id, transaction.nonce, fee, caps)
-        signed = await self._wallet.sign(transaction, self._guard, already_signed=already_signed)
+        await lane.reserve(ticket.call_id, transaction.nonce, fee, caps, supersedes=supersedes)
+        signed = await self._wallet.sign(transaction, self._guard, ticket.call_id)
         raw = "0x" + signed.raw.hex()
-        await lane.signed(ticket.call_id, signed.nonce, signed.transaction_hash, raw, fee)
+        ticket.committed = True
+        try:
+            await lane.signed(ticket.call_id, signed.nonce, signed.transaction_hash, raw, fee)
+        except OGError:
+            await self.undo(ticket, lane, signed)
+            raise
         ticket.signed.append(signed)
         return signed
+
+    @staticmethod
+    async def undo(ticket: Ticket, lane: Lane, signed: Signed) -> None:
+        """Take back a signature of which no byte left this process."""
+        # It has none where nothing was recorded.
+        with suppress(CallStateError):
+            await lane.give_back(ticket.call_id, signed.transaction_hash)
+        ticket.signed = [one for one in ticket.signed if one != signed]
+        ticket.committed = bool(ticket.signed)
 
     async def caps(self, account: Account) -> FeeCaps:
         """Return the caps, with what the journal does not know of (threats.md T6).

@@ -20,7 +20,13 @@ class Ticket:
     For a transaction that is the signature, for a publication the end of the request."""
 
     signed: list[Signed] = field(default_factory=list)
-    """What was signed for the call, replacements last."""
+    """What was signed for the call, replacements last; all under one nonce."""
+
+    rivals: list[Signed] = field(default_factory=list)
+    """What was signed for other calls under the same nonce: at most one of all is mined."""
+
+    is_superseded: bool = False
+    """Whether another call has taken the nonce over; nothing more is sent for this one then."""
 
     created_at: str = ""
     """When the call was opened, ISO 8601."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ from og_mcp.errors import (
 from og_mcp.networks import Network, is_loopback, shown
 from og_mcp.redaction import hide
 from og_mcp.settings import WalletSource
+from og_mcp.types import SignedTransaction
 
 FEE_CAP_VARIABLE: Final = "OG_MAX_FEE_PER_CALL"
 
@@ -48,14 +50,17 @@ class Transaction:
     gas_price: int
     """Wei for one gas unit."""
 
+    l1_fee: int = 0
+    """Wei that the chain may take beside the gas, as quoted; no signature bounds it (T32)."""
+
     @property
     def max_fee(self) -> int:
         """The most that it can cost, wei: no value travels with it."""
-        return self.gas_limit * self.gas_price
+        return self.gas_limit * self.gas_price + self.l1_fee
 
-    def with_nonce(self, nonce: int) -> Transaction:
-        """Return the same call under a nonce."""
-        return replace(self, nonce=nonce)
+    def under(self, nonce: int, *, least_price: int = 0) -> Transaction:
+        """Return the same call under a nonce, at a price that is no lower than what stands there."""
+        return replace(self, nonce=nonce, gas_price=max(self.gas_price, least_price))
 
     def replaced(self, gas_price: int) -> Transaction:
         """Return the same transaction at another price."""
@@ -71,8 +76,27 @@ class Signed:
     """A signed transaction; its hash is known before anything is sent."""
 
     raw: bytes
+    """Empty where it is settled and OG_RECEIPTS=hashes keeps no requests."""
+
     transaction_hash: str
     nonce: int
+    max_fee: int
+    """The most that it can cost, wei, as it was set aside."""
+
+    call_id: str = ""
+    """Whose it is."""
+
+    @cached_property
+    def transaction(self) -> Transaction:
+        """What was signed."""
+        read = read_transaction(self.raw)
+        return replace(read, l1_fee=max(self.max_fee - read.max_fee, 0))
+
+    @classmethod
+    def recorded(cls, one: SignedTransaction) -> Signed:
+        """Read it back from the journal."""
+        raw = bytes.fromhex(one.raw_transaction[2:])
+        return cls(raw, one.transaction_hash, one.nonce, one.max_fee_wei, one.call_id)
 
 
 @dataclass(frozen=True)
@@ -81,7 +105,7 @@ class FeeGuard:
 
     network: Network
     max_fee_per_call: int
-    """Wei; the sum over all signatures of one call."""
+    """Wei, for each signature: those of one call share one nonce, so that one of them is mined."""
 
     max_fee_per_day: int
     """Wei; the sum over 24 hours, which the journal keeps."""
@@ -96,21 +120,16 @@ class FeeGuard:
         """
         check_endpoint(self.network, allow_insecure=self.allow_insecure)
 
-    def check(self, transaction: Transaction, already_signed: int) -> None:
+    def check(self, transaction: Transaction) -> None:
         """Refuse a signature that could cost too much or go astray.
 
-        Args:
-            transaction: What is to be signed.
-            already_signed: Wei that earlier signatures of the same call may still cost.
-
         Raises:
-            FeeCapError: The sum passes the cap.
+            FeeCapError: It could cost more than the cap of one call.
             UnsafeEndpointError: The endpoint is not fit for this network's signatures.
         """
         self.check_endpoint()
-        fee = transaction.max_fee + already_signed
-        if fee > self.max_fee_per_call:
-            raise FeeCapError(FEE_CAP_VARIABLE, fee, self.max_fee_per_call)
+        if transaction.max_fee > self.max_fee_per_call:
+            raise FeeCapError(FEE_CAP_VARIABLE, transaction.max_fee, self.max_fee_per_call)
 
 
 def check_endpoint(network: Network, *, allow_insecure: bool) -> None:
@@ -166,9 +185,7 @@ class Wallet:
         """
         return await self._open()
 
-    async def sign(
-        self, transaction: Transaction, guard: FeeGuard, *, already_signed: int = 0
-    ) -> Signed:
+    async def sign(self, transaction: Transaction, guard: FeeGuard, call_id: str = "") -> Signed:
         """Sign one transaction, after the guard let it pass.
 
         Raises:
@@ -176,11 +193,17 @@ class Wallet:
             UnsafeEndpointError: It must not go to this network's RPC.
             ConfigurationError: The key cannot be read or decrypted.
         """
-        guard.check(transaction, already_signed)
+        guard.check(transaction)
         account = await self._open()
         # Pure-Python secp256k1 takes over 10 ms.
         signed = await to_thread.run_sync(account.sign_transaction, _fields(transaction))
-        return Signed(bytes(signed.raw_transaction), signed.hash.to_0x_hex(), transaction.nonce)
+        return Signed(
+            bytes(signed.raw_transaction),
+            signed.hash.to_0x_hex(),
+            transaction.nonce,
+            transaction.max_fee,
+            call_id,
+        )
 
     async def _open(self) -> LocalAccount:
         async with self._opening:

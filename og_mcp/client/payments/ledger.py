@@ -9,9 +9,8 @@ from typing import Any, Final
 from eth_abi import abi as eth_abi
 from eth_utils.crypto import keccak
 
-from og_mcp.client.chain.chain import quantity
-from og_mcp.client.chain.rpc import RPC, Reply, RPCError
-from og_mcp.errors import ServiceRejectedError, ServiceReplyError
+from og_mcp.client.chain.rpc import RPC, SECONDS, WORD, Reply, RPCError, quantity
+from og_mcp.errors import ServiceReplyError
 
 
 def event_topic(signature: str) -> str:
@@ -26,6 +25,15 @@ BLOCK_S: Final = 2.0
 """Seconds between two blocks of Base."""
 
 MARGIN_BLOCKS: Final = 300
+
+MAX_SPANS: Final = 64
+"""Questions for events that one search may take: some two weeks of Base."""
+
+MAX_STEPS: Final = 64
+"""Blocks that are looked at to find one of a given time; a handful do."""
+
+MAX_EVENTS: Final = 10_000
+"""Events that one search may give."""
 
 TRANSFER: Final = event_topic("Transfer(address,address,uint256)")
 
@@ -73,7 +81,7 @@ class Ledger:
         try:
             return [reply.value() for reply in replies]
         except RPCError as exc:
-            raise ServiceRejectedError(self._rpc.service, exc.code, exc.message) from exc
+            raise self._rpc.rejected(exc) from exc
 
     async def blocks(self, *tags: str) -> list[Block]:
         """Read blocks by tag or hex number.
@@ -85,9 +93,15 @@ class Ledger:
         return [self.block(block) for block in found]
 
     async def block_before(self, time: int, newest: Block) -> Block:
-        """Find a block that is no younger than a moment, and, where it can be, not much older."""
+        """Find a block that is no younger than a moment, and, where it can be, not much older.
+
+        Raises:
+            ServiceError: The RPC does not tell.
+        """
         found, pace = newest, BLOCK_S
-        while found.time > time and found.number > 0:
+        for _ in range(MAX_STEPS):
+            if found.time <= time or found.number == 0:
+                return found
             back = max(int((found.time - time) / pace), 1) + MARGIN_BLOCKS
             number = max(0, found.number - back)
             [found] = await self.blocks(hex(number))
@@ -97,7 +111,7 @@ class Ledger:
                 # As fast as the chain itself has been since.
                 seconds = max(newest.time - found.time, 1)
                 pace = seconds / (newest.number - found.number)
-        return found
+        raise ServiceReplyError(self._rpc.service, "its blocks have no times that can be")
 
     async def transfers(
         self, sender: str, recipients: Collection[str], first: int, last: int
@@ -116,13 +130,17 @@ class Ledger:
         topics: list[Any] = [TRANSFER, topic(sender)]
         if recipients:
             topics.append([topic(one) for one in recipients])
-        logs = await self.events(self._token, topics, first, last)
-        if not all(_is_transfer(log) for log in logs):
-            raise ServiceReplyError(self._rpc.service, "a list of events is malformed")
-        return [
-            Transfer(str(log["transactionHash"]), int(log["blockNumber"], 16), int(log["data"], 16))
-            for log in logs
-        ]
+        return [self._transfer(log) for log in await self.events(self._token, topics, first, last)]
+
+    def _transfer(self, log: dict[str, Any]) -> Transfer:
+        transaction_hash, service = log.get("transactionHash"), self._rpc.service
+        if not isinstance(transaction_hash, str):
+            raise ServiceReplyError(service, "a list of events is malformed")
+        return Transfer(
+            transaction_hash,
+            quantity(log.get("blockNumber"), service),
+            quantity(log.get("data"), service, WORD),
+        )
 
     async def events(
         self, contract: str, topics: list[Any], first: int, last: int
@@ -132,6 +150,8 @@ class Ledger:
         Raises:
             ServiceError: The RPC does not tell.
         """
+        if last - first > MAX_SPANS * LOG_BLOCKS:
+            raise ServiceReplyError(self._rpc.service, f"it tells of {last - first} blocks")
         asked = {"address": contract, "topics": topics}
         questions = (
             ("eth_getLogs", [{**asked, "fromBlock": hex(start), "toBlock": hex(end)}])
@@ -142,6 +162,8 @@ class Ledger:
             if not isinstance(logs, list) or not all(isinstance(log, dict) for log in logs):
                 raise ServiceReplyError(self._rpc.service, "a list of events is malformed")
             found += logs
+        if len(found) > MAX_EVENTS:
+            raise ServiceReplyError(self._rpc.service, f"it tells of {len(found)} events")
         return found
 
     async def transactions(self, hashes: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -167,7 +189,7 @@ class Ledger:
         if value == "0x":
             what = "there is no OPG token at the profile's address"
             raise ServiceReplyError(self._rpc.service, what)
-        return quantity(value, self._rpc.service)
+        return quantity(value, self._rpc.service, WORD)
 
     def block(self, block: object) -> Block:
         """Read a block's number and time.
@@ -179,7 +201,8 @@ class Ledger:
         if not isinstance(block, dict):
             raise ServiceReplyError(service, "a block is missing")
         return Block(
-            quantity(block.get("number"), service), quantity(block.get("timestamp"), service)
+            quantity(block.get("number"), service),
+            quantity(block.get("timestamp"), service, SECONDS),
         )
 
 
@@ -209,11 +232,3 @@ def topic(address: str) -> str:
 def _spans(first: int, last: int) -> Iterator[tuple[int, int]]:
     for start in range(first, last + 1, LOG_BLOCKS + 1):
         yield start, min(start + LOG_BLOCKS, last)
-
-
-def _is_transfer(log: dict[str, Any]) -> bool:
-    try:
-        amount, block = int(log["data"], 16), int(log["blockNumber"], 16)
-    except (KeyError, TypeError, ValueError):
-        return False
-    return amount >= 0 and block >= 0 and isinstance(log.get("transactionHash"), str)

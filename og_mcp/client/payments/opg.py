@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from og_mcp.client.chain.chain import Chain, quantity
-from og_mcp.client.chain.rpc import RPC
+from og_mcp.client.chain.chain import Chain
+from og_mcp.client.chain.rpc import RPC, WORD, quantity
 from og_mcp.client.payments.fates import Fate, Fates
 from og_mcp.client.payments.ledger import Ledger, call_data, selector, view
 from og_mcp.errors import WrongChainError
@@ -78,7 +78,7 @@ class OPG:
             view(token, ALLOWANCE, ["address", "address"], [address, PERMIT2]),
             ("eth_getBalance", [address, "latest"]),
         )
-        actual = quantity(chain_id, self._rpc.service)
+        actual = quantity(chain_id, self._rpc.service, WORD)
         if actual != self._network.base_chain_id:
             raise WrongChainError(self._network.base_chain_id, actual, self._rpc.shown)
         opg, allowance, coins = (self._ledger.word(amount) for amount in amounts)

@@ -58,7 +58,7 @@ async def _compared(part: object, chain: Chain, registry: str) -> str:
     ):
         raise MismatchError("its TEE id or its registry's block is none")
     await chain.check()
-    rpc = chain.w3.provider
+    rpc = chain.rpc
     try:
         entry = await read_entry(rpc, registry, tee_id, number)
     except ServiceRejectedError as exc:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from anyio import CancelScope, get_cancelled_exc_class
 
-from og_mcp.client.session.doubt import is_in_doubt, is_lost
+from og_mcp.client.session.doubt import has_ended, is_in_doubt, is_lost
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.subject import subject_of
@@ -19,6 +19,7 @@ from og_mcp.client.wire.offloading import off_loop
 from og_mcp.errors import (
     AlreadySentError,
     AnswerNotKeptError,
+    CallFailedError,
     CallStateError,
     OGError,
     ServiceError,
@@ -181,6 +182,8 @@ class Calling:
         if not opened.joined or not is_lost(call):
             return opened
         await (await self._parts.journal.get()).deliver(call.id)
+        if has_ended(call):
+            raise CallFailedError(call.id, call.stage, call.error)
         settled = call.cap is not None and call.cap.status == "settled"
         raise AlreadySentError(call.id, call.created_at, call.amount_opg if settled else None)
 

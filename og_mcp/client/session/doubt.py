@@ -13,4 +13,13 @@ def is_lost(call: Call) -> bool:
 
 def is_in_doubt(call: Call) -> bool:
     """Whether what was signed for a lost call may still be taken, or was and nobody knows."""
-    return is_lost(call) and (call.cap is None or call.cap.status == "open")
+    if not is_lost(call):
+        return False
+    if call.cap is not None:
+        return call.cap.status == "open"
+    return call.fee_state in {"open", "superseded"}
+
+
+def has_ended(call: Call) -> bool:
+    """Whether a lost call's transaction was given up; its own error says by whose word."""
+    return is_lost(call) and call.fee_state in {"released", "ended"}

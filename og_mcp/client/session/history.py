@@ -14,9 +14,10 @@ import stamina
 
 from og_mcp.calls import Journal
 from og_mcp.client.chain.chain import Chain, Receipt
+from og_mcp.client.chain.decisions import Held, Said, decide
 from og_mcp.client.chain.sender import Sender
 from og_mcp.client.chain.ticket import Ticket
-from og_mcp.client.chain.wallet import Signed, read_transaction
+from og_mcp.client.chain.wallet import Signed
 from og_mcp.client.receipts import receipts
 from og_mcp.client.session.doubt import is_in_doubt
 from og_mcp.client.session.interrupted import end_of
@@ -25,7 +26,9 @@ from og_mcp.errors import (
     JournalError,
     OGError,
     ServiceError,
+    SupersededError,
     TransactionPendingError,
+    coins,
 )
 from og_mcp.networks import Network
 from og_mcp.types import Call, Shape, Stage
@@ -43,12 +46,20 @@ ANSWER_GONE = (
     "shows once its payment settles; asking, and paying, again before that takes a new "
     "idempotency_key."
 )
-NEVER_MINED = "Its nonce went to another transaction: it can never be mined, and nothing was paid."
+WITHOUT_EFFECT = (
+    "Ended without effect, by the word of RPC {rpc}: another transaction used its nonce. Its fee "
+    "stays reserved for 24 hours. Repeat it with a new idempotency_key."
+)
+RELEASED = (
+    "Released by the operator: it may still be mined, and its fee stays reserved for 24 hours. "
+    "Repeat it with a new idempotency_key."
+)
 MAY_BE_MINED = (
     "The process ended after it had signed transaction {hash}, which is not mined yet; it may still "
     "be. The same request, repeated, signs nothing new: it sends the same transaction again where "
     "the chain does not have it."
 )
+NOTHING_TO_RELEASE = "Only a transaction that is signed and not mined can be; nothing was changed."
 NOTHING_TO_MEND = "Only a transaction that is signed and not mined can be; nothing was signed now."
 
 
@@ -106,7 +117,7 @@ class History:
         self._keep = settings.receipts == "full"
         self._network, self._journal, self._chain = network, journal, chain
         self._sender, self._readers = sender, readers
-        self._outcomes = sender.outcomes
+        self._outcomes, self._look_again_s = sender.outcomes, sender.look_again_s
 
     async def settle(self, ticket: Ticket, request: Mapping[str, Any], outcome: Outcome) -> None:
         """Record the good end of an on-chain call: its result and its receipt.
@@ -141,7 +152,7 @@ class History:
         """Make the receipt of a call that was paid for and gave nothing; empty without the chain."""
         try:
             mined = await self._outcomes.find_receipt(ticket)
-        except ServiceError as exc:
+        except (ServiceError, SupersededError) as exc:
             logger.info("call %s has no receipt: %s", ticket.call_id, exc)
             return ""
         return "" if mined is None else self._receipt(ticket, request, mined, None)
@@ -153,7 +164,7 @@ class History:
         mined: Receipt,
         response: Mapping[str, Any] | None,
     ) -> str:
-        raw = next(s.raw for s in ticket.signed if s.transaction_hash == mined.transaction_hash)
+        signed = next(s for s in ticket.signed if s.transaction_hash == mined.transaction_hash)
         receipt = receipts.build(
             call_id=ticket.call_id,
             network=self._network.name,
@@ -161,9 +172,9 @@ class History:
             created_at=ticket.created_at,
             request=request,
             response=response,
-            raw_transaction=raw,
+            raw_transaction=signed.raw,
             receipt=mined,
-            contract=read_transaction(raw).to,
+            contract=signed.transaction.to,
             chain_id=self._network.chain_id,
             keep_content=self._keep,
         )
@@ -225,19 +236,26 @@ class History:
         if not (found.transaction_hashes and is_in_doubt(found) and await self._is_ours(found)):
             return
         ticket = await self._ticket(found)
-        await self._outcomes.send_again(ticket)
+        heard = await self._outcomes.send_again(ticket)
         with anyio.move_on_after(inf if wait_s is None else wait_s):
-            with suppress(TransactionPendingError):
-                await self._outcomes.wait(ticket, speed_up=False)
+            with suppress(TransactionPendingError, SupersededError):
+                await self._outcomes.wait(ticket, heard, may_sign=False)
         await self.look_again(found)
 
     async def confirm(self, call: Call) -> bool:
-        """Move a charged call to `confirmed` once the chain calls its block safe (T12)."""
+        """Move a charged call to `confirmed` once the chain calls its block safe (T12).
+
+        Where its receipt has vanished, the same bytes are sent again.
+        """
         if not await self._is_ours(call):
             return False
         ticket = await self._ticket(call)
         mined = await self._outcomes.find_receipt(ticket) if ticket.signed else None
-        if mined is None or not await self._chain.is_safe(mined):
+        if mined is None:
+            if ticket.signed and ticket.signed[-1].raw:
+                await self._outcomes.send_again(ticket, was_mined=True)
+            return False
+        if not await self._chain.is_safe(mined):
             return False
         await self._journal.confirm(call.id)
         return True
@@ -249,13 +267,42 @@ class History:
             CallStateError: It has no open transaction.
             ChainError: A cap is in the way, or the node did not take it.
         """
-        ticket = await self._ticket(call)
-        step = "be cancelled" if cancel else "be sped up"
-        if not ticket.signed or call.stage is not Stage.SENT_UNKNOWN:
-            raise CallStateError(call.id, step, f"its stage is {call.stage}", NOTHING_TO_MEND)
-        if await self._outcomes.find_receipt(ticket) is not None:
-            raise CallStateError(call.id, step, "it is mined already", NOTHING_TO_MEND)
+        ticket = await self._undecided(
+            call, "be cancelled" if cancel else "be sped up", NOTHING_TO_MEND
+        )
         return await self._outcomes.replace(ticket, cancel=cancel)
+
+    async def release(self, call: Call) -> str:
+        """End a call that is not mined, by its owner's word; returns what may still be taken, coins.
+
+        Its fee counts for 24 hours more, and its nonce is free for others.
+
+        Raises:
+            CallStateError: It has no open transaction.
+            ServiceError: The chain cannot be asked.
+        """
+        ticket = await self._undecided(call, "be released", NOTHING_TO_RELEASE)
+        async with self._journal.lane(await self._sender.account()) as lane:
+            await lane.release(call.id, RELEASED)
+        return coins(max(one.max_fee for one in ticket.signed))
+
+    async def _undecided(self, call: Call, step: str, hint: str) -> Ticket:
+        """Return what was signed for a call that is neither mined nor given up.
+
+        Raises:
+            CallStateError: It is; or another call has its nonce.
+        """
+        ticket = await self._ticket(call)
+        if not ticket.signed or call.stage is not Stage.SENT_UNKNOWN:
+            raise CallStateError(call.id, step, f"its stage is {call.stage}", hint)
+        if call.fee_state != "open":
+            why = f"its nonce is {call.fee_state}"
+            if call.superseded_by:
+                why = f"its nonce was taken over by call {call.superseded_by}"
+            raise CallStateError(call.id, step, why, hint)
+        if await self._outcomes.find_receipt(ticket) is not None:
+            raise CallStateError(call.id, step, "it is mined already", hint)
+        return ticket
 
     async def _is_ours(self, call: Call) -> bool:
         """Whether this session's chain and wallet are the ones that can tell of a call."""
@@ -267,7 +314,10 @@ class History:
         ticket = await self._ticket(call)
         if not ticket.signed:
             return await self._find_end_off_chain(call)
-        mined = await self._outcomes.find_receipt(ticket)
+        try:
+            mined = await self._outcomes.find_receipt(ticket)
+        except SupersededError as exc:
+            return await self._find_rival(call, exc)
         if mined is None:
             return await self._find_loss(call, ticket)
         # OG_RECEIPTS=hashes keeps no request; the signed call data holds it all the same.
@@ -299,19 +349,23 @@ class History:
             await self._journal.fail(call.id, Stage.SENT_UNKNOWN, ANSWER_GONE)
         return True
 
-    async def _find_loss(self, call: Call, ticket: Ticket) -> bool:
-        """Give up a call whose nonce another transaction has used; else it stays in doubt."""
-        account = await self._sender.account()
-        newest = ticket.signed[-1]
-        async with self._journal.lane(account) as lane:
-            spent = await self._chain.mined_nonce(account.address) > newest.nonce
-            # Asked after the nonce: it may have been mined a moment ago.
-            if spent and await self._outcomes.find_receipt(ticket) is None:
-                await lane.give_back(call.id)
-                await self._journal.fail(call.id, Stage.NOT_SENT, NEVER_MINED)
-                return True
+    async def _find_rival(self, call: Call, superseded: SupersededError) -> bool:
+        """Settle the call whose transaction took the nonce, which ends this one."""
         if call.status == "running":
-            error = MAY_BE_MINED.format(hash=newest.transaction_hash)
+            await self._journal.fail(call.id, Stage.SENT_UNKNOWN, str(superseded))
+        return await self.look_again(await self._journal.get(superseded.rival, None))
+
+    async def _find_loss(self, call: Call, ticket: Ticket) -> bool:
+        """End a call whose nonce another transaction has used for good; else it stays in doubt."""
+        async with self._journal.lane(await self._sender.account()) as lane:
+            if call.fee_state == "open":
+                seen = await self._outcomes.look(ticket)
+                if decide(Said.REFUSED, seen, look_again_s=self._look_again_s).held is Held.DAY:
+                    rpc = self._chain.rpc_shown
+                    await lane.release(call.id, WITHOUT_EFFECT.format(rpc=rpc))
+                    return True
+        if call.status == "running":
+            error = MAY_BE_MINED.format(hash=ticket.signed[-1].transaction_hash)
             await self._journal.fail(call.id, Stage.SENT_UNKNOWN, error)
         return False
 
@@ -320,10 +374,7 @@ class History:
             call.id,
             committed=True,
             created_at=call.created_at.isoformat(),
-            signed=[
-                Signed(bytes.fromhex(one.raw_transaction[2:]), one.transaction_hash, one.nonce)
-                for one in await self._journal.transactions(call.id)
-            ],
+            signed=[Signed.recorded(one) for one in await self._journal.transactions(call.id)],
         )
 
 

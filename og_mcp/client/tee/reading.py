@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from og_mcp.client.chain.chain import quantity
-from og_mcp.client.chain.rpc import RPC, Call, Reply, RPCError
+from og_mcp.client.chain.rpc import RPC, WORD, Call, Reply, RPCError, quantity
 from og_mcp.client.tee.signature import read_key, tee_id_of
 from og_mcp.client.tee.tee_info import Info, read_info, read_infos
 from og_mcp.client.wire.pinned import pinned_context
-from og_mcp.errors import ServiceRejectedError, ServiceReplyError, WrongChainError
+from og_mcp.errors import ServiceReplyError, WrongChainError
 from og_mcp.types import Voucher
 
 T = TypeVar("T")
@@ -103,7 +102,7 @@ async def read_entries(
     chain, before, called, after = await rpc.ask(
         ("eth_chainId", []), _block(tag), _active(registry, tag), _block(tag)
     )
-    actual = quantity(_value(rpc, chain), rpc.service)
+    actual = quantity(_value(rpc, chain), rpc.service, WORD)
     if actual != chain_id:
         raise WrongChainError(chain_id, actual, rpc.shown)
     newest = _read_block(rpc, after)
@@ -165,7 +164,7 @@ async def read_entry(
         _eth_call(registry, GET_TEE + word, tag),
         _block(tag),
     )
-    is_active = bool(quantity(_value(rpc, active), rpc.service))
+    is_active = quantity(_value(rpc, active), rpc.service, largest=1) == 1
     # The registry reverts for an id that it does not know.
     info = None if told.error is not None else _decode(rpc, told.value(), read_info)
     tee = None if info is None else _tee(info, Voucher(rpc=rpc.shown))
@@ -259,4 +258,4 @@ def _value(rpc: RPC, reply: Reply) -> Any:  # noqa: ANN401 - JSON
     try:
         return reply.value()
     except RPCError as exc:
-        raise ServiceRejectedError(rpc.service, exc.code, exc.message) from exc
+        raise rpc.rejected(exc) from exc

@@ -13,10 +13,10 @@ class Timeouts:
     """For one answer of the chain's RPC."""
 
     look_up_s: float = 15.0
-    """Until a transaction whose sending got no answer counts as unknown to the node."""
+    """Until a transaction is given up whose nonce another one has used."""
 
     receipt_s: float = 120.0
-    """Until an accepted transaction is mined."""
+    """Until a transaction is mined; what the node refuses is sent again meanwhile."""
 
     upload_s: float = 3600.0
     """For the upload of one file."""
@@ -26,3 +26,9 @@ class Timeouts:
 
     gateway_s: float = 300.0
     """For one answer of a gateway, or the next piece of it; what was sent is not sent again."""
+
+    look_again_s: float = 60.0
+    """Between the two looks that end a call whose nonce another transaction used for good."""
+
+    steady_s: float = 600.0
+    """Until an unchanged count of transactions is taken for safe, on a chain without that tag."""

@@ -16,8 +16,8 @@ from og_mcp.errors import (
     ServiceUnreachableError,
     SimulationRevertedError,
     TransactionPendingError,
-    TransactionRefusedError,
     TransactionRevertedError,
+    coins,
 )
 from og_mcp.settings import Settings
 from og_mcp.types import InferenceResult, Stage
@@ -27,6 +27,7 @@ SEND = "eth_sendRawTransaction"
 RECEIPT = "eth_getTransactionReceipt"
 LOOK_UP = "eth_getTransactionByHash"
 IMPATIENT = Timeouts(rpc_s=0.5, look_up_s=2.0, receipt_s=2.0)
+BRIEF = Timeouts(rpc_s=10.0, look_up_s=0.5, receipt_s=1.0)
 PATIENT = Timeouts(rpc_s=10.0, look_up_s=4.0, receipt_s=20.0)
 
 
@@ -141,6 +142,17 @@ ENDS_IN_A_RESULT: dict[str, Fault] = {
     "the sending is refused for its nonce once": lambda net: net.fault(
         SEND, "error", message="nonce too low"
     ),
+    "the sending is swallowed": lambda net: net.fault(SEND, "drop"),
+    "the sending is answered 504": lambda net: net.fault(SEND, "status", status=504),
+    "the pool is full for a while": lambda net: net.fault(
+        SEND, "error", message="txpool is full", times=2
+    ),
+    "the node says once that funds are missing": lambda net: net.fault(
+        SEND, "error", message="insufficient funds for gas * price + value"
+    ),
+    "the node wants a higher price once": lambda net: net.fault(
+        SEND, "error", message="transaction underpriced"
+    ),
     "the receipt's answer is lost": lambda net: net.fault(RECEIPT, "drop", when="after"),
     "the receipt is an error once": lambda net: net.fault(RECEIPT, "error"),
     "the receipt is late": lambda net: net.fault(RECEIPT, "result", result=None, times=3),
@@ -171,20 +183,22 @@ ENDS_IN_AN_ERROR: dict[str, tuple[Fault, Stage]] = {
         Stage.NOT_SENT,
     ),
     "the node says that funds are missing": (
-        lambda net: net.fault(SEND, "error", message="insufficient funds for gas * price + value"),
-        Stage.NOT_SENT,
+        lambda net: net.fault(
+            SEND, "error", message="insufficient funds for gas * price + value", times=99
+        ),
+        Stage.SENT_UNKNOWN,
     ),
     "the node says that the gas is too much": (
         lambda net: net.fault(SEND, "error", message="exceeds block gas limit"),
-        Stage.NOT_SENT,
+        Stage.SENT_UNKNOWN,
     ),
-    "the sending is swallowed": (lambda net: net.fault(SEND, "drop"), Stage.SENT_UNKNOWN),
+    "the sending is swallowed": (lambda net: net.fault(SEND, "drop", times=99), Stage.SENT_UNKNOWN),
     "the sending is answered with an unknown error": (
-        lambda net: net.fault(SEND, "error", message="something else"),
+        lambda net: net.fault(SEND, "error", message="something else", times=99),
         Stage.SENT_UNKNOWN,
     ),
     "the sending is answered 504": (
-        lambda net: net.fault(SEND, "status", status=504),
+        lambda net: net.fault(SEND, "status", status=504, times=99),
         Stage.SENT_UNKNOWN,
     ),
 }
@@ -193,23 +207,24 @@ ENDS_IN_AN_ERROR: dict[str, tuple[Fault, Stage]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENDS_IN_AN_ERROR)
 async def test_an_error_says_whether_the_transaction_may_still_be_mined_when(
-    name: str, og: Session, localnet: LocalNetwork
+    name: str, localnet: LocalNetwork, tmp_path: Path
 ) -> None:
     fault, stage = ENDS_IN_AN_ERROR[name]
-    await infer(og, localnet)
-    before = transactions(localnet)
-    fault(localnet)
+    async with Session(settings(localnet, tmp_path), timeouts=BRIEF) as og:
+        await infer(og, localnet)
+        before = transactions(localnet)
+        fault(localnet)
 
-    with pytest.raises(OGError) as caught:
-        await infer(og, localnet, max_retries=0)
+        with pytest.raises(OGError) as caught:
+            await infer(og, localnet, max_retries=0)
 
-    assert caught.value.stage is stage
-    assert ("may still be" in str(caught.value)) == (stage is Stage.SENT_UNKNOWN)
-    assert transactions(localnet) == before
-    localnet.reset()
-    # What is in doubt is sent once more by whatever comes next, so that no gap stays.
-    assert (await infer(og, localnet, "TEE")).status == "done"
-    assert transactions(localnet) == before + (2 if stage is Stage.SENT_UNKNOWN else 1)
+        assert caught.value.stage is stage
+        assert ("may still be" in str(caught.value)) == (stage is Stage.SENT_UNKNOWN)
+        assert transactions(localnet) == before
+        localnet.reset()
+        # What is in doubt is sent once more by whatever comes next, so that no gap stays.
+        assert (await infer(og, localnet, "TEE")).status == "done"
+        assert transactions(localnet) == before + (2 if stage is Stage.SENT_UNKNOWN else 1)
 
 
 @pytest.mark.slow
@@ -219,7 +234,7 @@ async def test_a_node_that_never_answers_the_sending_leaves_the_call_in_doubt(
     async with Session(settings(localnet, tmp_path), timeouts=IMPATIENT) as og:
         await infer(og, localnet)
         before = transactions(localnet)
-        localnet.fault(SEND, "hang")
+        localnet.fault(SEND, "hang", times=99)
 
         with pytest.raises(TransactionPendingError, match="may still be"):
             await infer(og, localnet)
@@ -242,18 +257,20 @@ async def test_a_node_that_executes_and_never_answers_is_asked_by_hash(
 
 
 async def test_a_repeated_call_after_a_doubt_is_still_one_transaction_on_chain(
-    og: Session, localnet: LocalNetwork
+    localnet: LocalNetwork, tmp_path: Path
 ) -> None:
-    await infer(og, localnet)
-    before = transactions(localnet)
-    localnet.fault(SEND, "drop", when="after")
-    localnet.fault(LOOK_UP, "result", result=None, times=9)
-
-    with pytest.raises(TransactionPendingError) as doubt:
+    async with Session(settings(localnet, tmp_path), timeouts=BRIEF) as og:
         await infer(og, localnet)
-    localnet.reset()
-    other = await infer(og, localnet, "TEE")
-    again = await infer(og, localnet)
+        before = transactions(localnet)
+        localnet.fault(SEND, "drop", when="after")
+        for method in (LOOK_UP, RECEIPT):
+            localnet.fault(method, "result", result=None, times=99)
+
+        with pytest.raises(TransactionPendingError) as doubt:
+            await infer(og, localnet)
+        localnet.reset()
+        other = await infer(og, localnet, "TEE")
+        again = await infer(og, localnet)
 
     # The first was mined after all: the chain's own count moved the other to the next nonce.
     assert other.transaction_hash != doubt.value.transaction_hash
@@ -262,21 +279,23 @@ async def test_a_repeated_call_after_a_doubt_is_still_one_transaction_on_chain(
 
 
 async def test_a_transaction_that_never_arrived_is_sent_by_the_next_call_and_settled(
-    og: Session, localnet: LocalNetwork
+    localnet: LocalNetwork, tmp_path: Path
 ) -> None:
-    await infer(og, localnet)
-    before = transactions(localnet)
-    localnet.fault(SEND, "drop")
-
-    with pytest.raises(TransactionPendingError) as doubt:
+    async with Session(settings(localnet, tmp_path), timeouts=BRIEF) as og:
         await infer(og, localnet)
-    again = await infer(og, localnet, "TEE")
+        before = transactions(localnet)
+        localnet.fault(SEND, "drop", times=99)
 
-    settled = await og.get_call(doubt.value.call_id)
-    assert settled.status == "done"
-    assert settled.transaction_hash == doubt.value.transaction_hash != again.transaction_hash
-    assert settled.result["model_output"] == sample(localnet)["model_output"]
-    assert transactions(localnet) == before + 2
+        with pytest.raises(TransactionPendingError) as doubt:
+            await infer(og, localnet)
+        localnet.reset()
+        again = await infer(og, localnet, "TEE")
+
+        settled = await og.get_call(doubt.value.call_id)
+        assert settled.status == "done"
+        assert settled.transaction_hash == doubt.value.transaction_hash != again.transaction_hash
+        assert settled.result["model_output"] == sample(localnet)["model_output"]
+        assert transactions(localnet) == before + 2
 
 
 async def test_a_transaction_in_a_held_block_is_pending_and_the_next_call_does_not_replace_it(
@@ -340,12 +359,19 @@ async def test_another_program_on_the_same_wallet_costs_a_retry_not_a_failure(
         assert transactions(localnet) == before + 4
 
 
-async def test_retries_end_with_the_nodes_own_words(og: Session, localnet: LocalNetwork) -> None:
-    await infer(og, localnet)
-    localnet.fault(SEND, "error", message="nonce too low: next nonce 7", times=9)
+async def test_a_refusal_is_told_in_the_nodes_own_words(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    async with Session(settings(localnet, tmp_path), timeouts=BRIEF) as og:
+        await infer(og, localnet)
+        localnet.fault(SEND, "error", message="nonce too low: next nonce 7", times=99)
 
-    with pytest.raises(TransactionRefusedError, match="next nonce 7"):
-        await infer(og, localnet, max_retries=1)
+        with pytest.raises(TransactionPendingError, match="next nonce 7") as caught:
+            await infer(og, localnet)
+
+    # What stays reserved is told, and what gives it up.
+    assert f"up to {coins(caught.value.reserved)} coins stay reserved" in str(caught.value)
+    assert f"`og-mcp calls cancel {caught.value.call_id}`" in str(caught.value)
 
 
 async def test_a_revert_costs_nothing_and_quotes_the_contract(

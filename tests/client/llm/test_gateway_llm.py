@@ -325,7 +325,7 @@ async def asking(
 
     try:
         registry = Registry(
-            [(await parts.chain.get()).w3.provider],
+            [(await parts.chain.get()).rpc],
             await parts.network.get(),
             parts.settings,
             await parts.tasks.get(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from og_mcp.client import Session, Timeouts
 from og_mcp.client.chain.wallet import read_transaction
 from og_mcp.errors import (
     AlreadySentError,
+    CallFailedError,
     CallNotFoundError,
     CallStateError,
-    ServiceError,
     TransactionPendingError,
+    TransactionRefusedError,
 )
 from og_mcp.journal import open_journal
 from og_mcp.types import Call, CallInfo, InferenceResult, Stage
@@ -287,7 +289,7 @@ async def test_t11_the_earlier_transaction_counts_where_the_replacement_is_lost(
     async with purse.session(BRIEF) as og:
         call_id = await stuck_call(og, purse)
         purse.localnet.fault(SEND, "drop")
-        with pytest.raises(ServiceError):
+        with pytest.raises(TransactionRefusedError, match="may still be mined"):
             await og.speed_up(call_id)
         purse.localnet.prices(least_gas_price=0)
         purse.localnet.mine()
@@ -472,25 +474,36 @@ async def test_a_lost_call_that_the_node_refuses_is_never_signed_anew(purse: Pur
     assert len(call.transaction_hashes) == 1
 
 
-@pytest.mark.slow
-async def test_a_lost_call_whose_nonce_went_elsewhere_is_told_so_and_asked_anew(
-    purse: Purse,
+@pytest.mark.parametrize("key", ["", "key"])
+async def test_t31_a_call_whose_nonce_went_elsewhere_ends_after_two_looks_and_is_never_signed_again(
+    purse: Purse, key: str
 ) -> None:
     async with purse.session(BRIEF) as og:
         purse.localnet.fault(SEND, "drop")
         with pytest.raises(TransactionPendingError) as lost:
-            await infer(og, purse)
+            await infer(og, purse, key)
+        most = lost.value.reserved
     async with purse.session(BRIEF, OG_DATA_DIR=str(purse.folder / "elsewhere")) as stranger:
         await infer(stranger, purse)
 
-    async with purse.session() as og:
-        again = await infer(og, purse)
+    # One look, or two within a minute, end nothing.
+    async with purse.session(BRIEF) as og:
+        with pytest.raises(AlreadySentError, match="may have been paid"):
+            await infer(og, purse, key)
+    async with purse.session(replace(BRIEF, look_again_s=0.0)) as og:
         told = await og.get_call(lost.value.call_id)
+        budget = (await og.status()).budget
+        if key:
+            with pytest.raises(CallFailedError, match="new idempotency_key"):
+                await infer(og, purse, key)
+            assert purse.sent("pending") == 1
+        else:
+            assert (await infer(og, purse)).call_id != lost.value.call_id
 
-    assert (again.status, purse.sent()) == ("done", 2)
-    assert again.call_id != lost.value.call_id
-    assert (told.stage, "nothing was paid" in told.error) == (Stage.NOT_SENT, True)
-    assert "may still be" not in told.error
+    assert (told.stage, told.status) == (Stage.SENT_UNKNOWN, "failed")
+    assert "by the word of RPC http://127.0.0.1" in told.error
+    # What was signed may still be mined, whatever the RPC says.
+    assert int(budget["open_fee_wei"]) == most
 
 
 async def _is_mined(purse: Purse) -> bool:

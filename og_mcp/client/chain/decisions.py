@@ -1,0 +1,164 @@
+"""What may be done with a transaction whose end is not known: one table (threats.md T31).
+
+One call has one nonce, for ever. What an RPC says decides words and waiting, and what others may
+sign; it never lets the same call be signed under a second nonce, and never frees what limits it at
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Final
+
+LOOK_AGAIN_S: Final = 60.0
+"""Seconds between the two looks that end a call without effect."""
+
+
+class Said(Enum):
+    """What became of the last sending, as far as we know."""
+
+    NOTHING_LEFT = auto()
+    """Our own stack says so: no byte of the body was written."""
+
+    TAKEN = auto()
+    """The node answered with the hash or `already known`, or has it by its hash."""
+
+    REFUSED = auto()
+    """Any other refusal, word, HTTP status or silence."""
+
+    TOO_CHEAP = auto()
+    """Underpriced, as a replacement or against the base fee."""
+
+    NEVER = auto()
+    """This node never takes it: intrinsic gas, block limit, oversized, chain id, sender."""
+
+
+class Held(Enum):
+    """What stays reserved for the call."""
+
+    NOTHING = auto()
+    NUMBER = auto()
+    """The fee, and the nonce: nobody else signs under it, but by taking it over."""
+
+    FEE = auto()
+    """The fee alone."""
+
+    DAY = auto()
+    """The fee, for 24 hours."""
+
+    CHARGED = auto()
+    """The fee, as spent."""
+
+
+class Own(Enum):
+    """What the call itself may do."""
+
+    ANYTHING = auto()
+    WAIT = auto()
+    """Wait, or sign again under the same nonce at a higher price where it is stuck."""
+
+    SEND_AGAIN = auto()
+    """Send the same bytes again."""
+
+    RAISE_PRICE = auto()
+    """Sign again under the same nonce at a higher price, within caps and approval."""
+
+    STOP = auto()
+    """Nothing more is sent for it."""
+
+
+class Others(Enum):
+    """Under which nonce the wallet's next call may sign."""
+
+    ANY = auto()
+    ABOVE = auto()
+    """The one above."""
+
+    TAKE_OVER = auto()
+    """The same one, once these bytes were sent again and refused again; or wait."""
+
+    LATEST = auto()
+    """The chain's latest count."""
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """One row of the table."""
+
+    held: Held
+    own: Own
+    others: Others
+
+
+NEVER_LEFT: Final = Ruling(Held.NOTHING, Own.ANYTHING, Others.ANY)
+RUNNING: Final = Ruling(Held.NUMBER, Own.WAIT, Others.ABOVE)
+REFUSED: Final = Ruling(Held.NUMBER, Own.SEND_AGAIN, Others.TAKE_OVER)
+TOO_CHEAP: Final = Ruling(Held.NUMBER, Own.RAISE_PRICE, Others.TAKE_OVER)
+NEVER_TAKEN: Final = Ruling(Held.NUMBER, Own.STOP, Others.TAKE_OVER)
+NUMBER_USED: Final = Ruling(Held.FEE, Own.STOP, Others.LATEST)
+WITHOUT_EFFECT: Final = Ruling(Held.DAY, Own.STOP, Others.LATEST)
+MINED: Final = Ruling(Held.CHARGED, Own.STOP, Others.LATEST)
+VANISHED: Final = Ruling(Held.CHARGED, Own.SEND_AGAIN, Others.ABOVE)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the chain says about a call's nonce."""
+
+    nonce: int
+    latest: int
+    """Transactions of the account at the newest block."""
+
+    safe: int = 0
+    """The same at a safe depth."""
+
+    is_mined: bool = False
+    """Whether one of the hashes that were signed under the nonce has a receipt."""
+
+    was_mined: bool = False
+    """Whether a receipt was seen before."""
+
+    gone_s: float = 0.0
+    """Seconds since the first look in a row that found the nonce used for good, and no receipt."""
+
+    def agreed(self, others: Sequence[Seen]) -> Seen:
+        """Return what all RPCs say; where they differ, what holds more."""
+        every = (self, *others)
+        return replace(
+            self,
+            latest=min(one.latest for one in every),
+            safe=min(one.safe for one in every),
+            is_mined=all(one.is_mined for one in every),
+        )
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether this look finds the nonce used for good, and no receipt."""
+        return self.safe > self.nonce and not self.is_mined
+
+
+def decide(said: Said, seen: Seen, *, look_again_s: float = LOOK_AGAIN_S) -> Ruling:
+    """Return the row that holds.
+
+    Args:
+        said: What became of the last sending; `REFUSED` where the node does not know the hash.
+        seen: What the chain says now.
+        look_again_s: Seconds between the two looks that end a call without effect.
+    """
+    if said is Said.NOTHING_LEFT:
+        return NEVER_LEFT
+    if seen.is_mined:
+        return MINED
+    if seen.was_mined:
+        return replace(VANISHED, own=Own.STOP) if seen.latest > seen.nonce else VANISHED
+    if seen.is_gone and seen.gone_s >= look_again_s:
+        return WITHOUT_EFFECT
+    if seen.latest > seen.nonce:
+        return NUMBER_USED
+    return {
+        Said.TAKEN: RUNNING,
+        Said.TOO_CHEAP: TOO_CHEAP,
+        Said.NEVER: NEVER_TAKEN,
+    }.get(said, REFUSED)
