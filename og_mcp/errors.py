@@ -973,7 +973,22 @@ class GatewayRejectedError(GatewayError):
         super().__init__(f"{_refusal_words(gateway, refusal)}{said}.")
         self.refusal, self.status, self.stage = refusal, refusal.status, stage
         self.retryable, self.retries_are_free = refusal.retryable, refusal.is_own
-        self.hint = " ".join(filter(None, (_next_step(refusal), _refusal_cost(refusal, stage))))
+        self._hint_with(_NOTHING_PAID if stage is Stage.NOT_SENT else _WHAT_WAS_CHARGED)
+
+    def counted(self, attempts: int, most: int) -> None:
+        """Say how often the call was sent of how often it may be; for an error of its own."""
+        left = most - attempts
+        self.retryable = self.retryable and left > 0
+        again = (
+            f"the same call may be repeated, up to {left} more times: it goes under the same payment,"
+            " and signs nothing new."
+            if left > 0
+            else f"it was sent {attempts} times and is not sent again."
+        )
+        self._hint_with(f"By the network's rules nothing is charged for that; {again}")
+
+    def _hint_with(self, cost: str) -> None:
+        self.hint = " ".join(filter(None, (_next_step(self.refusal), cost)))
 
 
 _BEGUN: Final = range(200, 300)
@@ -1029,18 +1044,11 @@ def _next_step(refusal: GatewayRefusal) -> str:
     return "Change the request as it says." if is_wrong else ""
 
 
-def _refusal_cost(refusal: GatewayRefusal, stage: Stage) -> str:
-    if stage is Stage.NOT_SENT:
-        return "Nothing was paid; the call can be repeated."
-    if refusal.is_own:
-        return (
-            "By the network's rules nothing is charged for that; the same call may be repeated: it "
-            "goes under the same payment, and signs nothing new."
-        )
-    return (
-        "By the network's rules it charges nothing for that; the signed cap shows what it did "
-        "charge once it settles."
-    )
+_NOTHING_PAID: Final = "Nothing was paid; the call can be repeated."
+_WHAT_WAS_CHARGED: Final = (
+    "By the network's rules it charges nothing for that; the signed cap shows what it did charge "
+    "once it settles."
+)
 
 
 class RepetitionError(GatewayError):

@@ -17,6 +17,7 @@ from og_mcp.errors import (
     ConfigurationError,
     FeeCapError,
     GatewayError,
+    GatewayRejectedError,
     InputError,
     InsufficientFundsError,
     LocalnetError,
@@ -49,6 +50,9 @@ _UNPAID: Final = (
 )
 _UNSET: Final = (NoWalletError, ConfigurationError, WrongChainError, UnsafeEndpointError)
 
+_ASKED_AGAIN: Final = (ServiceUnreachableError, GatewayRejectedError)
+"""What a client may ask again by itself, where repeating it is free and may help."""
+
 _STATUS: Final[tuple[tuple[tuple[type[OGError], ...], HTTPStatus, str], ...]] = (
     ((TooLargeError,), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "invalid_request_error"),
     ((MediaTypeError,), HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "invalid_request_error"),
@@ -69,7 +73,7 @@ _STATUS: Final[tuple[tuple[tuple[type[OGError], ...], HTTPStatus, str], ...]] = 
 def refusal(error: OGError) -> JSONResponse:
     """Answer with an error; says whether the client may send the request again by itself."""
     status, kind = _of(error)
-    free = error.stage is Stage.NOT_SENT and isinstance(error, ServiceUnreachableError)
+    free = error.may_retry and isinstance(error, _ASKED_AGAIN)
     headers = {"x-should-retry": "true" if free else "false"}
     if error.call_id:
         headers["x-og-call-id"] = error.call_id

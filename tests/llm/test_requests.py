@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import httpx
@@ -19,6 +21,8 @@ from og_mcp.errors import (
     ApprovalRequiredError,
     BudgetExceededError,
     FeeCapError,
+    GatewayRefusal,
+    GatewayRejectedError,
     InputError,
     LocalnetError,
     NoWalletError,
@@ -250,7 +254,18 @@ def test_t13_only_what_nobody_has_seen_may_be_repeated() -> None:
     in_doubt = ServiceUnreachableError("RPC", "https://rpc")
     in_doubt.stage = Stage.SENT_UNKNOWN
 
+    limited = GatewayRefusal(status=503, source="provider", retryable=True, is_own=True)
+    blocked = replace(limited, status=451, retryable=False)
+    older = replace(limited, is_own=False)
+    gateway = partial(GatewayRejectedError, "https://gateway", stage=Stage.SENT_UNKNOWN)
+
     assert refused(unreached)[1] == "true"
+    # Again it goes under the same payment, or not at all.
+    assert [refused(gateway(one))[1] for one in (limited, blocked, older)] == [
+        "true",
+        "false",
+        "false",
+    ]
     assert refused(in_doubt)[1] == "false"
     assert refused(InputError("Wrong.", "Mend it."))[1] == "false"
     assert refused(VerificationError("a hash is wrong", "0x1"))[1] == "false"

@@ -181,10 +181,14 @@ class GatewayLLM:
         self._payments.look_ahead()
         try:
             return await self._until_answered(question.path, ask, order)
-        except (GatewayRejectedError, RepetitionError) as exc:
-            if isinstance(exc, RepetitionError) or exc.refusal.is_own:
+        except GatewayRejectedError as exc:
+            if exc.refusal.is_own and order.sent is not None:
+                exc.counted(order.attempts, REPETITIONS)
                 self._payments.allow_repetition(order)
-                exc.retryable = exc.retryable and order.attempts < REPETITIONS
+            raise
+        except RepetitionError:
+            # Its payment decides whether it may go again.
+            self._payments.allow_repetition(order)
             raise
 
     async def _until_answered(

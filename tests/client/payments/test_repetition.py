@@ -134,9 +134,11 @@ async def test_a_call_is_sent_five_times_at_most(purse: Purse) -> None:
         await chat(og, "first")
         purse.localnet.reset_counters("gateway")
         refuse(purse, times=10)
-        for _ in range(5):
-            with pytest.raises(GatewayRejectedError):
+        for number in range(1, 6):
+            with pytest.raises(GatewayRejectedError) as failed:
                 await chat(og, "second", idempotency_key="mine")
+            left = f"up to {5 - number} more times" if number < 5 else "sent 5 times and is not"
+            assert left in str(failed.value)
         for _ in range(2):
             with pytest.raises(AlreadySentError):
                 await chat(og, "second", idempotency_key="mine")
