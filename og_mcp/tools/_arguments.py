@@ -81,7 +81,7 @@ def _no_uris(value: object) -> object:
 
 
 AspectRatio = Annotated[
-    str, Field(max_length=20, description="E.g. 16:9; search_models tells what a model takes.")
+    str, Field(max_length=20, description="E.g. 16:9; a wrong one is refused with the right ones.")
 ]
 
 Resolution = Annotated[str, Field(max_length=20, description="E.g. 2K, for models with tiers.")]
@@ -94,7 +94,7 @@ StartImages = Annotated[
     list[dict[str, Any]],
     Field(
         max_length=10,
-        description='Pictures to start from: {"file": path}, or {"uri": og://images/... or data:}.',
+        description='To start from: {"file": path} or {"uri": "og://images/..."}.',
     ),
     BeforeValidator(_no_uris),
 ]
@@ -114,7 +114,7 @@ Messages = Annotated[
     list[dict[str, Any]],
     Field(
         min_length=1,
-        description='OpenAI-shaped, e.g. [{"role": "user", "content": "..."}]; content may be parts: '
+        description='OpenAI-shaped, e.g. [{"role": "user", "content": "..."}]; parts may be '
         'text, {"type": "image_url", "image_url": {"file": path}} or {"type": "file", "file": '
         '{"file": path}} (PDF). A plain text is one user message.',
     ),

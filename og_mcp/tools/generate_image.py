@@ -49,10 +49,9 @@ async def generate_image(  # noqa: PLR0913, PLR0917 - the signature is the contr
     """Have images drawn from a prompt and keep them as files.
 
     Each call pays OPG, up to payment.max_opg; dry_run tells the price. When an answer is lost,
-    retry with the same idempotency_key: it is never paid twice. The result names each image's file
-    and resource and shows a small preview. Width and height other than the model's own are made by
-    scaling and cutting at the centre, with the original kept. The TEE's signature does not cover
-    an image's bytes. search_models with kind image lists the models.
+    retry with the same idempotency_key: it is never paid twice. Each image has a file, a resource and
+    a preview. Another width or height is scaled and cut from the original, which is kept. The TEE's
+    signature does not cover an image's bytes.
     """
     work = og.generate_image(
         model,

@@ -171,6 +171,18 @@ async def test_what_a_model_does_not_take_is_refused_before_anything_is_paid(
     assert (await answer(mcp, "list_calls"))["calls"] == []
 
 
+async def test_t21_nobody_starts_from_anothers_picture(localnet: LocalNetwork) -> None:
+    over_http = {
+        **localnet.environ,
+        "OG_TRANSPORT": "http",
+        "OG_HTTP_TOKEN": "a-token-of-some-length",
+    }
+    async with Client(build_server(Session.from_env(localnet.environ))) as mcp:
+        (mine,) = (await draw(mcp))["images"]
+        async with Client(build_server(Session.from_env(over_http))) as http:
+            assert "There is no image" in await refused(http, localnet, images=[mine["uri"]])
+
+
 async def test_a_library_is_held_to_the_same_bounds(localnet: LocalNetwork) -> None:
     async with Session.from_env(localnet.environ) as og:
         for count in (0, 11):
