@@ -197,7 +197,7 @@ async def test_models_are_completed_with_and_without_their_provider(mcp: Client)
     async def offers(typed: str) -> list[str]:
         return (await mcp.complete(reference, {"name": "model", "value": typed})).completion.values
 
-    assert await offers("GPT-5-") == ["gpt-5-mini"]
+    assert await offers("GPT-5-") == ["gpt-5.4-mini"]
     assert await offers("nous/") == ["nous/hermes-4-405b", "nous/hermes-4-70b"]
     assert await offers("no such model") == []
     assert {entry.id for entry in models()} <= set(await offers(""))

@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from og_mcp.cli._trial import StepFailedError, Trial
 
-MODEL: Final = "openai/gpt-5-mini"
+MODEL: Final = "openai/gpt-5.4-mini"
 IMAGE_MODEL: Final = "openai/gpt-image-2"
 
 Call = Callable[..., Awaitable[dict[str, Any]]]

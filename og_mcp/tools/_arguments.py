@@ -53,7 +53,7 @@ LLMModel = Annotated[
     Field(
         min_length=1,
         max_length=200,
-        description="provider/name or a bare name, e.g. openai/gpt-5-mini; search_models lists them.",
+        description="provider/name or a bare name, e.g. openai/gpt-5.4-mini; search_models lists them.",
     ),
 ]
 

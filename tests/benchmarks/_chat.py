@@ -39,7 +39,7 @@ def ours() -> Callable[..., Answer]:
             for number in range(count):
                 if number:
                     start = time.perf_counter()
-                result = await session.chat("openai/gpt-5-mini", MESSAGES)
+                result = await session.chat("openai/gpt-5.4-mini", MESSAGES)
                 seconds = time.perf_counter() - start
                 assert result.verification.status == "local"
         return seconds, result.content
@@ -72,7 +72,7 @@ def sdk() -> Callable[..., Answer]:
         for number in range(count):
             if number:
                 start = time.perf_counter()
-            result = await llm.chat(model=opengradient.TEE_LLM.GPT_5_MINI, messages=MESSAGES)
+            result = await llm.chat(model=opengradient.TEE_LLM.GPT_5_4_MINI, messages=MESSAGES)
             seconds = time.perf_counter() - start
         await llm.close()
         return seconds, result.chat_output["content"]

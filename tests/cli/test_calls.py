@@ -144,7 +144,7 @@ def test_payments_are_told_while_they_are_open_and_once_settled(
     async def chat(text: str) -> str:
         async with Session.from_env(environ) as og:
             question = [{"role": "user", "content": text}]
-            return (await og.chat("openai/gpt-5-mini", question)).call_id
+            return (await og.chat("openai/gpt-5.4-mini", question)).call_id
 
     async def look(call_id: str) -> None:
         async with Session.from_env(environ) as og:
@@ -460,7 +460,7 @@ def _cancelled(call_id: str, environ: Environ) -> tuple[int, str]:
 def test_a_chat_tells_the_same_most_twice(environ: Environ) -> None:
     async def chat() -> None:
         async with Session.from_env(environ) as og:
-            await og.chat("openai/gpt-5-mini", [{"role": "user", "content": "Hello"}])
+            await og.chat("openai/gpt-5.4-mini", [{"role": "user", "content": "Hello"}])
 
     anyio.run(chat)
     (told,) = listed(environ=environ)["calls"]

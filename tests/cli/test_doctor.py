@@ -105,7 +105,7 @@ def test_a_wallet_that_gateways_cannot_be_paid_from_is_told_what_is_missing(
 def test_an_open_payment_is_told(localnet: LocalNetwork) -> None:
     async def chat() -> None:
         async with Session.from_env(localnet.environ) as og:
-            await og.chat("openai/gpt-5-mini", [{"role": "user", "content": "Who are you?"}])
+            await og.chat("openai/gpt-5.4-mini", [{"role": "user", "content": "Who are you?"}])
 
     anyio.run(chat)
 

@@ -68,7 +68,7 @@ def chat_answer(text: str | None, finish_reason: str = "stop", **message: object
     """Give a chat answer that nobody signed."""
     return {
         "id": "chatcmpl-1",
-        "model": "gpt-5",
+        "model": "gpt-5.4",
         "choices": [
             {
                 "index": 0,

@@ -104,7 +104,7 @@ def test_an_answer_has_its_structure_by_way_of_a_tool_too(address: str) -> None:
 
 
 def test_an_answer_is_a_json_object_where_that_was_asked_for(address: str) -> None:
-    model = chat_model(address, "openai/gpt-5-mini")
+    model = chat_model(address, "openai/gpt-5.4-mini")
 
     answer = model.with_structured_output(method="json_mode").invoke("Answer in JSON.")
 

@@ -18,9 +18,9 @@ from tests.server_process import over_http
 
 pytestmark = pytest.mark.process
 
-MODEL = "openai/gpt-5-mini"
+MODEL = "openai/gpt-5.4-mini"
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is a tensor?"}]
-SENTENCE = "This is the built-in responder of the local network, not gpt-5-mini"
+SENTENCE = "This is the built-in responder of the local network, not gpt-5.4-mini"
 WEATHER: ChatCompletionToolParam = {
     "type": "function",
     "function": {
@@ -224,9 +224,9 @@ def test_models_are_listed_and_described(client: openai.OpenAI) -> None:
 
     assert {MODEL, "anthropic/claude-haiku-4-5"} <= names
     assert not any("image" in name for name in names)
-    assert client.models.retrieve("gpt-5-mini").id == MODEL
-    with pytest.raises(openai.NotFoundError, match="nearest are openai/gpt-5-mini"):
-        client.models.retrieve("gpt-5-minni")
+    assert client.models.retrieve("gpt-5.4-mini").id == MODEL
+    with pytest.raises(openai.NotFoundError, match=r"nearest are openai/gpt-5\.4-mini"):
+        client.models.retrieve("gpt-5.4-minni")
 
 
 def test_an_unknown_model_costs_nothing_and_names_the_nearest(
@@ -234,8 +234,8 @@ def test_an_unknown_model_costs_nothing_and_names_the_nearest(
 ) -> None:
     network.reset_counters("gateway")
 
-    with pytest.raises(openai.BadRequestError, match="gpt-5-mini"):
-        client.chat.completions.create(model="gpt-5-minni", messages=QUESTION)
+    with pytest.raises(openai.BadRequestError, match=r"gpt-5\.4-mini"):
+        client.chat.completions.create(model="gpt-5.4-minni", messages=QUESTION)
 
     assert asked_of(network) == 0
 

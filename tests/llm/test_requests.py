@@ -51,7 +51,7 @@ def result(**more: Any) -> ChatResult:  # noqa: ANN401 - fields of the result
         "call_id": "c" * 32,
         "network": "local",
         "status": "done",
-        "model": "openai/gpt-5-mini",
+        "model": "openai/gpt-5.4-mini",
         "content": "An answer.",
         "finish_reason": "stop",
         "usage": Usage(prompt_tokens=3, completion_tokens=4, total_tokens=7),

@@ -108,7 +108,7 @@ class GatewayClient:
     def chat(self, text: str = "What is an option?", **fields: object) -> dict[str, Any]:
         """Chat and return the answer's JSON."""
         messages = fields.pop("messages", [{"role": "user", "content": text}])
-        body = {"model": "gpt-5-mini", "messages": messages, **fields}
+        body = {"model": "gpt-5.4-mini", "messages": messages, **fields}
         answer: dict[str, Any] = self.post(CHAT, body).raise_for_status().json()
         return answer
 

@@ -17,7 +17,7 @@ async def main() -> None:
         rpc_url=told["rpc_url"],
         tee_registry_address=told["tee_registry"],
     )
-    result = await llm.chat(model=og.TEE_LLM.GPT_5_MINI, messages=told["messages"])
+    result = await llm.chat(model=og.TEE_LLM.GPT_5_4_MINI, messages=told["messages"])
     await llm.close()
     json.dump({"content": result.chat_output["content"]}, sys.stdout)
 

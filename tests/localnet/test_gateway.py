@@ -26,7 +26,7 @@ from tests.localnet.gateway_client import (
 from tests.localnet_client import LocalNetwork
 
 QUESTION: Final = [{"role": "user", "content": "What is an option?"}]
-COVERED: Final = {"model": "gpt-5-mini", "messages": QUESTION, "temperature": 0.0}
+COVERED: Final = {"model": "gpt-5.4-mini", "messages": QUESTION, "temperature": 0.0}
 TOOL: Final = {
     "type": "function",
     "function": {
@@ -110,7 +110,7 @@ def test_a_chat_is_answered_and_signed(gateway: GatewayClient) -> None:
     answer = gateway.chat()
 
     assert "built-in responder of the local network" in _content(answer)
-    assert answer["model"] == "gpt-5-mini"
+    assert answer["model"] == "gpt-5.4-mini"
     assert _choice(answer)["finish_reason"] == "stop"
     assert problems(gateway.tee, answer, COVERED, _content(answer)) == []
 
@@ -142,7 +142,7 @@ def test_all_that_is_signed_is_signed_as_protocol_md_says(gateway: GatewayClient
     rest: dict[str, Any] = {"max_tokens": 50, "stop": ["x"], "tools": [TOOL], "web_search": True}
     answer = gateway.chat(messages=messages, temperature=1, tool_choice="none", top_p=0.5, **rest)
     covered = {
-        "model": "gpt-5-mini",
+        "model": "gpt-5.4-mini",
         "messages": [
             {"role": "system", "content": "Be brief. \u20ac"},
             {"role": "user", "content": "Book."},
@@ -190,7 +190,7 @@ def test_a_stream_has_the_same_text_and_the_evidence_in_its_last_frame(
     gateway: GatewayClient,
 ) -> None:
     whole = _content(gateway.chat())
-    frames, done = gateway.frames(CHAT, {"model": "gpt-5-mini", "messages": QUESTION})
+    frames, done = gateway.frames(CHAT, {"model": "gpt-5.4-mini", "messages": QUESTION})
     text = "".join(_choice(frame)["delta"].get("content", "") for frame in frames)
 
     assert done
@@ -203,7 +203,7 @@ def test_a_stream_has_the_same_text_and_the_evidence_in_its_last_frame(
 
 
 def test_a_completion_streams_too(gateway: GatewayClient) -> None:
-    body = {"model": "o3", "prompt": "Once"}
+    body = {"model": "gpt-5.5", "prompt": "Once"}
     frames, done = gateway.frames(COMPLETION, body)
     text = "".join(_choice(frame)["text"] for frame in frames)
 
@@ -259,7 +259,7 @@ def test_what_a_tool_gave_is_answered_by_a_text(gateway: GatewayClient) -> None:
 def test_a_stream_carries_tool_calls_unless_asked_not_to(
     gateway: GatewayClient, net: LocalNetwork
 ) -> None:
-    body = {"model": "gpt-5", "messages": QUESTION, "tools": [OTHER_TOOL]}
+    body = {"model": "gpt-5.4", "messages": QUESTION, "tools": [OTHER_TOOL]}
     frames, _ = gateway.frames(CHAT, body)
     net.spoil("tools_left_out")
     fewer, _ = gateway.frames(CHAT, body)
@@ -420,7 +420,7 @@ def test_a_schema_that_nothing_follows_is_a_bad_request(
     gateway: GatewayClient, schema: dict[str, Any], says: str
 ) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-    body = {"model": "gpt-5", "messages": QUESTION, "response_format": wanted}
+    body = {"model": "gpt-5.4", "messages": QUESTION, "response_format": wanted}
     if schema.get("$ref") == "#":
         wanted["json_schema"] = {
             "name": "x",
@@ -466,7 +466,7 @@ def test_answers_cost_by_token_and_by_image(gateway: GatewayClient, net: LocalNe
     after = _spent(net)
     image = gateway.chat(model="grok-2-image", size="8x8")["opengradient"]
     drawn = _spent(net)
-    frames, _ = gateway.frames(CHAT, {"model": "gpt-5", "messages": QUESTION})
+    frames, _ = gateway.frames(CHAT, {"model": "gpt-5.4", "messages": QUESTION})
 
     assert after - before == int(chat["cost_opg"]) > 0
     assert drawn - after == int(image["cost_opg"]) > int(chat["cost_opg"])
@@ -492,17 +492,20 @@ def test_without_authorization_nothing_is_asked_or_answered(
     ("body", "said"),
     [
         ({"model": "gpt-6", "messages": QUESTION}, "unknown model 'gpt-6'"),
-        ({"model": "openai/gpt-5", "messages": QUESTION}, "unknown model 'openai/gpt-5'"),
-        ({"model": "gpt-5"}, "messages is a list that is not empty"),
-        ({"model": "gpt-5", "messages": [{"role": "poet", "content": "x"}]}, "unknown role 'poet'"),
-        ({"model": "gpt-5", "messages": QUESTION, "temperature": "hot"}, "temperature is 0 to 2"),
+        ({"model": "openai/gpt-5.4", "messages": QUESTION}, "unknown model 'openai/gpt-5.4'"),
+        ({"model": "gpt-5.4"}, "messages is a list that is not empty"),
         (
-            {"model": "gpt-5", "messages": QUESTION, "max_tokens": -1},
+            {"model": "gpt-5.4", "messages": [{"role": "poet", "content": "x"}]},
+            "unknown role 'poet'",
+        ),
+        ({"model": "gpt-5.4", "messages": QUESTION, "temperature": "hot"}, "temperature is 0 to 2"),
+        (
+            {"model": "gpt-5.4", "messages": QUESTION, "max_tokens": -1},
             "max_tokens is a whole number",
         ),
-        ({"model": "gpt-5", "messages": QUESTION, "tools": [{}]}, "a tool has a function"),
+        ({"model": "gpt-5.4", "messages": QUESTION, "tools": [{}]}, "a tool has a function"),
         (
-            {"model": "gpt-5", "messages": QUESTION, "tool_choice": "dance"},
+            {"model": "gpt-5.4", "messages": QUESTION, "tool_choice": "dance"},
             "there is no tool 'dance' to choose",
         ),
         (
@@ -536,7 +539,7 @@ def test_what_is_nested_too_deep_is_no_json(gateway: GatewayClient) -> None:
 
 
 def test_the_settlement_type_is_one_of_three(gateway: GatewayClient) -> None:
-    ask = {"model": "gpt-5", "messages": QUESTION}
+    ask = {"model": "gpt-5.4", "messages": QUESTION}
     answers = {
         mode: gateway.post(CHAT, ask, **{"X-SETTLEMENT-TYPE": mode})
         for mode in ("private", "batch", "individual", "cash")
@@ -553,7 +556,7 @@ def test_the_free_paths_tell_what_is_there(gateway: GatewayClient) -> None:
 
     offers = {"web_search_enabled": True, "moderation_enabled": False}
     assert gateway.http.get("/health").json() == {"status": "ok", **offers}
-    assert {"gpt-5-mini", "glm-image"} <= {each["id"] for each in models}
+    assert {"gpt-5.4-mini", "glm-image"} <= {each["id"] for each in models}
     assert key["tee_id"] == gateway.tee.id
     assert gateway.http.get("/enclave/attestation?nonce=1").status_code == 501
 
@@ -636,7 +639,7 @@ def test_the_public_gateways_ways_to_hash_can_be_asked_for(
     searched = gateway.chat(web_search=True)
     as_text = {**COVERED, "messages": [{"role": "user", "content": str(parts)}]}
     net.spoil("parts_as_text")
-    developer = {"model": "gpt-5", "messages": [{"role": "developer", "content": "x"}]}
+    developer = {"model": "gpt-5.4", "messages": [{"role": "developer", "content": "x"}]}
 
     assert problems(gateway.tee, listed, as_text, _content(listed)) == []
     assert problems(gateway.tee, searched, COVERED, _content(searched)) == []
@@ -645,7 +648,7 @@ def test_the_public_gateways_ways_to_hash_can_be_asked_for(
 
 def test_a_stream_says_message_in_place_of_delta(gateway: GatewayClient, net: LocalNetwork) -> None:
     net.spoil("message_frames")
-    frames, _ = gateway.frames(CHAT, {"model": "gpt-5", "messages": QUESTION})
+    frames, _ = gateway.frames(CHAT, {"model": "gpt-5.4", "messages": QUESTION})
 
     assert all("message" in _choice(frame) and "delta" not in _choice(frame) for frame in frames)
 
@@ -654,7 +657,7 @@ def test_a_completion_says_completion_in_place_of_text(
     gateway: GatewayClient, net: LocalNetwork
 ) -> None:
     net.spoil("completion_field", COMPLETION)
-    answer = gateway.post(COMPLETION, {"model": "o3", "prompt": "Once"}).json()
+    answer = gateway.post(COMPLETION, {"model": "gpt-5.5", "prompt": "Once"}).json()
 
     assert "text" not in _choice(answer)
     assert answer["completion"]
@@ -662,7 +665,7 @@ def test_a_completion_says_completion_in_place_of_text(
 
 def test_a_stream_ends_without_done(gateway: GatewayClient, net: LocalNetwork) -> None:
     net.spoil("no_done")
-    frames, done = gateway.frames(CHAT, {"model": "gpt-5", "messages": QUESTION})
+    frames, done = gateway.frames(CHAT, {"model": "gpt-5.4", "messages": QUESTION})
 
     assert not done
     assert "usage" in frames[-1]
@@ -670,7 +673,7 @@ def test_a_stream_ends_without_done(gateway: GatewayClient, net: LocalNetwork) -
 
 def test_a_slow_stream_arrives_frame_by_frame(gateway: GatewayClient, net: LocalNetwork) -> None:
     net.spoil("slow_frames", delay_s=0.01)
-    frames, done = gateway.frames(CHAT, {"model": "gpt-5", "messages": QUESTION})
+    frames, done = gateway.frames(CHAT, {"model": "gpt-5.4", "messages": QUESTION})
 
     assert done
     assert "usage" in frames[-1]
@@ -680,7 +683,7 @@ def test_the_first_frame_does_not_wait_for_the_last(
     gateway: GatewayClient, net: LocalNetwork
 ) -> None:
     net.spoil("slow_frames", delay_s=600)
-    ask = {"model": "gpt-5", "messages": QUESTION, "stream": True}
+    ask = {"model": "gpt-5.4", "messages": QUESTION, "stream": True}
     with gateway.opened(CHAT, ask) as answer:
         first = next(answer.iter_lines())
 
@@ -692,14 +695,14 @@ def test_an_answer_is_cut_off(gateway: GatewayClient, net: LocalNetwork, stream:
     net.spoil("cut")
 
     with pytest.raises(httpx.RemoteProtocolError):
-        gateway.post(CHAT, {"model": "gpt-5", "messages": QUESTION, "stream": stream})
+        gateway.post(CHAT, {"model": "gpt-5.4", "messages": QUESTION, "stream": stream})
 
 
 def test_an_error_stands_in_the_middle_of_a_stream(
     gateway: GatewayClient, net: LocalNetwork
 ) -> None:
     net.spoil("error_frame")
-    frames, done = gateway.frames(CHAT, {"model": "gpt-5", "messages": QUESTION})
+    frames, done = gateway.frames(CHAT, {"model": "gpt-5.4", "messages": QUESTION})
     net.spoil("error_frame")
 
     spent = _spent(net)
@@ -712,7 +715,7 @@ def test_an_error_stands_in_the_middle_of_a_stream(
 
 
 def test_garbage_comes_with_status_200(gateway: GatewayClient, net: LocalNetwork) -> None:
-    ask = {"model": "gpt-5", "messages": QUESTION}
+    ask = {"model": "gpt-5.4", "messages": QUESTION}
     net.spoil("not_json")
     page = gateway.post(CHAT, ask)
     net.spoil("wrong_shape")
@@ -725,7 +728,7 @@ def test_garbage_comes_with_status_200(gateway: GatewayClient, net: LocalNetwork
 
 def test_a_redirect_leads_where_it_was_told_to(gateway: GatewayClient, net: LocalNetwork) -> None:
     net.spoil("redirect", body="http://example.invalid/")
-    answer = gateway.post(CHAT, {"model": "gpt-5", "messages": QUESTION})
+    answer = gateway.post(CHAT, {"model": "gpt-5.4", "messages": QUESTION})
 
     assert answer.status_code == 307
     assert answer.headers["location"] == "http://example.invalid/"
@@ -733,7 +736,7 @@ def test_a_redirect_leads_where_it_was_told_to(gateway: GatewayClient, net: Loca
 
 def test_a_body_is_as_huge_as_was_asked(gateway: GatewayClient, net: LocalNetwork) -> None:
     net.spoil("huge", size=3_000_000)
-    answer = gateway.post(CHAT, {"model": "gpt-5", "messages": QUESTION})
+    answer = gateway.post(CHAT, {"model": "gpt-5.4", "messages": QUESTION})
 
     assert len(answer.content) > 2_900_000
 
@@ -771,7 +774,7 @@ def test_images_are_too_large_too_wide_or_none(gateway: GatewayClient, net: Loca
 
 
 def test_faults_of_plain_services_work_here_too(gateway: GatewayClient, net: LocalNetwork) -> None:
-    ask = {"model": "gpt-5", "messages": QUESTION}
+    ask = {"model": "gpt-5.4", "messages": QUESTION}
     net.fault("gateway POST *", "status", service="gateway", status=503, body="no token price")
     unavailable = gateway.post(CHAT, ask)
     net.fault("gateway POST *", "drop", service="gateway", when="after")
@@ -787,7 +790,7 @@ def test_while_there_is_no_price_a_paid_request_is_refused_and_not_charged(
 ) -> None:
     before = _spent(net)
     net.spoil("no_price")
-    answer = gateway.post(CHAT, {"model": "gpt-5", "messages": QUESTION})
+    answer = gateway.post(CHAT, {"model": "gpt-5.4", "messages": QUESTION})
 
     said = refused("Token price unavailable", retryable=True)
     assert (answer.status_code, answer.json()) == (503, said)
@@ -799,7 +802,7 @@ def test_while_there_is_no_price_a_paid_request_is_refused_and_not_charged(
 def test_an_error_has_one_shape_as_a_body_and_as_the_last_frame_and_costs_nothing(
     gateway: GatewayClient, net: LocalNetwork, status: int, *, retryable: bool
 ) -> None:
-    before, ask = _spent(net), {"model": "gpt-5", "messages": QUESTION}
+    before, ask = _spent(net), {"model": "gpt-5.4", "messages": QUESTION}
     net.spoil("refuse", status=status, retryable=retryable)
     body = gateway.post(CHAT, ask)
     net.spoil("refuse_midway", status=status, retryable=retryable)

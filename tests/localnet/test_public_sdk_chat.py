@@ -42,7 +42,7 @@ async def test_the_sdk_and_we_get_one_answer_and_pay_one_amount(
         theirs = ask(sdk_python, network)
         [their_settlement] = network.settle()
         async with Session.from_env(network.environ) as og:
-            ours = await og.chat("GPT_5_MINI", MESSAGES)
+            ours = await og.chat("GPT_5_4_MINI", MESSAGES)
             network.settle()
             info = await og.get_call(ours.call_id)
         [_, our_settlement] = network.settlements()

@@ -18,7 +18,7 @@ from tests.localnet.gateway_client import (
 from tests.localnet_client import LocalNetwork
 
 QUESTION = [{"role": "user", "content": "What is an option?"}]
-COVERED = {"model": "gpt-5-mini", "messages": QUESTION, "temperature": 0.0}
+COVERED = {"model": "gpt-5.4-mini", "messages": QUESTION, "temperature": 0.0}
 
 
 def _health(endpoint: str, certificate: bytes) -> int:

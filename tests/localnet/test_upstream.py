@@ -21,7 +21,7 @@ from tests.localnet_client import LocalNetwork
 pytestmark = pytest.mark.process
 
 QUESTION = [{"role": "user", "content": "What is an option?"}]
-COVERED = {"model": "gpt-5-mini", "messages": QUESTION, "temperature": 0.0}
+COVERED = {"model": "gpt-5.4-mini", "messages": QUESTION, "temperature": 0.0}
 PASSWORD = "an-upstream-password"
 USAGE = {"prompt_tokens": 11, "completion_tokens": 22, "total_tokens": 33}
 
@@ -97,7 +97,7 @@ def _answers(**choice: object) -> None:
 def _refusal(gateway: GatewayClient, answer: object, status: int = 200) -> str:
     """Let the server answer something, and return what the gateway makes of it."""
     _LLM.answer, _LLM.status = answer, status
-    reply = gateway.post(CHAT, {"model": "gpt-5-mini", "messages": QUESTION})
+    reply = gateway.post(CHAT, {"model": "gpt-5.4-mini", "messages": QUESTION})
     assert reply.status_code == 502
     said: str = reply.json()["error"]
     assert said.startswith("the server behind OG_LOCAL_LLM_URL: ")
@@ -126,13 +126,13 @@ def test_a_chat_is_answered_by_the_server_under_its_own_models_name(
     ]
     assert answer["choices"][0]["message"]["content"] == "A right."
     assert answer["usage"] == USAGE
-    assert answer["model"] == "gpt-5-mini"
+    assert answer["model"] == "gpt-5.4-mini"
     assert problems(gateway.tee, answer, covered, "A right.") == []
 
 
 def test_a_stream_is_made_of_the_whole_answer(gateway: GatewayClient) -> None:
     _answers(message={"role": "assistant", "content": "A right to buy."}, finish_reason="length")
-    frames, done = gateway.frames(CHAT, {"model": "gpt-5-mini", "messages": QUESTION})
+    frames, done = gateway.frames(CHAT, {"model": "gpt-5.4-mini", "messages": QUESTION})
     deltas = [frame["choices"][0]["delta"].get("content", "") for frame in frames]
 
     assert done
@@ -155,7 +155,7 @@ def test_tool_calls_are_passed_on_and_signed(gateway: GatewayClient) -> None:
 
 def test_a_completion_is_answered_by_the_server(gateway: GatewayClient) -> None:
     _answers(text=" upon a time", finish_reason="stop")
-    answer = gateway.post(COMPLETION, {"model": "o3", "prompt": "Once"}).json()
+    answer = gateway.post(COMPLETION, {"model": "gpt-5.5", "prompt": "Once"}).json()
 
     assert answer["choices"][0]["text"] == " upon a time"
 
@@ -258,11 +258,11 @@ async def test_a_server_that_lists_no_models_is_asked_for_the_one_that_was_named
 ) -> None:
     _answers(message={"content": "A right."})
     upstream = Upstream(llm_url.replace("/v1", "/unlisted/v1"))
-    answer = await upstream.chat(asked.chat({"model": "gpt-5-mini", "messages": QUESTION}))
+    answer = await upstream.chat(asked.chat({"model": "gpt-5.4-mini", "messages": QUESTION}))
     await upstream.close()
     ((path, body),) = _LLM.asked
 
-    assert (path, body["model"]) == ("/unlisted/v1/chat/completions", "gpt-5-mini")
+    assert (path, body["model"]) == ("/unlisted/v1/chat/completions", "gpt-5.4-mini")
     assert answer.content == "A right."
 
 

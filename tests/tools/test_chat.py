@@ -15,8 +15,8 @@ from tests.localnet_client import LocalNetwork
 from tests.tools.calls import answer, refusal
 from tests.tools.person import Person
 
-MODEL: Final = "openai/gpt-5-mini"
-SENTENCE: Final = "This is the built-in responder of the local network, not gpt-5-mini"
+MODEL: Final = "openai/gpt-5.4-mini"
+SENTENCE: Final = "This is the built-in responder of the local network, not gpt-5.4-mini"
 WEATHER: Final = {
     "type": "function",
     "function": {
@@ -162,9 +162,9 @@ async def test_an_unknown_model_is_refused_with_the_nearest_three(
 ) -> None:
     before = asked_of(localnet)
 
-    text = await refusal(mcp, "chat", **asking(model="gpt-5-minni"))
+    text = await refusal(mcp, "chat", **asking(model="gpt-5.4-minni"))
 
-    assert "'gpt-5-minni'" in text
+    assert "'gpt-5.4-minni'" in text
     assert MODEL in text
     assert text.count("openai/") == 3
     assert asked_of(localnet) == before

@@ -9,7 +9,7 @@ from mcp import Client
 from tests.localnet_client import LocalNetwork
 from tests.tools.calls import answer, refusal
 
-MODEL: Final = "openai/gpt-5-mini"
+MODEL: Final = "openai/gpt-5.4-mini"
 REQUEST: Final[dict[str, Any]] = {"model": MODEL, "prompt": "Once upon a time"}
 
 
@@ -84,6 +84,6 @@ async def test_an_answer_that_cannot_be_verified_is_withheld(
 
 
 async def test_an_unknown_model_is_refused_with_the_nearest(mcp: Client) -> None:
-    text = await refusal(mcp, "completion", model="gpt-5-minni", prompt="Once")
+    text = await refusal(mcp, "completion", model="gpt-5.4-minni", prompt="Once")
 
     assert MODEL in text

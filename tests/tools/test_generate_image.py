@@ -362,7 +362,7 @@ async def test_t28_an_answer_cannot_send_the_server_into_private_networks(
 
 
 async def test_a_language_model_is_told_where_it_belongs(mcp: Client) -> None:
-    assert "Use it with chat" in await refusal(mcp, model="gpt-5")
+    assert "Use it with chat" in await refusal(mcp, model="gpt-5.4")
     assert "openai/gpt-image-2" in await refusal(mcp, model="gpt-image-3")
 
 

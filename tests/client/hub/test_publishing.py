@@ -272,7 +272,7 @@ async def test_models_are_found_by_words_author_and_kind(og: Session, name: str)
         await og.create_model(f"{name}-{number}", f"Tells the weather, number {number}.")
     found = await og.search_models(f"{name} WEATHER", "onnx", page=0, limit=2)
     rest = await og.search_models(f"{name} weather", "onnx", page=found.next_page, limit=2)
-    language = await og.search_models("gpt-5", "llm", "OpenAI", limit=3)
+    language = await og.search_models("gpt-5.4", "llm", "OpenAI", limit=3)
     images = await og.search_models(kind="image", limit=100)
     everything = await og.search_models(name)
 
@@ -280,7 +280,7 @@ async def test_models_are_found_by_words_author_and_kind(og: Session, name: str)
     assert (found.next_page, found.complete) == (1, True)
     assert [model.name for model in rest.models] == [f"{name}-2"]
     assert rest.next_page == 0
-    assert language.models[0].name == "openai/gpt-5"
+    assert language.models[0].name == "openai/gpt-5.4"
     assert {model.author for model in language.models} == {"openai"}
     assert {model.kind for model in images.models} == {"image"}
     assert len(everything.models) == 3

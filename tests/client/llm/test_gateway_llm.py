@@ -25,8 +25,8 @@ from og_mcp.types import CallRequest, ChatResult, LLMModeName, Stage
 from tests.client.tls_server import issue, serving
 from tests.localnet_client import LocalNetwork
 
-MODEL = "openai/gpt-5-mini"
-SENTENCE = "This is the built-in responder of the local network, not gpt-5-mini"
+MODEL = "openai/gpt-5.4-mini"
+SENTENCE = "This is the built-in responder of the local network, not gpt-5.4-mini"
 GATEWAY = "gateway POST /v1/chat/completions"
 LLAMA = "META_LLAMA_3_1_70B_INSTRUCT"
 TOOL = {"type": "function", "function": {"name": "sum", "parameters": {"type": "object"}}}
@@ -160,7 +160,7 @@ async def test_a_dry_run_shows_no_gateway_what_would_be_asked(
             await served.has_closed(1)
 
     assert (dry.status, dry.max_opg) == ("dry_run", "0")
-    assert b'{"model":"gpt-5-mini"}' in served.received
+    assert b'{"model":"gpt-5.4-mini"}' in served.received
     assert b"secret" not in served.received
 
 
@@ -350,7 +350,7 @@ async def asking(
         await parts.aclose()
 
 
-BODY = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hello"}]}
+BODY = {"model": "gpt-5.4-mini", "messages": [{"role": "user", "content": "Hello"}]}
 QUESTION = Question(path=CHAT, body=BODY, streams=True)
 
 

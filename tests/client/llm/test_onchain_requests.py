@@ -92,7 +92,7 @@ CHATS: dict[str, tuple[dict[str, Any], str]] = {
         {"model": "Llama-3.1-70B"},
         r"'Llama-3.1-70B' is no LLM on chain. .*nearest are \S+, meta-llama/Llama-3.1-70B-Instruct, \S+\.$",
     ),
-    "a gateway's model": ({"model": "openai/gpt-5"}, "'openai/gpt-5' is answered by gateways"),
+    "a gateway's model": ({"model": "openai/gpt-5.4"}, "'openai/gpt-5.4' is answered by gateways"),
     "a model that is in no TEE": (
         {"model": MISTRAL, "mode": LLMMode.TEE},
         f"{MISTRAL} does not run in a TEE on chain. Use {LLAMA}.",

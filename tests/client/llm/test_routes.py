@@ -49,8 +49,8 @@ async def local(localnet: LocalNetwork, tmp_path: Path) -> AsyncIterator[Session
 @pytest.mark.parametrize(
     ("given", "nearest"),
     [
-        ("openia/gpt-5", "openai/gpt-5"),
-        ("gpt-5-minni", "openai/gpt-5-mini"),
+        ("openia/gpt-5.4", "openai/gpt-5.4"),
+        ("gpt-5.4-minni", "openai/gpt-5.4-mini"),
         ("CLAUDE_SONET_4_5", "anthropic/claude-sonnet-4-5"),
         ("GEMINI_25_FLASH", "google/gemini-2.5-flash"),
         ("xai/grok-4.6", "x-ai/grok-4.6"),
@@ -87,7 +87,7 @@ async def test_images_are_drawn_by_models_that_draw_and_texts_written_by_others(
 
 async def test_the_current_network_has_gateways_alone(public: Session) -> None:
     with pytest.raises(InputError, match="by TEE gateways alone"):
-        await public.chat("openai/gpt-5", HELLO, "VANILLA")
+        await public.chat("openai/gpt-5.4", HELLO, "VANILLA")
     modes: tuple[LLMModeName, ...] = ("AUTO", "TEE")
     for mode in modes:
         with pytest.raises(InputError, match="but one of the first generation"):
@@ -102,7 +102,7 @@ async def test_the_first_generation_has_the_contract_alone(alpha: Session) -> No
     with pytest.raises(InputError, match=f"does not run in a TEE on chain. Use {LLAMA}"):
         await alpha.completion(MISTRAL, "Hello", "TEE")
     with pytest.raises(InputError, match=r"answered by gateways.*nearest are \S+, \S+, \S+\.$"):
-        await alpha.chat("openai/gpt-5", HELLO)
+        await alpha.chat("openai/gpt-5.4", HELLO)
     with pytest.raises(InputError, match="has no gateways"):
         await alpha.generate_image("gpt-image-2", "a tree")
     for more in ({"response_format": {"type": "json_object"}}, {"web_search": True}):
@@ -113,8 +113,8 @@ async def test_the_first_generation_has_the_contract_alone(alpha: Session) -> No
 @pytest.mark.parametrize(
     ("model", "mode", "by"),
     [
-        ("gpt-5-mini", "AUTO", "TEE"),
-        ("GPT_5_MINI", "TEE", "TEE"),
+        ("gpt-5.4-mini", "AUTO", "TEE"),
+        ("GPT_5_4_MINI", "TEE", "TEE"),
         (LLAMA, "AUTO", "TEE"),
         ("META_LLAMA_3_1_70B_INSTRUCT", "VANILLA", "VANILLA"),
         ("mistral-7b-instruct-v0.3", "AUTO", "VANILLA"),
@@ -133,7 +133,7 @@ async def test_the_local_network_has_both_routes(
 
 async def test_a_gateway_s_model_is_not_asked_on_chain(local: Session) -> None:
     with pytest.raises(InputError, match="is answered by gateways, not on chain"):
-        await local.chat("openai/gpt-5", HELLO, "VANILLA")
+        await local.chat("openai/gpt-5.4", HELLO, "VANILLA")
 
 
 async def test_what_is_to_stay_private_is_not_put_on_chain(alpha: Session, local: Session) -> None:
@@ -169,7 +169,7 @@ async def test_messages_that_no_gateway_takes_are_refused_by_their_place(
     messages, words = MESSAGES[name]
 
     with pytest.raises(InputError, match=words):
-        await public.chat("openai/gpt-5", messages)
+        await public.chat("openai/gpt-5.4", messages)
 
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -192,7 +192,7 @@ async def test_wishes_that_no_gateway_grants_are_refused(public: Session, name: 
     wishes, words = WISHES[name]
 
     with pytest.raises(InputError, match=words):
-        await public.chat("openai/gpt-5", HELLO, **wishes)
+        await public.chat("openai/gpt-5.4", HELLO, **wishes)
 
 
 async def test_json_object_is_refused_where_the_provider_has_it_not(public: Session) -> None:

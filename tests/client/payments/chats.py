@@ -12,7 +12,7 @@ from tests.books import Purse
 OPG: Final = 10**18
 CAP: Final = 10**17
 CHAT: Final = "gateway POST /v1/chat/completions"
-MODEL: Final = "openai/gpt-5-mini"
+MODEL: Final = "openai/gpt-5.4-mini"
 
 
 def units(amount_opg: str) -> int:

@@ -232,7 +232,7 @@ async def test_two_processes_of_one_journal_share_the_day_and_open_a_session_eac
 
     def ask_all(worker: journal_worker.Worker, who: str) -> list[dict[str, str]]:
         for number in range(chats):
-            worker.ask_chat("openai/gpt-5-mini", f"Question {number} of {who}")
+            worker.ask_chat("openai/gpt-5.4-mini", f"Question {number} of {who}")
         answers = [worker.answer() for _ in range(2 * chats)]
         return [answer for answer in answers if answer["status"] != "asked"]
 

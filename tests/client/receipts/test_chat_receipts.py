@@ -22,7 +22,7 @@ from tests.cli.program import inside
 from tests.localnet_client import LocalNetwork
 from tests.server_process import run
 
-MODEL = "openai/gpt-5-mini"
+MODEL = "openai/gpt-5.4-mini"
 TOOL = {"type": "function", "function": {"name": "sum", "parameters": {"type": "object"}}}
 ASKED: list[dict[str, Any]] = [
     {"tools": [TOOL], "tool_choice": "sum"},

@@ -34,7 +34,7 @@ from tests.localnet_client import LocalNetwork
 
 ENCLAVE = Enclave()
 REQUEST: dict[str, Any] = {
-    "model": "gpt-5",
+    "model": "gpt-5.4",
     "messages": [
         {"role": "user", "content": [{"type": "text", "text": "ü"}, {"type": "image_url"}]}
     ],
@@ -453,7 +453,7 @@ async def real_receipt(localnet: LocalNetwork) -> dict[str, Any]:
             return client.chat("Hi")
 
     answer = await to_thread.run_sync(chat)
-    body = encode_body({"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hi"}]})
+    body = encode_body({"model": "gpt-5.4-mini", "messages": [{"role": "user", "content": "Hi"}]})
     evidence = verify_chat(chat_request(body), answer, tee, now=time.time(), local=True)
     return built(evidence, body, network="local")
 

@@ -222,7 +222,7 @@ async def test_t5_a_configured_key_is_never_used_on_the_local_network(
     keys = {"OG_PRIVATE_KEY": A_KEY, "OG_BASE_PRIVATE_KEY": A_KEY}
     async with Session.from_env(environ(localnet, tmp_path, **keys)) as og:
         status = await og.status()
-        chatted = await og.chat("openai/gpt-5-mini", [{"role": "user", "content": "Who pays?"}])
+        chatted = await og.chat("openai/gpt-5.4-mini", [{"role": "user", "content": "Who pays?"}])
 
     assert status.address == localnet.ready["accounts"][0]["address"]
     assert status.address != Account.from_key(A_KEY).address
