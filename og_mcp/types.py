@@ -149,10 +149,13 @@ ModelKind = Literal["onnx", "llm", "image"]
 class FoundModel(Shape):
     """One model that a search found."""
 
-    name: str = Field(description="get_model takes it for kind onnx, chat for llm.")
+    name: str = Field(
+        description="get_model takes it for kind onnx, chat for llm, generate_image for image."
+    )
     author: str
     kind: ModelKind
     description: str = Field(default="", description="Its beginning.")
+    price: str = Field(default="", description="Of kinds llm and image.")
     url: str = ""
 
 
@@ -354,11 +357,11 @@ class ToolCall(Shape):
 
 
 class Cost(Shape):
-    """What an answer costs, by the gateway's own word; empty where it does not tell."""
+    """What an answer costs, by the gateway's own word, or about, by the catalogue's prices."""
 
     opg: str = ""
     usd: str = ""
-    source: Literal["", "gateway"] = ""
+    source: Literal["", "gateway", "estimate"] = ""
 
 
 class Citation(Shape):
@@ -377,7 +380,10 @@ class _Answered(Shape):
         description="running: get_call waits on; dry_run: nothing was sent."
     )
     cost: Annotated[
-        Cost, WithJsonSchema({"type": "object", "description": "opg, usd: the gateway's word."})
+        Cost,
+        WithJsonSchema(
+            {"type": "object", "description": "opg, usd; source: gateway's word, or estimate."}
+        ),
     ] = Cost()
     citations: Annotated[
         list[Citation], WithJsonSchema({"type": "array", "items": {"type": "object"}})
@@ -402,6 +408,9 @@ class _Answer(_Answered):
 
     model: str
     transaction_hash: str = Field(default="", description="Of an on-chain call.")
+    note: str = Field(
+        default="", description="What to know of model and answer, e.g. that it is cut."
+    )
     fee: str = Field(default="", description="Of an on-chain call, or with dry_run at most.")
     fee_wei: Wei = Field(default=0, description="The same, exactly.")
     explorer_url: str = ""
@@ -423,7 +432,6 @@ class ChatResult(_Answer):
     content: str = ""
     tool_calls: list[ToolCall] = Field(default=[])
     finish_reason: str = Field(default="", description="Not covered by the TEE's signature.")
-    note: str = Field(default="", description="What to know about the answer, e.g. that it is cut.")
     usage: Usage = Usage()
     attachments: list[Attachment] = Field(default=[], description="Files that were sent along.")
 
@@ -434,7 +442,6 @@ class CompletionResult(_Answer):
     answer = ("text", "note")
 
     text: str = ""
-    note: str = Field(default="", description="What to know about the answer, e.g. that it is cut.")
     usage: Usage = Usage()
 
 

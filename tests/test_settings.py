@@ -235,6 +235,8 @@ BAD_VALUES = {
     "OG_RPC_URLS": ["https://a.example.com,b"],
     "OG_ALLOW_INSECURE": ["maybe", "2"],
     "OG_ALLOW_IMAGE_URLS": ["https"],
+    "OG_CHAT_MODEL": ["gpt 5", "a\x07", "x" * 201],
+    "OG_IMAGE_MODEL": ["gpt 5"],
     "OG_IMAGES": ["all"],
     "OG_MODELS": ["one", "Qm1:one\x07", "Qm1:infer", "Qm1:a,Qm2:a", ":a", "x.toml", "/none.toml"],
     "OG_LOCAL_LLM_URL": ["localhost:11434"],

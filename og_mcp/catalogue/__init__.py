@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from difflib import SequenceMatcher
 from functools import cache
@@ -139,6 +139,22 @@ class Entry:
         return _sentence(f"Answers in a TEE{reads[self.image_input]}", told)
 
     @property
+    def notice(self) -> str:
+        """What whoever uses it has to know: that it ends, or that nothing is known of it."""
+        if not self.is_listed:
+            return (
+                f"{self.id} is not in the catalogue of this release; its price is not known here."
+            )
+        if self.until is not None:
+            return f"{self.id} ends after {self.until}; then use {self.replaced_by}."
+        return ""
+
+    @property
+    def retirement(self) -> str:
+        """Why it does not answer any more under this name."""
+        return f"{self.id} is retired: {self.note or f'it ended after {self.until}'}."
+
+    @property
     def price(self) -> str:
         """What it costs, in words."""
         if self.generation == "on_chain":
@@ -192,7 +208,12 @@ class Entry:
         differs = {name: value for name, (value, default) in told.items() if value != default}
         if not self.resolutions:
             del differs["resolutions"]
-        return differs | {"generation": self.generation}
+        return {"provider": self.provider, "generation": self.generation, **differs}
+
+
+def utc_today() -> date:
+    """Return the day by this machine's clock."""
+    return datetime.now(UTC).date()
 
 
 def models() -> tuple[Entry, ...]:

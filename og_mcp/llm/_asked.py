@@ -45,7 +45,9 @@ class _StreamOptions(BaseModel):
 class _Body(BaseModel):
     model_config = ConfigDict(extra="allow")
 
-    model: Annotated[StrictStr, Field(min_length=1, max_length=200)]
+    model: Annotated[StrictStr, Field(max_length=200)] = ""
+    """Empty for OG_CHAT_MODEL."""
+
     messages: list[dict[str, Any]]
     max_tokens: StrictInt | None = None
     max_completion_tokens: StrictInt | None = None

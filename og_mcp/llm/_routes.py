@@ -78,16 +78,16 @@ class _Endpoint:
 
     async def models(self, _request: Request) -> Response:
         """List what can be chatted with."""
-        found = [_shown(entry) for entry in catalogue.models() if self._takes(entry)]
+        found = [_shown(entry) for entry in self._chatting()]
         return JSONResponse({"object": "list", "data": found})
 
     async def model(self, request: Request) -> Response:
-        """Describe one model."""
-        name = request.path_params["model"]
-        entry = catalogue.find(name)
-        if entry is None or not self._takes(entry):
-            alike = (one for one in catalogue.models() if self._takes(one))
-            near = ", ".join(catalogue.nearest(name, alike))
+        """Describe one model; a name that is not in the catalogue may be one of a gateway's."""
+        name, living = request.path_params["model"], self._chatting()
+        entry = next((one for one in living if one.is_named(name)), None)
+        entry = entry or (None if catalogue.find(name) else catalogue.unlisted(name))
+        if entry is None:
+            near = ", ".join(catalogue.nearest(name, living))
             error = InputError(f"There is no model {quote(name)}.", f"The nearest are {near}.")
             response = refusal(error)
             response.status_code = 404
@@ -135,14 +135,9 @@ class _Endpoint:
             principal=HTTP_PRINCIPAL,
         )
 
-    def _takes(self, entry: catalogue.Entry) -> bool:
-        """Whether this network answers the model in a chat."""
-        settings = self._session.settings
-        if entry.kind != "llm":
-            return False
-        has_gateways = settings.network is None or bool(settings.network.tee_registry)
-        on_chain = settings.local or not has_gateways
-        return has_gateways if entry.generation == "gateway" else on_chain
+    def _chatting(self) -> list[catalogue.Entry]:
+        """List the models that this network answers in a chat."""
+        return [entry for entry in self._session.models() if entry.kind == "llm"]
 
 
 async def _asked(request: Request) -> Asked:

@@ -60,7 +60,7 @@ def resources(session: Session) -> list[Resource]:
             return (await session.network_info()).shown_json()
 
     async def models() -> str:
-        found = [entry.facts() for entry in session.models()]
+        found = [entry.facts() for entry in session.models(retired=True)]
         told = {"network": session.settings.network_name, "models": found}
         # Prices are decimal text, as amounts are everywhere; dates are ISO 8601.
         return json.dumps(told, default=str)
@@ -97,7 +97,7 @@ def add_model_resource(server: MCPServer[Session]) -> None:
     )
     async def model(model: str, read: Read) -> str:
         session = read.request_context.lifespan_context
-        for entry in session.models():
+        for entry in session.models(retired=True):
             if entry.is_named(model):
                 return json.dumps(entry.facts(), default=str)
         raise ResourceNotFoundError(f"There is no model {quote(model)}; og://models lists all.")

@@ -123,6 +123,12 @@ class Settings:
     wait_s: float = 45.0
     """Seconds that a tool waits before it hands back a running call."""
 
+    chat_model: str = field(default="", repr=False)
+    """The model of chats and completions that name none."""
+
+    image_model: str = field(default="", repr=False)
+    """The model of images whose call names none."""
+
     images: str = "preview"
     models: tuple[PublishedModel, ...] = ()
     """What is published as a tool of its own."""

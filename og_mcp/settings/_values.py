@@ -30,6 +30,7 @@ KEYSTORE_VERSION: Final = 3
 SECP256K1_ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 
 _AMOUNT: Final = re.compile(rf"([0-9]{{1,{MAX_WHOLE_DIGITS}}})(?:\.([0-9]{{1,{DECIMALS}}}))?")
+_MODEL: Final = re.compile(r"[\w./:-]{1,200}", re.ASCII)
 _TRUTH: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -46,6 +47,13 @@ def plain(text: str) -> str:
     """Take any printable text."""
     if not text.isprintable():
         raise BadValueError("holds control characters")
+    return text
+
+
+def model(text: str) -> str:
+    """Take a language or image model's name; whether there is one shows when it is used."""
+    if not _MODEL.fullmatch(text):
+        raise BadValueError("must be a model's name, like openai/gpt-5.4-mini")
     return text
 
 

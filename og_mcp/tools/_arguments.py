@@ -50,20 +50,12 @@ ModelInput = Annotated[
 
 LLMModel = Annotated[
     str,
-    Field(
-        min_length=1,
-        max_length=200,
-        description="provider/name or a bare name, e.g. openai/gpt-5.4-mini; search_models lists them.",
-    ),
+    Field(max_length=200, description="E.g. openai/gpt-5.4-mini; empty: OG_CHAT_MODEL."),
 ]
 
 ImageModel = Annotated[
     str,
-    Field(
-        min_length=1,
-        max_length=200,
-        description="provider/name or a bare name, e.g. openai/gpt-image-2; search_models lists them.",
-    ),
+    Field(max_length=200, description="E.g. openai/gpt-image-2; empty: OG_IMAGE_MODEL."),
 ]
 
 Side = Annotated[
@@ -141,7 +133,11 @@ StopSequence = Annotated[list[str], Field(max_length=16, description="Texts that
 
 Temperature = Annotated[
     float,
-    Field(ge=0, le=2, description="0: always the likeliest; on chain at most 1, in hundredths."),
+    Field(
+        ge=0,
+        le=2,
+        description="0: the likeliest; on chain at most 1. Some models take none: leave 0 then.",
+    ),
     BeforeValidator(_no_boolean),
 ]
 
@@ -236,7 +232,11 @@ Notes = Annotated[
 IsMajor = Annotated[bool, Field(description="true: 0.02 is followed by 1.00; false: by 0.03.")]
 
 Query = Annotated[
-    str, Field(max_length=200, description="Words that must all occur; empty for every model.")
+    str,
+    Field(
+        max_length=200,
+        description="Words that must all occur, e.g. vision for models that read images.",
+    ),
 ]
 
 Kind = Annotated[
@@ -290,7 +290,7 @@ IdempotencyKey = Annotated[
 ]
 
 DryRun = Annotated[
-    bool, Field(description="Check the request and tell the most it may cost; sends nothing.")
+    bool, Field(description="Check and tell the expected and the most cost; sends nothing.")
 ]
 
 AmountOPG = Annotated[

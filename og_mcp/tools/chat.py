@@ -34,11 +34,11 @@ from og_mcp.types import DEFAULT_MAX_TOKENS, ChatResult
     open_world=True,
 )
 async def chat(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp calls it by name
-    model: LLMModel,
     messages: Messages,
     og: PayingOG,
     call: Call,
     principal: Principal,
+    model: LLMModel = "",
     inference_mode: Mode = "AUTO",
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS,
     stop_sequence: StopSequence = [],  # noqa: B006 - never changed; hosts want a typed default

@@ -31,11 +31,11 @@ from og_mcp.types import ImageResult
     open_world=True,
 )
 async def generate_image(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp calls it by name
-    model: ImageModel,
     prompt: Prompt,
     og: PayingOG,
     call: Call,
     principal: Principal,
+    model: ImageModel = "",
     height: Side = 0,
     width: Side = 0,
     aspect_ratio: AspectRatio = "",

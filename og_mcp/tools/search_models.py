@@ -27,7 +27,7 @@ async def search_models(  # noqa: PLR0913, PLR0917 - the signature is the contra
     """Find models by words of their name, author or description.
 
     Kind onnx: repositories on the Model Hub, which get_model shows with CIDs and tensors for infer.
-    Kind llm: what chat and completion take; kind image: what generate_image takes. A next_page
-    above 0 is the page to ask for next.
+    Kind llm: what chat and completion take; kind image: what generate_image takes; with prices, the
+    cheapest first. A next_page above 0 is the page to ask for next.
     """
     return await og.search_models(query, kind or None, author, page=page, limit=limit)

@@ -177,7 +177,7 @@ def test_a_completion_is_answered_and_signed(gateway: GatewayClient) -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    [each for each in catalogue.models() if each.generation == "gateway" and each.kind == "llm"],
+    list(catalogue.living(catalogue.utc_today(), "gateway", "llm")),
     ids=lambda entry: str(entry.name),
 )
 def test_every_model_of_the_catalogue_answers(

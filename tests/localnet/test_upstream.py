@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -258,7 +259,9 @@ async def test_a_server_that_lists_no_models_is_asked_for_the_one_that_was_named
 ) -> None:
     _answers(message={"content": "A right."})
     upstream = Upstream(llm_url.replace("/v1", "/unlisted/v1"))
-    answer = await upstream.chat(asked.chat({"model": "gpt-5.4-mini", "messages": QUESTION}))
+    answer = await upstream.chat(
+        asked.chat({"model": "gpt-5.4-mini", "messages": QUESTION}, date.min)
+    )
     await upstream.close()
     ((path, body),) = _LLM.asked
 

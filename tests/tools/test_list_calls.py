@@ -45,7 +45,7 @@ async def test_a_call_is_told_with_its_time_its_model_and_its_first_words(
     await answer(
         mcp,
         "chat",
-        model="openai/gpt-5-mini",
+        model="openai/gpt-5.4-mini",
         messages=[
             {"role": "system", "content": "You are terse."},
             {"role": "user", "content": [{"type": "text", "text": question}]},
@@ -57,7 +57,7 @@ async def test_a_call_is_told_with_its_time_its_model_and_its_first_words(
 
     published, chatted, inferred = listed
     assert (published["model"], published["first_words"]) == ("named", "What it does.")
-    assert chatted["model"] == "openai/gpt-5-mini"
+    assert chatted["model"] == "openai/gpt-5.4-mini"
     assert chatted["first_words"] == f"Who are {'you ' * 40}"[:80]
     assert inferred["model"] == request_of_sample["model_cid"]
     assert inferred["first_words"].startswith('{"open_high_low_close":[[')

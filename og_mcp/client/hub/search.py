@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import date
 from typing import Final
 
 from og_mcp import catalogue
@@ -24,8 +25,11 @@ async def search(  # noqa: PLR0913 - what a caller may say, by name
     author: str,
     page: int,
     limit: int,
+    today: date,
 ) -> FoundModels:
     """Find models whose name, author or description holds every word of a query.
+
+    The catalogue's models come first, the cheapest of each kind first, without those retired.
 
     The hub has no search of its own: its list is looked through from the start, as far as the
     page that is asked for needs it, and at most `MAX_PAGES` times `PAGE_SIZE` models.
@@ -34,17 +38,18 @@ async def search(  # noqa: PLR0913 - what a caller may say, by name
         hub: Whose list.
         network: Named in the result.
         query: Words, in any case; empty for every model.
-        kind: Only that kind; `None` for every kind, the catalogue's models first.
+        kind: Only that kind; `None` for every kind.
         author: Only that author's.
         page: From 0.
         limit: Models of one page.
+        today: The day in UTC, by which models are retired.
 
     Raises:
         ServiceError: The hub cannot be used.
     """
     found: list[FoundModel] = []
     words, seen, looked_at = query.casefold().split(), 0, 0
-    async for model in _models(hub, network, kind):
+    async for model in _models(hub, network, kind, today):
         looked_at += model.kind == "onnx"
         if not _fits(model, words, author):
             continue
@@ -59,14 +64,17 @@ async def search(  # noqa: PLR0913 - what a caller may say, by name
     return FoundModels(network=network.name, models=found, next_page=0, complete=complete)
 
 
-async def _models(hub: Hub, network: Network, kind: ModelKind | None) -> AsyncIterator[FoundModel]:
-    for entry in catalogued(network):
+async def _models(
+    hub: Hub, network: Network, kind: ModelKind | None, today: date
+) -> AsyncIterator[FoundModel]:
+    for entry in catalogued(network, today):
         if kind in {None, entry.kind}:
             yield FoundModel(
                 name=entry.id,
                 author=entry.provider,
                 kind=entry.kind,
-                description=entry.abilities,
+                description=f"{entry.abilities} {entry.notice}".rstrip(),
+                price=entry.price,
             )
     if kind not in {None, "onnx"}:
         return
@@ -93,9 +101,10 @@ def _fits(model: FoundModel, words: list[str], author: str) -> bool:
     return True
 
 
-def catalogued(network: Network) -> Iterator[catalogue.Entry]:
+def catalogued(network: Network, today: date) -> Iterator[catalogue.Entry]:
     """Give the models that answer on a network: by gateways, by its contract, locally by both."""
-    for entry in catalogue.models():
+    ranked = sorted(catalogue.living(today), key=lambda one: (one.kind == "image", one.price_rank))
+    for entry in ranked:
         by_gateway = entry.generation == "gateway"
         if network.local or by_gateway == bool(network.tee_registry):
             yield entry

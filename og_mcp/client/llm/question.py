@@ -24,6 +24,10 @@ SettlementMode = Literal["private", "batch"]
 HASHED: Final = {CHAT: chat_request, COMPLETION: completion_request, SEARCH: search_request}
 """Path -> what a TEE hashes of a request to it."""
 
+LETTERS_OF_A_TOKEN: Final = 4
+LETTERS_OF_A_FILE: Final = 4000
+"""What an image or a file is counted as: about a thousand tokens, whatever its size."""
+
 ANYONE: Final = "Bearer og-mcp"
 """`Authorization` is required and its value is not looked at: the payment is what counts."""
 
@@ -61,6 +65,16 @@ class Question:
     def hashed(self) -> HashedForms:
         """What the answer is verified against."""
         return HASHED[self.path](self.raw)
+
+    @property
+    def estimated_tokens(self) -> int:
+        """About how many tokens the request has: by its letters, and as many for every image."""
+        counted = len(str(self.body.get("prompt", ""))) + len(str(self.body.get("tools", "")))
+        for message in self.body.get("messages", ()):
+            content = message.get("content") or ""
+            parts = [{"text": content}] if isinstance(content, str) else content
+            counted += sum(len(part.get("text", "x" * LETTERS_OF_A_FILE)) for part in parts)
+        return -(-counted // LETTERS_OF_A_TOKEN)
 
     @property
     def headers(self) -> dict[str, str]:

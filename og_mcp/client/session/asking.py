@@ -21,7 +21,7 @@ from og_mcp.client.session.gateway_results import chat_result, completion_result
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
-from og_mcp.client.session.routes import Routes
+from og_mcp.client.session.routes import Fits, Routes
 from og_mcp.client.session.wishes import Drawing, How, Sampling, Wishes
 from og_mcp.errors import InputError, quote
 from og_mcp.types import ChatResult, CompletionResult, ImageResult, SearchResult
@@ -57,7 +57,7 @@ class Asking:
         how: How,
     ) -> ChatResult:
         """Chat, by the route that network, mode and model call for."""
-        route, entry = await self._routes.to_llm(model, how.mode)
+        route, entry = await self._routes.to_llm(model, how.mode, wanted_by(messages, wishes))
         if route == "gateway":
             return await self._gateway_chat(entry, messages, sampling, wishes, how)
         _no_secret(how)
@@ -68,7 +68,7 @@ class Asking:
             )
         llm = await load("llm.onchain_requests")
         request = llm.chat_request(
-            model,
+            entry.id,
             messages,
             (await load("codec.llm_shapes")).LLMMode[route],
             max_tokens=sampling.max_tokens,
@@ -86,13 +86,13 @@ class Asking:
         self, model: str, prompt: str, sampling: Sampling, how: How
     ) -> CompletionResult:
         """Complete a prompt, by the route that network, mode and model call for."""
-        route, entry = await self._routes.to_llm(model, how.mode)
+        route, entry = await self._routes.to_llm(model, how.mode, lambda _: True)
         if route == "gateway":
             return await self._gateway_completion(entry, prompt, sampling, how)
         _no_secret(how)
         llm = await load("llm.onchain_requests")
         request = llm.completion_request(
-            model,
+            entry.id,
             prompt,
             (await load("codec.llm_shapes")).LLMMode[route],
             max_tokens=sampling.max_tokens,
@@ -108,7 +108,7 @@ class Asking:
         self, model: str, prompt: str, drawing: Drawing, how: How
     ) -> ImageResult:
         """Have images drawn by a gateway's model."""
-        entry = await self._routes.to_image_model(model)
+        entry = await self._routes.to_image_model(model, drawn_by(drawing))
         images, principal = await self._parts.images.get(), how.terms.principal
         # The cheap refusals first: reading the pictures to start from takes time.
         drawing.sent(entry)
@@ -243,6 +243,35 @@ class Asking:
     async def _onchain(self) -> OnchainAsking:
         asking: OnchainAsking = (await load("session.onchain_asking")).OnchainAsking(self._parts)
         return asking
+
+
+def wanted_by(messages: Sequence[Any], wishes: Wishes) -> Fits:
+    """Tell which models can do what a chat asks, so that one of them can be named."""
+    contents = (one.get("content") for one in messages if isinstance(one, Mapping))
+    parts = (part for content in contents if isinstance(content, list) for part in content)
+    shows = any(isinstance(part, Mapping) and part.get("type") == "image_url" for part in parts)
+    is_json = wishes.response_format.get("type") == "json_object"
+
+    def fits(entry: catalogue.Entry) -> bool:
+        able = (
+            (shows, entry.image_input),
+            (wishes.tools, entry.tools),
+            (is_json, entry.json_object),
+        )
+        return entry.generation == "on_chain" or all(has or not asked for asked, has in able)
+
+    return fits
+
+
+def drawn_by(drawing: Drawing) -> Fits:
+    """Tell which models can draw what is asked, so that one of them can be named."""
+
+    def fits(entry: catalogue.Entry) -> bool:
+        has_ratio = not drawing.aspect_ratio or drawing.aspect_ratio in entry.aspect_ratios
+        has_tier = not drawing.resolution or drawing.resolution.upper() in entry.resolutions
+        return has_ratio and has_tier and (entry.references or not drawing.images)
+
+    return fits
 
 
 def _no_secret(how: How) -> None:

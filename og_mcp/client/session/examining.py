@@ -10,6 +10,7 @@ from og_mcp.client.session.budgets import Budgets, Left
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
+from og_mcp.client.session.routes import Routes
 from og_mcp.errors import ConfigurationError, NoGatewayError, NoWalletError, OGError, coins
 from og_mcp.networks import Network, shown
 from og_mcp.types import Call, CallInfo, Finding, Trouble
@@ -68,6 +69,8 @@ class Examination:
             yield "payment chain", self._payment_chain
             yield "OPG", self._opg
             yield "allowance", self._allowance
+        if self._parts.settings.chat_model or self._parts.settings.image_model:
+            yield "models", self._models
         yield "hub", self._hub
         yield "hub account", self._account
         yield "journal", self._journal
@@ -144,9 +147,22 @@ class Examination:
         address = await (await self._paying.wallet.get()).address()
         return address, await (await self._paying.opg.get()).holdings(address)
 
+    async def _models(self) -> str:
+        """Look the models up that the settings name."""
+        settings, routes = self._parts.settings, Routes(self._parts)
+        told = []
+        if settings.chat_model:
+            _, entry = await routes.to_llm("", "AUTO", lambda _: True)
+            told.append(entry.notice or f"chats ask {entry.id}")
+        if settings.image_model:
+            entry = await routes.to_image_model("", lambda _: True)
+            told.append(entry.notice or f"{entry.id} draws images")
+        return "; ".join(told)
+
     async def _hub(self) -> str:
         network = await self._parts.network.get()
         wanted: dict[str, Any] = {"query": "", "kind": "onnx", "author": "", "page": 0, "limit": 1}
+        wanted["today"] = self._parts.today()
         await (await load("hub.search")).search(await self._parts.hub.get(), network, **wanted)
         return f"{shown(network.hub_read_url)} lists models"
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import ROUND_UP, Decimal
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from anyio import CancelScope
 
+from og_mcp import catalogue
 from og_mcp.catalogue import Entry
 from og_mcp.client.payments.told import payment_of, told_beside
 from og_mcp.client.session.calling import Calling, Terms
@@ -16,9 +20,9 @@ from og_mcp.client.session.consent_check import consent_check, use_approval
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
-from og_mcp.errors import OGError, VerificationError, coins
+from og_mcp.errors import GatewayRejectedError, OGError, VerificationError, coins
 from og_mcp.networks import shown
-from og_mcp.types import Call, Cap, Check, ConsentRequest, Shape, Stage
+from og_mcp.types import Call, Cap, Check, ConsentRequest, Cost, Shape, Stage
 
 if TYPE_CHECKING:
     from og_mcp.client.chain.ticket import Ticket
@@ -35,6 +39,13 @@ Shared = Mapping[str, Any]
 
 Reading = Callable[["Answered", Shared], Awaitable[Shape]]
 """Makes the result of a verified answer."""
+
+
+UNKNOWN_MODEL: Final = re.compile(
+    "(unknown|unsupported|invalid) model|model .*(unknown|not (supported|found|known)|not exist)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""How gateways say that they do not know a model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +77,22 @@ class GatewayRequest:
         }
 
     @property
-    def named(self) -> dict[str, str]:
-        """The result's field that names the model."""
-        return {"model": self.model.id} if self.model else {}
+    def about_model(self) -> dict[str, str]:
+        """The result's fields that tell of the model."""
+        return {"model": self.model.id, "note": self.model.notice} if self.model else {}
+
+    @property
+    def expected_usd(self) -> Decimal | None:
+        """What it costs if the answer is as long as it may be; `None` where no price is known."""
+        body = self.question.body
+        if self.model is None:
+            return catalogue.web_search_usd()
+        if self.model.kind == "image":
+            each = self.model.image_usd(body.get("resolution", ""))
+            return None if each is None else each * body.get("n", 1)
+        return self.model.usd(
+            input_tokens=self.question.estimated_tokens, output_tokens=body["max_tokens"]
+        )
 
 
 class GatewayAsking:
@@ -103,7 +127,8 @@ class GatewayAsking:
             "call_id": "",
             "network": self._parts.settings.network_name,
             "status": "dry_run",
-            **request.named,
+            **request.about_model,
+            "cost": self._expected(request.expected_usd),
             "max_opg": coins(amount),
             "checks": [
                 Check(name=name, result="ok", source=source, detail=detail)
@@ -111,6 +136,12 @@ class GatewayAsking:
             ]
             + [consent_check(self._parts, "" if is_open else request.tool, max_opg=amount)],
         }
+
+    def _expected(self, usd: Decimal | None) -> Cost:
+        """Estimate a cost; in OPG once a gateway has told what one is worth."""
+        rate = self._paying.opg_price_usd
+        opg = None if usd is None or rate is None else usd / rate
+        return Cost(usd=_rounded(usd), opg=_rounded(opg), source="estimate")
 
     async def make(
         self,
@@ -158,7 +189,7 @@ class GatewayAsking:
             "call_id": call.id,
             "network": call.network,
             "status": call.status,
-            **request.named,
+            **request.about_model,
             "payment": payment_of(call.cap),
             "max_opg": coins(call.cap.max_opg) if call.cap else "0",
         }
@@ -183,9 +214,17 @@ class GatewayAsking:
         llm, ticket = await self._paying.llm.get(), order.ticket
         try:
             answered = await llm.ask(request.question, order, counted)
+        except GatewayRejectedError as exc:
+            if request.model is not None and is_unknown_model(exc, request.model):
+                alike = catalogue.living(self._parts.today(), "gateway", request.model.kind)
+                others = (one for one in alike if one.id != request.model.id)
+                near = ", ".join(catalogue.nearest(request.model.id, others))
+                exc.hint = f"{exc.hint} The nearest models that are known here: {near}."
+            raise
         except VerificationError as exc:
             exc.receipt = await self._receipt(ticket, request, None, exc.evidence, order.cap)
             raise
+        self._paying.learn_price(answered.answer)
         with CancelScope(shield=True):
             await self._settle(ticket, request, reading, answered)
 
@@ -197,7 +236,7 @@ class GatewayAsking:
             "call_id": ticket.call_id,
             "network": self._parts.settings.network_name,
             "status": "done",
-            **request.named,
+            **request.about_model,
             **told_beside(answered.answer),
             "payment": payment_of(cap),
             "verification": answered.evidence.proof,
@@ -254,3 +293,16 @@ class GatewayAsking:
             cap_opg=amount,
         )
         await use_approval(self._parts, call, consent)
+
+
+def is_unknown_model(error: GatewayRejectedError, model: Entry) -> bool:
+    """Whether a gateway refused a request because it does not know the model."""
+    if error.status not in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}:
+        return False
+    return not model.is_listed or UNKNOWN_MODEL.search(error.refusal.detail) is not None
+
+
+def _rounded(amount: Decimal | None) -> str:
+    if amount is None:
+        return "unknown"
+    return f"{amount.quantize(Decimal('1e-8'), ROUND_UP).normalize():f}"

@@ -48,7 +48,7 @@ async def chat_request(  # noqa: PLR0913, PLR0917 - what is asked, how, and what
         return {
             "model": entry.wire_name,
             "messages": check.messages(messages, attachments),
-            **sampling.sent(),
+            **_sampled(sampling, entry),
             **({"tools": tools, "tool_choice": choice} if tools else {}),
             **({"response_format": format_} if format_ else {}),
             **({"web_search": True} if wishes.web_search else {}),
@@ -76,7 +76,7 @@ async def completion_request(
     """
 
     def body() -> dict[str, Any]:
-        return {"model": entry.wire_name, "prompt": prompt, **sampling.sent()}
+        return {"model": entry.wire_name, "prompt": prompt, **_sampled(sampling, entry)}
 
     question = await _question("COMPLETION", body, prompt, how)
     return GatewayRequest(tool="completion", model=entry, question=question)
@@ -152,6 +152,22 @@ def _attached(attachments: Attachments) -> dict[str, Any]:
     """Tell of the files in the request: a gateway's TEE may hash no more of them than their names."""
     told = [one.model_dump() for one in attachments.told]
     return {"attachments": told} if told else {}
+
+
+def _sampled(sampling: Sampling, entry: Entry) -> dict[str, Any]:
+    """Write how an answer is made; a model that takes no temperature is sent none.
+
+    Raises:
+        InputError: A value is out of bounds, or the model does not take it.
+    """
+    sent = sampling.sent()
+    if not entry.temperature and sent.pop("temperature"):
+        raise InputError(
+            f"{entry.id} does not take a temperature, and {sampling.temperature} was given. "
+            "Nothing was sent or paid.",
+            "Leave temperature out, or use another model.",
+        )
+    return sent
 
 
 async def _question(

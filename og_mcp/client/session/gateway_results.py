@@ -21,11 +21,10 @@ async def chat_result(answered: Answered, shared: Shared) -> ChatResult:
     evidence = answered.evidence
     reason = "stop" if evidence.is_cut else _reason(answered.answer)
     return ChatResult(
-        **shared,
+        **_noting(shared, reason),
         content=evidence.text,
         tool_calls=[ToolCall.model_validate(_call_fields(call)) for call in evidence.tool_calls],
         finish_reason=reason,
-        note=note_of_end(reason),
         usage=_usage(answered.answer),
     )
 
@@ -33,10 +32,10 @@ async def chat_result(answered: Answered, shared: Shared) -> ChatResult:
 async def completion_result(answered: Answered, shared: Shared) -> CompletionResult:
     """Put together what `completion` returns."""
     evidence = answered.evidence
+    reason = "" if evidence.is_cut else _reason(answered.answer)
     return CompletionResult(
-        **shared,
+        **_noting(shared, reason),
         text=evidence.text,
-        note="" if evidence.is_cut else note_of_end(_reason(answered.answer)),
         usage=_usage(answered.answer),
     )
 
@@ -44,6 +43,12 @@ async def completion_result(answered: Answered, shared: Shared) -> CompletionRes
 async def search_result(answered: Answered, shared: Shared) -> SearchResult:
     """Put together what `web_search` returns."""
     return SearchResult(**shared, content=answered.evidence.text)
+
+
+def _noting(shared: Shared, reason: str) -> Shared:
+    """Add to what is known of the model how the answer ended."""
+    notes = filter(None, (shared["note"], note_of_end(reason)))
+    return {**shared, "note": " ".join(notes)}
 
 
 def _call_fields(call: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,13 +69,15 @@ class Language:
         key, or while its first answer is under way or was never delivered, is the same call.
 
         Args:
-            model: `provider/name`, a bare name, or an enum member's name.
+            model: `provider/name`, a bare name, or an enum member's name; empty for
+                OG_CHAT_MODEL.
             messages: OpenAI-shaped: text, image and file parts, tool calls and their results.
             inference_mode: AUTO is TEE where the network has gateways, else VANILLA; VANILLA is a
                 transaction of the inference contract.
             max_tokens: The answer's most, in tokens.
             stop_sequence: Texts that end the answer.
-            temperature: 0 to 2; on chain 0 to 1 in hundredths.
+            temperature: 0 to 2; on chain 0 to 1 in hundredths. A model that takes none is sent none:
+                0 stands for not given, as it does in what a TEE signs.
             tools: OpenAI-shaped functions that the model may ask for.
             tool_choice: `auto`, `none`, `required`, or a function's name.
             max_retries: As for `infer`; on chain only. What may have reached a gateway is never
@@ -169,7 +171,7 @@ class Language:
         """Have images drawn; each is kept whole as a file, named by its SHA-256. Costs OPG.
 
         Args:
-            model: An image model of the catalogue.
+            model: An image model, named as for `chat`; empty for OG_IMAGE_MODEL.
             prompt: What is to be drawn.
             height: Pixels; 0 for the model's own.
             width: Pixels; 0 for the model's own. Another size than the model's is made by scaling
@@ -240,14 +242,17 @@ class Language:
         )
         return await self._asking.web_search(query, num_results, recency_days, how)
 
-    def models(self) -> tuple[catalogue.Entry, ...]:
-        """Return the language and image models of the network; asks nobody."""
-        network = self._parts.settings.network
-        if network is None:
-            # The local one, which answers by both routes.
-            return catalogue.models()
-        wanted = "gateway" if network.tee_registry else "on_chain"
-        return tuple(entry for entry in catalogue.models() if entry.generation == wanted)
+    def models(self, *, retired: bool = False) -> tuple[catalogue.Entry, ...]:
+        """Return the language and image models of the network; asks nobody.
+
+        Args:
+            retired: Those that do not answer any more, too.
+        """
+        network, today = self._parts.settings.network, self._parts.today()
+        found = catalogue.models() if retired else catalogue.living(today)
+        # The local network, which has no record yet, answers by both routes.
+        wanted = {"gateway" if network.tee_registry else "on_chain"} if network else None
+        return tuple(one for one in found if wanted is None or one.generation in wanted)
 
     async def image(self, sha256: str, *, principal: str = LOCAL_PRINCIPAL) -> Kept:
         """Return an image that a call made, whole.

@@ -7,6 +7,7 @@ import importlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -15,6 +16,7 @@ from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from og_mcp.calls import Journal
+from og_mcp.catalogue import utc_today
 from og_mcp.client.hub.known import KnownGraphs
 from og_mcp.client.session.background import quietly
 from og_mcp.client.session.loading import load
@@ -73,10 +75,17 @@ class Parts:
         settings: The configuration.
         timeouts: How long to wait for the network.
         journal: Handed in by whoever has opened one; else the settings' own is opened.
+        today: The day in UTC, by which models are retired.
     """
 
-    def __init__(self, settings: Settings, timeouts: Timeouts, journal: Journal | None) -> None:
-        self.settings, self.timeouts = settings, timeouts
+    def __init__(
+        self,
+        settings: Settings,
+        timeouts: Timeouts,
+        journal: Journal | None,
+        today: Callable[[], date] = utc_today,
+    ) -> None:
+        self.settings, self.timeouts, self.today = settings, timeouts, today
         self.known = KnownGraphs(settings.data_dir / KNOWN_FOLDER, settings.network_name)
         self._closing = AsyncExitStack()
         self._given_journal = journal

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.part import Part
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from og_mcp.client.payments.payments import Payments
     from og_mcp.client.payments.purse import Purse
     from og_mcp.client.session.history import History
+
+PRICE: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?")
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +64,15 @@ class PaymentParts:
         self.history = Part(self._open_history)
         self.reconciled = Part(self._reconcile)
         self.llm = Part(self._open_llm)
+        self.opg_price_usd: Decimal | None = None
+        """What a gateway said last that one OPG is worth."""
+
+    def learn_price(self, answer: Mapping[str, Any]) -> None:
+        """Keep what an answer says that one OPG is worth; estimates alone use it."""
+        costs = answer.get("opengradient")
+        told = costs.get("opg_price_usd") if isinstance(costs, Mapping) else None
+        if isinstance(told, str) and PRICE.fullmatch(told) and (price := Decimal(told)):
+            self.opg_price_usd = price
 
     @property
     def limits(self) -> OPGCaps:

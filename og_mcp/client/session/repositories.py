@@ -174,5 +174,6 @@ class Repositories:
             author=author,
             page=page,
             limit=limit,
+            today=self._parts.today(),
         )
         return found

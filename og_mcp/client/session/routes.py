@@ -1,4 +1,4 @@
-"""Which route leads to a model: a TEE gateway, or a transaction of the inference contract.
+"""Which model is meant, and which route leads to it: a TEE gateway, or the inference contract.
 
 Networks of the first generation have the contract alone, later ones gateways alone, and the local
 network has both (protocol.md sections 3 and 4).
@@ -6,16 +6,25 @@ network has both (protocol.md sections 3 and 4).
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Literal
+from collections.abc import Callable
+from typing import Final, Literal
 
 from og_mcp import catalogue
+from og_mcp.catalogue import Entry, Generation, Kind
 from og_mcp.client.session.parts import Parts
 from og_mcp.errors import InputError, quote
 from og_mcp.types import LLMModeName
 
 Route = Literal["gateway", "VANILLA", "TEE"]
 """A gateway, or the mode of an on-chain call."""
+
+Fits = Callable[[Entry], bool | None]
+"""Whether a model can do what a request asks, as far as that is known."""
+
+VARIABLES: Final[dict[Kind, str]] = {"llm": "OG_CHAT_MODEL", "image": "OG_IMAGE_MODEL"}
+"""Kind -> the variable that names the model of calls that name none."""
+
+UNPAID: Final = "Nothing was sent or paid."
 
 
 class Routes:
@@ -28,41 +37,47 @@ class Routes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    async def to_llm(self, model: str, mode: LLMModeName) -> tuple[Route, catalogue.Entry]:
+    async def to_llm(self, model: str, mode: LLMModeName, fits: Fits) -> tuple[Route, Entry]:
         """Choose how a language model is reached.
+
+        Args:
+            model: What the caller calls it; empty for OG_CHAT_MODEL.
+            mode: How it is to be asked.
+            fits: Which models could be named where the call names none.
 
         Raises:
             InputError: There is no such model, or not in this mode on this network.
         """
         network = await self._parts.network.get()
-        by_gateway, on_chain = (catalogue.find(model, one) for one in ("gateway", "on_chain"))
-        if not network.tee_registry:
-            # The first generation: the contract alone. Its own words name the nearest models.
-            return ("VANILLA" if mode == "AUTO" else mode), by_gateway or _any()
-        if mode == "VANILLA":
-            if not network.local:
-                raise InputError(
-                    f"Network {network.name} answers language models by TEE gateways alone.",
-                    "Use inference_mode TEE or AUTO.",
-                )
-            return "VANILLA", by_gateway or _any()
-        if by_gateway is not None and by_gateway.kind == "llm":
-            return "gateway", by_gateway
+        if mode == "VANILLA" and network.tee_registry and not network.local:
+            raise InputError(
+                f"Network {network.name} answers language models by TEE gateways alone.",
+                "Use inference_mode TEE or AUTO.",
+            )
+        only_on_chain = mode == "VANILLA" or not network.tee_registry
+        generation: Generation = "on_chain" if only_on_chain else "gateway"
+        model = self._named(model, generation, "llm", fits)
+        on_chain = catalogue.find(model, "on_chain")
+        if only_on_chain:
+            # The contract's route checks the name itself, and names the nearest on chain.
+            unknown = Entry(id=model, kind="llm", generation="on_chain", is_listed=False)
+            return ("VANILLA" if mode == "AUTO" else mode), on_chain or unknown
         if on_chain is not None and network.local:
             return ("VANILLA" if mode == "AUTO" and not on_chain.in_tee else "TEE"), on_chain
-        raise _unknown(model, "llm")
+        return "gateway", self._of_gateways(model, "llm")
 
-    async def to_image_model(self, model: str) -> catalogue.Entry:
+    async def to_image_model(self, model: str, fits: Fits) -> Entry:
         """Find a model that draws; gateways alone have them.
+
+        Args:
+            model: What the caller calls it; empty for OG_IMAGE_MODEL.
+            fits: Which models could be named where the call names none.
 
         Raises:
             InputError: There is no such model, or none on this network.
         """
         await self.to_gateway("images come from")
-        entry = catalogue.find(model, "gateway")
-        if entry is None or entry.kind != "image":
-            raise _unknown(model, "image")
-        return entry
+        return self._of_gateways(self._named(model, "gateway", "image", fits), "image")
 
     async def to_gateway(self, what: str) -> None:
         """Make sure that the network has gateways.
@@ -80,22 +95,52 @@ class Routes:
                 "Use OG_NETWORK=opengradient or local.",
             )
 
+    def _named(self, model: str, generation: Generation, kind: Kind, fits: Fits) -> str:
+        settings, variable = self._parts.settings, VARIABLES[kind]
+        default = settings.chat_model if kind == "llm" else settings.image_model
+        if name := model.strip() or default:
+            return name
+        fitting = filter(fits, catalogue.living(self._parts.today(), generation, kind))
+        cheapest = min(fitting, key=lambda entry: entry.price_rank, default=None)
+        example = (
+            f", e.g. {cheapest.id}, the cheapest that fits ({cheapest.price})" if cheapest else ""
+        )
+        raise InputError(
+            f"The call names no model, and {variable} is not set. {UNPAID}",
+            f"Name one{example}, or set {variable}.",
+        )
 
-def _unknown(model: str, kind: catalogue.Kind) -> InputError:
-    named = catalogue.find(model, "gateway")
-    if named is not None:
-        tool = "generate_image" if named.kind == "image" else "chat"
-        return InputError(f"{named.id} is a model of kind {named.kind}.", f"Use it with {tool}.")
-    alike = catalogue.living(datetime.now(UTC).date(), "gateway", kind)
-    near = ", ".join(catalogue.nearest(model, alike))
-    is_older = catalogue.find(model, "on_chain") is not None
-    where = " that gateways answer, but one of the first generation" if is_older else ""
-    return InputError(
-        f"There is no {kind} model {quote(model)}{where}.",
-        f"The nearest are {near}; search_models with kind {kind} lists all.",
-    )
+    def _of_gateways(self, model: str, kind: Kind) -> Entry:
+        """Find a model that gateways answer, or describe one that only they may know."""
+        today = self._parts.today()
+        entry = catalogue.find(model, "gateway")
+        if entry is None and catalogue.find(model, "on_chain") is None:
+            entry = catalogue.unlisted(model, kind)
+        if entry is None:
+            raise self._unknown(model, kind)
+        if entry.kind != kind:
+            tool = "generate_image" if entry.kind == "image" else "chat"
+            raise InputError(f"{entry.id} is a model of kind {entry.kind}.", f"Use it with {tool}.")
+        if entry.is_retired(today):
+            raise InputError(
+                f"{entry.retirement} {UNPAID}",
+                f"Use {entry.replaced_by}.{self._set_by(model, kind)}",
+            )
+        return entry
 
+    def _unknown(self, model: str, kind: Kind) -> InputError:
+        alike = catalogue.living(self._parts.today(), "gateway", kind)
+        near = ", ".join(catalogue.nearest(model, alike))
+        is_older = catalogue.find(model, "on_chain") is not None
+        where = " that gateways answer, but one of the first generation" if is_older else ""
+        return InputError(
+            f"There is no {kind} model {quote(model)}{where}. {UNPAID}",
+            f"The nearest are {near}; search_models with kind {kind} lists all, and a newer one is "
+            f"asked for as provider/name.{self._set_by(model, kind)}",
+        )
 
-def _any() -> catalogue.Entry:
-    """Return an entry for where none is looked at: the contract's route checks the name itself."""
-    return catalogue.models()[0]
+    def _set_by(self, model: str, kind: Kind) -> str:
+        """Tell that a variable names the model, where one does."""
+        settings = self._parts.settings
+        named = settings.chat_model if kind == "llm" else settings.image_model
+        return f" {VARIABLES[kind]} names it." if model == named else ""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import date
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from og_mcp.calls import Journal
+from og_mcp.catalogue import utc_today
 from og_mcp.client.session.background import learn, look_back
 from og_mcp.client.session.calling import Terms
 from og_mcp.client.session.inferring import Inferring
@@ -54,6 +56,7 @@ class Session(Language, Ledger, Repositories):
         timeouts: How long to wait for the network.
         journal: Where calls are recorded, opened by the caller; else the one of the settings.
         clock: Counts the age of payments; this machine's if not given.
+        today: The day in UTC, by which models are retired.
     """
 
     def __init__(
@@ -63,9 +66,10 @@ class Session(Language, Ledger, Repositories):
         timeouts: Timeouts | None = None,
         journal: Journal | None = None,
         clock: Clock | None = None,
+        today: Callable[[], date] = utc_today,
     ) -> None:
         self.settings = settings
-        parts = Parts(settings, timeouts or Timeouts(), journal)
+        parts = Parts(settings, timeouts or Timeouts(), journal, today)
         paying = PaymentParts(parts, clock)
         Language.__init__(self, parts, paying)
         Ledger.__init__(self, parts, paying)

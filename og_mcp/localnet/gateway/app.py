@@ -87,7 +87,7 @@ class Gateway:
         if (other := spoiling.instead(fault)) is not None:
             return other
         body, covers = asking.read_json(await request.body()), spoiling.coverage(fault)
-        asked = asking.chat(body, developer=not covers["parts_as_text"])
+        asked = asking.chat(body, catalogue.utc_today(), developer=not covers["parts_as_text"])
         answer = await self._responder.chat(asked)
         covered = canonical.chat_request(body, **covers)
         reply = self._reply(request, fault, asked, answer, canonical.request_hash(covered))
@@ -100,7 +100,7 @@ class Gateway:
         if (other := spoiling.instead(fault)) is not None:
             return other
         body = asking.read_json(await request.body())
-        asked = asking.completion(body)
+        asked = asking.completion(body, catalogue.utc_today())
         answer = await self._responder.complete(asked)
         covered = canonical.completion_request(body)
         reply = self._reply(request, fault, asked, answer, canonical.request_hash(covered))
@@ -242,8 +242,7 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
 async def _models(_request: Request) -> Response:
     listed = [
         {"id": entry.name, "object": "model", "created": 0, "owned_by": entry.provider}
-        for entry in catalogue.models()
-        if entry.generation == "gateway"
+        for entry in catalogue.living(catalogue.utc_today(), "gateway")
     ]
     return JSONResponse({"object": "list", "data": listed})
 

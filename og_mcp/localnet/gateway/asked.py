@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -105,11 +106,12 @@ def read_json(raw: bytes) -> JSON:
     return body
 
 
-def chat(body: JSON, *, developer: bool = True) -> Asked:
+def chat(body: JSON, today: date, *, developer: bool = True) -> Asked:
     """Check a chat request.
 
     Args:
         body: The request's JSON.
+        today: The day in UTC, by which models are retired.
         developer: Whether the role `developer` is known.
 
     Raises:
@@ -119,7 +121,7 @@ def chat(body: JSON, *, developer: bool = True) -> Asked:
     _require(isinstance(messages, list) and bool(messages), "messages is a list that is not empty")
     for message in messages or ():
         _check_message(message, developer=developer)
-    model = _model(body)
+    model = _model(body, today)
     _check_format(body, model)
     _check_drawing(body, model)
     texts = [_content_text(message.get("content")) for message in messages or ()]
@@ -134,13 +136,13 @@ def chat(body: JSON, *, developer: bool = True) -> Asked:
     )
 
 
-def completion(body: JSON) -> Asked:
+def completion(body: JSON, today: date) -> Asked:
     """Check a completion request.
 
     Raises:
         AskedError: The gateway cannot answer it.
     """
-    model, prompt = _model(body), body.get("prompt")
+    model, prompt = _model(body, today), body.get("prompt")
     _require(model.kind == "llm", f"{model.name} draws images: ask for a chat completion")
     _require(isinstance(prompt, str), "prompt is a text")
     text = str(prompt)
@@ -161,14 +163,17 @@ def search(body: JSON) -> str:
     return str(query)
 
 
-def _model(body: JSON) -> catalogue.Entry:
+def _model(body: JSON, today: date) -> catalogue.Entry:
     name = body.get("model")
-    known = {each.name: each for each in catalogue.models() if each.generation == "gateway"}
+    living = catalogue.living(today, "gateway")
+    known = {bare: each for each in living for bare in (each.name, *each.aliases)}
     if not isinstance(name, str) or name not in known:
         raise AskedError(f"unknown model {str(name)[:100]!r}")
     most, warmth = body.get("max_tokens"), body.get("temperature")
     _require(most is None or (_whole(most) and most >= 0), "max_tokens is a whole number")
     _require(warmth is None or _is_warmth(warmth), f"temperature is 0 to {WARMEST:g}")
+    # The public SDK sends 0 whether it was asked for or not.
+    _require(not warmth or known[name].temperature, f"{name} takes no temperature")
     stop = body.get("stop") or []
     _require(isinstance(stop, str) or _are(stop, str), "stop is a text or a list of texts")
     return known[name]

@@ -280,7 +280,7 @@ async def test_models_are_found_by_words_author_and_kind(og: Session, name: str)
     assert (found.next_page, found.complete) == (1, True)
     assert [model.name for model in rest.models] == [f"{name}-2"]
     assert rest.next_page == 0
-    assert language.models[0].name == "openai/gpt-5.4"
+    assert language.models[0].name == "openai/gpt-5.4-nano"
     assert {model.author for model in language.models} == {"openai"}
     assert {model.kind for model in images.models} == {"image"}
     assert len(everything.models) == 3
