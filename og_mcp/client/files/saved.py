@@ -23,6 +23,9 @@ NOT_OVER_HTTP: Final = (
     "Leave it out and read the resource og://images/...; nothing was sent or paid.",
 )
 
+TAKEN: Final = "there is a file of that name already"
+FREE: Final = "Use another save_as; nothing was sent or paid."
+
 _NAME: Final = re.compile(r"\w[\w .()+-]{0,95}")
 _NEW_FILE: Final = (
     os.O_WRONLY
@@ -65,14 +68,20 @@ def check_free(folder: Path, names: Iterable[str]) -> None:
         InputError: There is one already, or the folder is a link.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise _refusal(folder, "that is a link or a file, not a folder")
+        raise _refusal(folder, "that is a link or a file, not a folder", FREE)
     for name in names:
         if os.path.lexists(folder / name):
-            raise _refusal(folder / name, "there is a file of that name already")
+            raise _refusal(folder / name, TAKEN, FREE)
 
 
-def save(folder: Path, name: str, content: bytes) -> Path:
+def save(folder: Path, name: str, content: bytes, *, by_descriptor: bool = BY_DESCRIPTOR) -> Path:
     """Write a new file, readable by its owner alone, and return its path.
+
+    Args:
+        folder: Made where it is not there.
+        name: As `check_name` allows it.
+        content: All of it.
+        by_descriptor: As for `FileRoots`.
 
     Raises:
         InputError: There is one of that name, or it cannot be written.
@@ -80,7 +89,7 @@ def save(folder: Path, name: str, content: bytes) -> Path:
     path = folder / name
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = _created(folder, name)
+        handle = _created(folder, name, by_descriptor=by_descriptor)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -91,15 +100,15 @@ def save(folder: Path, name: str, content: bytes) -> Path:
                 path.unlink()
             raise
     except OSError as exc:
-        is_there = exc.errno == errno.EEXIST
-        why = "there is a file of that name already" if is_there else quote(exc.strerror)
-        raise _refusal(path, why) from exc
+        why = TAKEN if exc.errno == errno.EEXIST else quote(exc.strerror)
+        # By then it is paid for.
+        raise _refusal(path, why, "The image itself is kept.") from exc
     return path
 
 
-def _created(folder: Path, name: str) -> int:
+def _created(folder: Path, name: str, *, by_descriptor: bool) -> int:
     """Create a file in the very folder that was looked at."""
-    if not BY_DESCRIPTOR:
+    if not by_descriptor:
         if folder.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         return os.open(folder / name, _NEW_FILE, 0o600)
@@ -110,8 +119,5 @@ def _created(folder: Path, name: str) -> int:
         os.close(descriptor)
 
 
-def _refusal(path: Path, why: str) -> InputError:
-    return InputError(
-        f"Nothing can be saved as {quote(path)}: {why}.",
-        "Use another save_as; nothing was sent or paid.",
-    )
+def _refusal(path: Path, why: str, hint: str) -> InputError:
+    return InputError(f"Nothing can be saved as {quote(path)}: {why}.", hint)
