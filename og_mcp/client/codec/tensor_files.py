@@ -73,6 +73,7 @@ def read_tensor_file(
     except (ValueError, EOFError, RecursionError, MemoryError, csv.Error) as exc:
         # What a reader says may repeat the file's content: its kind is enough.
         why = f"it is not a valid {ending} file" if data else "the file is empty"
+        why = "it is not text in UTF-8" if isinstance(exc, UnicodeDecodeError) and data else why
         raise TensorError(tensor, f"is not read from {quote(path)}: {why}") from exc
 
 

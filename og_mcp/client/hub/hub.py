@@ -75,7 +75,7 @@ class Hub:
         """List the files of one version.
 
         Args:
-            model_name: Name of the repository.
+            model_name: Name of the repository, or `author/name`.
             version: As the hub writes it, e.g. `0.01`; a `v` before it is not minded.
 
         Raises:
@@ -83,7 +83,7 @@ class Hub:
             AmbiguousModelError: Several authors have a model of that name.
             ServiceError: The hub cannot be used.
         """
-        if self._account is not None:
+        if self._account is not None and "/" not in model_name:
             try:
                 files = await self.own_files(self._account, model_name, version)
             except ModelNotFoundError:
@@ -106,6 +106,10 @@ class Hub:
 
     async def get_model(self, model_name: str, author: str = "") -> Model:
         """Return a repository with its versions and their files.
+
+        Args:
+            model_name: Name of the repository, or `author/name`.
+            author: Whose; needed where several authors have one of that name.
 
         Raises:
             ModelNotFoundError: There is no such model.
@@ -132,9 +136,8 @@ class Hub:
             InputError: It has no ONNX file, or several in one version.
             ServiceError: The hub cannot be used.
         """
-        author, _, name = model.rpartition("/")
         try:
-            found = await self.get_model(name, author)
+            found = await self.get_model(model)
         except AmbiguousModelError as exc:
             exc.hint = "Write it as author/name, or give the model's CID."
             raise
@@ -164,6 +167,8 @@ class Hub:
         return [name for name in dict.fromkeys(names) if name]
 
     async def _read(self, model_name: str, author: str) -> Model:
+        if not author and "/" in model_name:
+            author, _, model_name = model_name.rpartition("/")
         found = await self._record(model_name, author)
         author = _records.author_of(found) or author
         versions = _records.versions_of(found)
