@@ -155,8 +155,15 @@ class Journal(Protocol):
         """Wait for the account's lane, and leave it with the block; can be cancelled."""
         ...
 
-    async def settle(
-        self, call_id: str, stage: Stage, fee_wei: int, result: str, receipt: str = ""
+    async def settle(  # noqa: PLR0913 - the facts of an end
+        self,
+        call_id: str,
+        stage: Stage,
+        fee_wei: int,
+        result: str,
+        receipt: str = "",
+        *,
+        told_opg: int | None = None,
     ) -> None:
         """End a call well: `charged`, or `confirmed` at a safe depth.
 
@@ -170,6 +177,7 @@ class Journal(Protocol):
             fee_wei: What its transaction cost.
             result: JSON.
             receipt: JSON, as interface.md section 4.
+            told_opg: What the gateway told that its answer cost, base units; `None`: nothing.
 
         Raises:
             CallStateError: Its nonce was given back, or it costs something and never signed.
@@ -256,8 +264,14 @@ class Journal(Protocol):
         """Record what the chain says a cap was settled for; its charged calls are `confirmed`."""
         ...
 
-    async def void_cap(self, cap_id: str) -> None:
+    async def told_costs(self, cap_id: str) -> tuple[int, bool]:
+        """Return what gateways told of a cap's calls, base units, and whether they told of all."""
+        ...
+
+    async def void_cap(self, cap_id: str, counted_opg: int = 0) -> None:
         """Record that a cap can never be taken any more: unspent past its deadline (T7).
+
+        That is a chain's word: what the gateway told that its calls cost counts all the same.
 
         Its calls cost nothing: answered ones are `confirmed`, failed ones at `sent_unknown` go
         back to `not_sent`.

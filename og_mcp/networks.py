@@ -94,6 +94,12 @@ class Network:
     hub_file_url: str = ""
     """With `{cid}` in it; empty where the hub is not known to serve files by content id."""
 
+    base_rpc_urls: tuple[str, ...] = ()
+    """Further RPCs of the payment chain: one has to agree to what nothing but an RPC says."""
+
+    settlement_depth: int = 12
+    """Blocks of the payment chain on top of a settlement before it counts."""
+
     pay_to: frozenset[str] = frozenset()
     """Recipients of payments that are known beside the registry's payment addresses."""
 
@@ -129,6 +135,7 @@ OPENGRADIENT: Final = Network(
     node_api_url="https://sdk-devnet.opengradient.ai",
     base_chain_id=8453,
     base_rpc_url="https://base-rpc.publicnode.com",
+    base_rpc_urls=("https://mainnet.base.org",),
     opg_token="0xFbC2051AE2265686a469421b2C5A2D5462FbF5eB",  # noqa: S106 - an address
     hub_url="https://api.opengradient.ai",
     hub_read_url="https://hub-api.opengradient.ai",
@@ -149,6 +156,7 @@ ALPHA_2025: Final = Network(
     node_api_url=OPENGRADIENT.node_api_url,
     base_chain_id=OPENGRADIENT.base_chain_id,
     base_rpc_url=OPENGRADIENT.base_rpc_url,
+    base_rpc_urls=OPENGRADIENT.base_rpc_urls,
     opg_token=OPENGRADIENT.opg_token,
     hub_url=OPENGRADIENT.hub_url,
     hub_read_url=OPENGRADIENT.hub_read_url,
@@ -195,6 +203,8 @@ def from_ready_file(ready: Mapping[str, Any]) -> Network:
         node_api_url=ready["node_api_url"],
         base_chain_id=int(ready["base_chain_id"]),
         base_rpc_url=ready["base_rpc_url"],
+        # Blocks come only where something is sent.
+        settlement_depth=0,
         opg_token=ready["opg_token"],
         hub_url=ready["hub_url"],
         hub_read_url=ready["hub_read_url"],

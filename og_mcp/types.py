@@ -714,6 +714,9 @@ class CapRequest:
     deadline: int
     """Unix seconds after which nobody can take it any more."""
 
+    facilitator: str = ""
+    """Who alone may take it; empty where an older version signed it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cap(CapRequest):

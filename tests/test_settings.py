@@ -233,6 +233,7 @@ BAD_VALUES = {
     "OG_WAIT_S": ["-1", "soon", "nan", "86401", "1e3"],
     "OG_TEE_PCR": ["ab", f"{'ab' * 32};{'cd' * 32}"],
     "OG_RPC_URLS": ["https://a.example.com,b"],
+    "OG_BASE_RPC_URLS": ["ftp://x", "https://a.example,nowhere"],
     "OG_ALLOW_INSECURE": ["maybe", "2"],
     "OG_ALLOW_IMAGE_URLS": ["https"],
     "OG_CHAT_MODEL": ["gpt 5", "a\x07", "x" * 201],

@@ -115,9 +115,9 @@ def settle(cap_id: str, amount_opg: int, transaction_hash: str) -> Steps[None]:
         yield from change(_confirm_calls, of_cap=cap_id)
 
 
-def void(cap_id: str) -> Steps[None]:
-    """Record that it can never be taken."""
-    yield from _end_unpaid(cap_id, "take back a payment")
+def void(cap_id: str, counted_opg: int) -> Steps[None]:
+    """Record that it can never be taken, by a chain's word; an amount counts all the same."""
+    yield from _end_unpaid(cap_id, "take back a payment", counted_opg)
     yield from change(_turn_to_older, of_cap=cap_id)
     yield from change(_release_calls, of_cap=cap_id)
 
@@ -130,10 +130,12 @@ def drop(cap_id: str) -> Steps[None]:
     yield from change(_release_calls, of_cap=cap_id)
 
 
-def _end_unpaid(cap_id: str, step: str) -> Steps[Row]:
+def _end_unpaid(cap_id: str, step: str, counted_opg: int = 0) -> Steps[Row]:
     """Make it void, or find it so."""
-    yield from take_turn((yield from row_of(cap_id))["lane"])
-    yield from change(_void, of_cap=cap_id)
+    found = yield from row_of(cap_id)
+    purse = yield from take_turn(found["lane"])
+    if (yield from change(_void, of_cap=cap_id)) and counted_opg:
+        yield from purse.add(found["principal"], counted_opg)
     found = yield from row_of(cap_id)
     if found["status"] != s.CAP_VOID:
         raise CallStateError(found["opened_by"], step, f"{cap_id} is {found['status']}")

@@ -64,6 +64,7 @@ def cap_of(row: Row, prefix: str = "") -> Cap:
         max_opg=amount(found["max_opg"]),
         nonce=found["nonce"],
         deadline=found["deadline"],
+        facilitator=found["facilitator"],
         status=found["status"],
         amount_opg=amount(found["amount_opg"]),
         transaction_hash=found["transaction_hash"],

@@ -37,9 +37,13 @@ class Caps:
         settled = _purse.positive(amount_opg)
         await self._pay(partial(_cap_ends.settle, cap_id, settled, transaction_hash))
 
-    async def void_cap(self, cap_id: str) -> None:
+    async def void_cap(self, cap_id: str, counted_opg: int = 0) -> None:
         """Record that one can never be taken any more."""
-        await self._pay(partial(_cap_ends.void, cap_id))
+        await self._pay(partial(_cap_ends.void, cap_id, _purse.positive(counted_opg)))
+
+    async def told_costs(self, cap_id: str) -> tuple[int, bool]:
+        """Return what gateways told of the calls that one pays for, and whether of all."""
+        return await self._store.run(partial(_paying.told_costs, cap_id), durable=False)
 
     async def pay_by(self, call_id: str, cap_id: str, *, durable: bool = True) -> None:
         """Record that a call is paid by an open one."""

@@ -106,8 +106,15 @@ class SQLJournal(Reading, Caps, Consents):
             held.leave()
             await gate.leave(lost=held.lost)
 
-    async def settle(
-        self, call_id: str, stage: Stage, fee_wei: int, result: str, receipt: str = ""
+    async def settle(  # noqa: PLR0913 - the facts of an end
+        self,
+        call_id: str,
+        stage: Stage,
+        fee_wei: int,
+        result: str,
+        receipt: str = "",
+        *,
+        told_opg: int | None = None,
     ) -> None:
         """End a call well."""
         keep = partial(self._documents.put, call_id)
@@ -119,6 +126,7 @@ class SQLJournal(Reading, Caps, Consents):
             result_hash=sha256(result),
             receipt=await keep(receipt),
             keep_raw=self._keep,
+            told_opg=told_opg,
         )
         await self._store.run_ahead(settling)
         if not self._keep:

@@ -27,7 +27,7 @@ _call = bindparam("call_id", type_=Text)
 _cap = bindparam("of_cap", type_=Text)
 _me = bindparam("my_id", type_=Text)
 
-_GIVEN: Final = ("resource", "asset", "pay_to", "nonce", "deadline", "principal")
+_GIVEN: Final = ("resource", "asset", "pay_to", "nonce", "deadline", "facilitator", "principal")
 
 
 def _new(insert: InsertInto) -> Any:  # noqa: ANN401 - either database's insert
@@ -50,6 +50,15 @@ def _note(insert: InsertInto) -> Any:  # noqa: ANN401 - either database's insert
     )
 
 
+_put_told: Final = Statement(
+    update(payments)
+    .where(
+        payments.c.call_id == _call,
+        payments.c.cap_id == select(calls.c.cap_id).where(calls.c.id == _call).scalar_subquery(),
+    )
+    .values(told_opg=bindparam("new_told_opg"))
+)
+_told_costs: Final = Statement(select(payments.c.told_opg).where(payments.c.cap_id == _cap))
 _insert: Final = Statement(_new)
 _note_payment: Final = Statement(_note)
 _of_call: Final = Statement(select(caps).where(caps.c.opened_by == _call))
@@ -165,6 +174,17 @@ def _pay_by(call_id: str, cap_id: str, owner: str, step: str) -> Steps[None]:
     if not (yield from change(_pay, call_id=call_id, of_cap=cap_id, my_id=owner)):
         raise CallStateError(call_id, step, (yield from _told(call_id, owner)))
     yield from change(_note_payment, call_id=call_id, of_cap=cap_id)
+
+
+def tell_cost(call_id: str, told_opg: int) -> Steps[None]:
+    """Keep what the gateway told that a call's answer cost."""
+    yield from change(_put_told, call_id=call_id, new_told_opg=str(positive(told_opg)))
+
+
+def told_costs(cap_id: str) -> Steps[tuple[int, bool]]:
+    """Sum up what was told of the calls that one pays for, and whether it was told of all."""
+    told = [one["told_opg"] for one in (yield from rows(_told_costs, of_cap=cap_id))]
+    return sum(amount(one) for one in told if one), all(told)
 
 
 def unpay(call_id: str, owner: str) -> Steps[None]:

@@ -260,6 +260,7 @@ caps = Table(
     _text("max_opg"),
     _text("nonce"),
     Column("deadline", BigInteger, nullable=False),
+    _text("facilitator", ""),
     # Whose per-call limit it counts against; others may be paid by it too.
     _text("opened_by"),
     _text("status"),
@@ -281,6 +282,8 @@ payments = Table(
     _text("call_id"),
     _text("cap_id"),
     _when("paid_at"),
+    # What the gateway told that the answer cost; empty where no answer told.
+    _text("told_opg", ""),
     PrimaryKeyConstraint("call_id", "cap_id"),
     Index("payments_by_cap", "cap_id"),
 )

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Text, and_, bindparam, case, exists, func,
 from og_mcp.errors import CallStateError
 from og_mcp.journal import _schema as s
 from og_mcp.journal._moments import moment
+from og_mcp.journal._paying import tell_cost
 from og_mcp.journal._records import STAGES, by_id, call_of, rivals_of
 from og_mcp.journal._sql import Row, Statement, now
 from og_mcp.journal._steps import Query, Steps, change, changes, row
@@ -245,6 +246,9 @@ class Settling:
     keep_raw: bool
     """Whether the signed bytes, which hold the request, are kept."""
 
+    told_opg: int | None = None
+    """What the gateway told that it cost, base units."""
+
     def __call__(self) -> Steps[None]:
         """Settle, or find it settled."""
         settling = {
@@ -261,6 +265,8 @@ class Settling:
             if state["status"] != s.DONE:
                 raise CallStateError(self.call_id, "be settled", _told(state))
             yield from _confirm_if(self.call_id, self.stage)
+        if self.told_opg is not None:
+            yield from tell_cost(self.call_id, self.told_opg)
         if not self.keep_raw:
             yield from change(_forget_raw, call_id=self.call_id)
 

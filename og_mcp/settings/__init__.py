@@ -93,6 +93,9 @@ class Settings:
 
     tee_pcr: tuple[str, ...] = ()
     rpc_urls: tuple[str, ...] = field(default=(), repr=False)
+    base_rpc_urls: tuple[str, ...] = field(default=(), repr=False)
+    """Further RPCs of the payment chain; those of the network's record if none is named."""
+
     max_per_call: int = 5 * 10**18
     """Cap on OPG of one payment authorization: what today's gateways ask for a session."""
 

@@ -61,6 +61,7 @@ VARIABLES: Final[Mapping[str, v.Parse[Any]]] = {
     "OG_WAIT_S": v.seconds,
     "OG_TEE_PCR": v.many(v.measurement),
     "OG_RPC_URLS": v.many(v.url),
+    "OG_BASE_RPC_URLS": v.many(v.url),
     "OG_ALLOW_INSECURE": v.boolean,
     "OG_ALLOW_IMAGE_URLS": v.boolean,
     "OG_CHAT_MODEL": v.model,

@@ -432,6 +432,7 @@ async def test_t22_where_a_person_is_asked_a_fee_is_raised_at_a_terminal_alone(
     localnet: LocalNetwork, environ: Environ, request_of_sample: Request
 ) -> None:
     localnet.hold_blocks()
+    environ = {**environ, "OG_MAX_FEE_PER_CALL": "0.01"}
     asking = {**environ, "OG_CONFIRM_ABOVE": "0"}
     async with Session.from_env(environ) as og:
         running = await og.infer(**request_of_sample, wait_s=1)

@@ -67,7 +67,7 @@ async def test_a_working_network_is_well(localnet: LocalNetwork) -> None:
     assert "registered certificate" in found["gateway"]["detail"]
     assert "0 interrupted" in found["journal"]["detail"]
     # Other tests have paid from this wallet, which the chain shows.
-    left = r"none open; [0-9.]+ of 5 OPG left of this day's cap"
+    left = r"none open; [0-9.]+ of 25 OPG left of this day's cap"
     assert re.fullmatch(left, found["payments"]["detail"])
     fees = r"([0-9.]+) of 0\.05 coins left of this day's cap"
     told = re.fullmatch(f"{fees}; on the payment chain {fees}", found["fees"]["detail"])

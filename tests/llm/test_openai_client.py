@@ -70,7 +70,7 @@ def test_a_chat_is_answered_paid_and_verified(client: openai.OpenAI) -> None:
     assert answer.usage.total_tokens > answer.usage.prompt_tokens > 0
     proof = proof_of(answer)
     assert proof["verification"]["status"] == "local"
-    assert proof["payment"]["max_opg"] == "0.1"
+    assert proof["payment"]["max_opg"] == "5"
     assert answer.id == f"chatcmpl-{proof['call_id']}"
 
 
@@ -83,7 +83,7 @@ def test_t21_a_call_is_the_http_principals_and_leaves_a_receipt(
 
     call = json.loads(shown.stdout)
     assert (call["principal"], call["tool"], call["status"]) == ("http", "chat", "done")
-    assert call["payment"]["max_opg"] == "0.1"
+    assert call["payment"]["max_opg"] == "5"
 
 
 def test_a_stream_tells_the_same_and_its_usage(client: openai.OpenAI) -> None:

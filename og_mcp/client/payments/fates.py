@@ -1,60 +1,70 @@
-"""What became of signed maxima, by the payment chain's own word.
+"""What a payment chain says of signed maxima, and what of that is proven.
 
-A settlement counts at a depth that the chain calls safe (threats.md T12); a maximum is void once a
-finalized block is past its deadline and its nonce unspent there (T7). Time is the chain's: this
-machine's clock may have been wrong when it signed, or be wrong now.
+An RPC may lie. What it says frees nothing by itself, but where the facilitator's own signature
+proves a settlement; what else it says is weighed in `caps` (threats.md T7, T12, T33).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from anyio import to_thread
 
 from og_mcp.client.payments.ledger import (
     LOG_BLOCKS,
     Block,
     Ledger,
     Transfer,
-    event_topic,
     selector,
-    topic,
     view,
 )
 from og_mcp.client.payments.requirement import LONGEST_DEADLINE_S
+from og_mcp.client.payments.settlement_proof import SETTLE, proven_amount
 from og_mcp.networks import PERMIT2, UPTO_PROXY
 from og_mcp.types import Cap
 
 NONCE_BITMAP: Final = selector("nonceBitmap(address,uint256)")
-INVALIDATION: Final = event_topic("UnorderedNonceInvalidation(address,uint256,uint256)")
-
-SETTLE: Final = selector(
-    "settle(((address,uint256),uint256,uint256),uint256,address,(address,address,uint256),bytes)"
-)
 
 CLOCK_S: Final = 600
-"""How far this machine's clock may have been ahead when it signed, at first."""
+"""Further back than any signature's time, for clocks that differ."""
 
-FAR_CLOCK_S: Final = 24 * 3600
-"""The same, before anything is taken for void that may have been settled."""
+VOID_S: Final = 1_800
+"""Seconds from a deadline, by the chain's time, after which it is taken for passed (T7)."""
 
 
 @dataclass(frozen=True)
-class Fate:
-    """How a signed maximum ended; `settled` false: it can never be taken any more."""
+class Settlement:
+    """What was taken by a signed maximum."""
 
-    settled: bool
-    amount_opg: int = 0
+    amount_opg: int
+    """Base units."""
+
     transaction_hash: str = ""
+    is_deep: bool = True
+    """Whether enough blocks are on top of it."""
 
 
 @dataclass(frozen=True)
-class _Depth:
-    """How deep the chain is, at one moment."""
+class Look:
+    """What one RPC says of signed maxima, by their ids."""
 
     newest: Block
-    safe: Block
-    final: Block
+    is_sound: bool
+    """Whether its blocks `latest`, `safe` and `finalized` are in order, as far as it has them."""
+
+    proven: Mapping[str, Settlement]
+    """Settled deep enough, by the facilitator's own signature."""
+
+    claimed: Mapping[str, Settlement]
+    """Spent, and what may have been taken, by the RPC's word alone; the largest of it."""
+
+    unspent: frozenset[str]
+
+    def has_passed(self, cap: Cap) -> bool:
+        """Whether the chain is well past a deadline."""
+        return self.is_sound and self.newest.time > cap.deadline + VOID_S
 
 
 @dataclass(frozen=True)
@@ -64,13 +74,13 @@ class _Taken:
     transfers: Sequence[Transfer]
     transactions: dict[str, dict[str, Any]]
 
-    def settling(self, cap: Cap) -> list[Transfer]:
-        """Return what calls of the proxy itself took by this payment: they say which it is."""
+    def naming(self, cap: Cap) -> list[Transfer]:
+        """Return what was taken by calls in which the payment's nonce stands."""
         nonce = f"{int(cap.nonce):064x}"
-        return [one for one in self.transfers if self._is_call(one) and self._nonce(one) == nonce]
+        return [one for one in self.transfers if nonce in self._field(one, "input")]
 
     def possible(self, cap: Cap) -> list[Transfer]:
-        """Return what may have been taken by this payment, though nothing proves it.
+        """Return what may have been taken by this payment, though nothing says so.
 
         Facilitators may be contracts, whose calls hold whatever they like, others' payments too.
         What the owner sends is no payment.
@@ -79,60 +89,74 @@ class _Taken:
         return [
             one
             for one in self.transfers
-            if one.amount <= cap.max_opg
-            and not self._is_call(one)
-            and self._field(one, "from") != owner
+            if not self._is_settle(one) and self._field(one, "from") != owner
         ]
 
-    def names(self, transfer: Transfer, cap: Cap) -> bool:
-        """Whether the nonce stands anywhere in a transfer's transaction."""
-        return f"{int(cap.nonce):064x}" in self._field(transfer, "input")
-
-    def _is_call(self, transfer: Transfer) -> bool:
+    def _is_settle(self, transfer: Transfer) -> bool:
+        """Whether it is a call of the proxy itself, which names the one payment that it is for."""
         to, data = self._field(transfer, "to"), self._field(transfer, "input")
-        return to == UPTO_PROXY.lower() and data.startswith(SETTLE)
-
-    def _nonce(self, transfer: Transfer) -> str:
-        """Read the third word, behind token and signed maximum."""
-        return self._field(transfer, "input")[len(SETTLE) + 2 * 64 :][:64]
+        return to == UPTO_PROXY.lower() and data.startswith("0x" + SETTLE.hex())
 
     def _field(self, transfer: Transfer, name: str) -> str:
         return str(self.transactions.get(transfer.transaction_hash, {}).get(name)).lower()
 
 
 class Fates:
-    """Finds the ends of signed maxima.
+    """Looks up signed maxima by one RPC.
 
     Args:
         ledger: The payment chain.
+        depth: Blocks on top of a settlement before it counts.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, depth: int) -> None:
+        self._ledger, self._depth = ledger, depth
 
-    async def of(self, caps: Sequence[Cap]) -> dict[str, Fate]:
-        """Find the ends of one wallet's maxima; those whose end is not certain yet are left out.
-
-        Returns:
-            Id of the cap -> its end.
+    async def look(self, caps: Sequence[Cap]) -> Look:
+        """Look up one wallet's maxima.
 
         Raises:
             ServiceError: The chain does not tell.
         """
-        depth = _Depth(*await self._ledger.blocks("latest", "safe", "finalized"))
-        spent = await self._spent(caps, depth.newest)
-        expired = [cap for cap in caps if cap not in spent and depth.final.time > cap.deadline]
-        found = await self._voided(expired, depth)
+        newest, is_sound = await self._ledger.newest()
+        spent = await self._spent(caps, newest)
+        proven: dict[str, Settlement] = {}
+        claimed: dict[str, Settlement] = {}
         left = sorted(spent, key=lambda cap: cap.deadline)
         while left:
-            group, first, last = await self._group(left, depth.newest)
-            found |= await self._settled(group, first, last, depth)
+            group, first, last = await self._group(left, newest)
+            taken = await self._taken(group, first, last)
+            for cap in group:
+                found = await to_thread.run_sync(self._proof, cap, taken, newest)
+                if found is not None:
+                    proven[cap.id] = found
+                else:
+                    claimed[cap.id] = self._claim(cap, taken, newest)
             left = [cap for cap in left if cap not in group]
-        return found
+        unspent = frozenset(cap.id for cap in caps if cap not in spent)
+        return Look(newest, is_sound, proven, claimed, unspent)
 
-    async def _voided(self, expired: Sequence[Cap], depth: _Depth) -> dict[str, Fate]:
-        spent = await self._spent(expired, depth.final)
-        return {cap.id: Fate(settled=False) for cap in expired if cap not in spent}
+    def _proof(self, cap: Cap, taken: _Taken, newest: Block) -> Settlement | None:
+        """Return the largest settlement that its facilitator signed, deep enough."""
+        found = []
+        for one in taken.naming(cap):
+            record = taken.transactions[one.transaction_hash]
+            amount = proven_amount(record, one.transaction_hash, cap)
+            if amount is not None and self._is_deep(one, newest):
+                found.append(Settlement(amount, one.transaction_hash))
+        return max(found, key=lambda one: one.amount_opg, default=None)
+
+    def _claim(self, cap: Cap, taken: _Taken, newest: Block) -> Settlement:
+        """Tell what was taken by an RPC's word; of several transfers, the largest errs safely."""
+        transfers = taken.naming(cap) or taken.possible(cap)
+        largest = max(transfers, key=lambda one: one.amount, default=None)
+        if largest is None:
+            return Settlement(0, is_deep=False)
+        amount = min(largest.amount, cap.max_opg)
+        return Settlement(amount, largest.transaction_hash, self._is_deep(largest, newest))
+
+    def _is_deep(self, transfer: Transfer, newest: Block) -> bool:
+        return transfer.block + self._depth <= newest.number
 
     async def _group(self, caps: Sequence[Cap], newest: Block) -> tuple[list[Cap], int, int]:
         """Choose those of which one question for events can tell, the oldest among them."""
@@ -146,47 +170,6 @@ class Fates:
         [end] = await self._ledger.blocks(hex(last))
         group = [cap for cap in caps if cap.deadline < end.time]
         return group or [caps[0]], first.number, last
-
-    async def _settled(
-        self, caps: Sequence[Cap], first: int, last: int, depth: _Depth
-    ) -> dict[str, Fate]:
-        taken = await self._taken(caps, first, last)
-        found: dict[str, Fate] = {}
-        unnamed: list[Cap] = []
-        for cap in caps:
-            settling, possible = taken.settling(cap), taken.possible(cap)
-            named = settling or [one for one in possible if taken.names(one, cap)]
-            if not named:
-                unnamed.append(cap)
-            elif named[0].block <= depth.safe.number:
-                found[cap.id] = _settlement(cap, settling or possible)
-        # Spent, and no transaction says so: certain only once it can no longer be taken.
-        late = [cap for cap in unnamed if depth.final.time > cap.deadline]
-        for cap in await self._spent(late, depth.final):
-            found[cap.id] = await self._unnamed(cap, depth)
-        return found
-
-    async def _unnamed(self, cap: Cap, depth: _Depth) -> Fate:
-        """Judge a nonce that was spent by no transaction that names it."""
-        since = cap.deadline - LONGEST_DEADLINE_S - FAR_CLOCK_S
-        first = await self._ledger.block_before(since, depth.newest)
-        if await self._is_voided(cap, first.number, depth.final.number):
-            return Fate(settled=False)
-        taken = await self._taken([cap], first.number, depth.final.number)
-        # The largest that may be it errs safely.
-        possible = taken.settling(cap) or taken.possible(cap)
-        return _settlement(cap, possible) if possible else Fate(settled=False)
-
-    async def _is_voided(self, cap: Cap, first: int, last: int) -> bool:
-        """Tell whether the owner has voided the nonce (`invalidateUnorderedNonces`)."""
-        topics = [INVALIDATION, topic(cap.account.address)]
-        nonce = int(cap.nonce)
-        for event in await self._ledger.events(PERMIT2, topics, first, last):
-            words = str(event.get("data")).removeprefix("0x")
-            word, mask = (self._ledger.word("0x" + words[at : at + 64]) for at in (0, 64))
-            if word == nonce >> 8 and mask & 1 << (nonce & 0xFF):
-                return True
-        return False
 
     async def _taken(self, caps: Sequence[Cap], first: int, last: int) -> _Taken:
         recipients = sorted({cap.pay_to for cap in caps})
@@ -216,12 +199,3 @@ class Fates:
             for cap, word, bit in zip(caps, words, bits, strict=True)
             if self._ledger.word(word) & bit
         ]
-
-
-def _settlement(cap: Cap, transfers: Sequence[Transfer]) -> Fate:
-    """Tell what was taken; of several transfers, the largest that the cap allows errs safely."""
-    within = [one for one in transfers if one.amount <= cap.max_opg]
-    largest = max(within, key=lambda one: one.amount, default=None)
-    if largest is None:
-        return Fate(True, cap.max_opg, transfers[0].transaction_hash)
-    return Fate(True, largest.amount, largest.transaction_hash)

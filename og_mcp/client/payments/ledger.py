@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from eth_abi import abi as eth_abi
@@ -91,6 +92,25 @@ class Ledger:
         """
         found = await self.ask(*(("eth_getBlockByNumber", [tag, False]) for tag in tags))
         return [self.block(block) for block in found]
+
+    async def newest(self) -> tuple[Block, bool]:
+        """Read the newest block.
+
+        Returns:
+            It, and whether the blocks `latest`, `safe` and `finalized` are in order; an RPC may
+            lack the last two.
+
+        Raises:
+            ServiceError: There is none.
+        """
+        tags = ("latest", "safe", "finalized")
+        replies = await self._rpc.ask(*(("eth_getBlockByNumber", [tag, False]) for tag in tags))
+        newest = self.block(_value(replies[0]))
+        found = [newest, *(self.block(one) for one in map(_value, replies[1:]) if one is not None)]
+        pairs = list(pairwise(found))
+        return newest, all(
+            one.number >= deeper.number and one.time >= deeper.time for one, deeper in pairs
+        )
 
     async def block_before(self, time: int, newest: Block) -> Block:
         """Find a block that is no younger than a moment, and, where it can be, not much older.
@@ -227,6 +247,14 @@ def view(
 def topic(address: str) -> str:
     """Write an address as an event's topic."""
     return "0x" + address.removeprefix("0x").lower().rjust(64, "0")
+
+
+def _value(reply: Reply) -> object:
+    """Read an answer; an RPC that refuses the question has none."""
+    try:
+        return reply.value()
+    except RPCError:
+        return None
 
 
 def _spans(first: int, last: int) -> Iterator[tuple[int, int]]:

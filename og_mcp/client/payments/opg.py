@@ -6,17 +6,16 @@ Contracts and selectors: protocol.md sections 4 and 7.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from og_mcp.client.chain.chain import Chain
 from og_mcp.client.chain.rpc import RPC, WORD, quantity
-from og_mcp.client.payments.fates import Fate, Fates
+from og_mcp.client.payments.fates import Fates
 from og_mcp.client.payments.ledger import Ledger, call_data, selector, view
 from og_mcp.errors import WrongChainError
 from og_mcp.networks import PERMIT2, Network
-from og_mcp.types import Account, Cap
+from og_mcp.types import Account
 
 BALANCE_OF: Final = selector("balanceOf(address)")
 ALLOWANCE: Final = selector("allowance(address,address)")
@@ -54,7 +53,8 @@ class OPG:
     def __init__(self, rpc: RPC, chain: Chain, network: Network) -> None:
         self._rpc, self._chain, self._network = rpc, chain, network
         self._ledger = Ledger(rpc, network.opg_token)
-        self._fates = Fates(self._ledger)
+        self.fates = Fates(self._ledger, network.settlement_depth)
+        """What became of signed maxima, by this RPC."""
 
     async def account(self, address: str) -> Account:
         """Return whose budget is used; a local network counts by its genesis block."""
@@ -101,10 +101,6 @@ class OPG:
         sent = await self._ledger.transactions(hashes)
         own = {one for one, by in sent.items() if str(by.get("from")).lower() == address.lower()}
         return sum(one.amount for one in transfers if one.transaction_hash not in own)
-
-    async def fates(self, caps: Sequence[Cap]) -> dict[str, Fate]:
-        """Find the ends of signed maxima; see `Fates.of`."""
-        return await self._fates.of(caps)
 
     def approval(self, amount: int) -> tuple[str, bytes]:
         """Return contract and call data that allow Permit2 to take an amount, base units."""

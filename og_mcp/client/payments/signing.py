@@ -150,7 +150,7 @@ class Signing:
             return False
         self._looked_at, before = now, await self._exposure()
         try:
-            await self._caps.look()
+            await self._caps.look(releases=False)
         except ServiceError as exc:
             logger.info("open payments were not looked up: %s", exc)
             return False
@@ -297,4 +297,5 @@ class Signing:
             max_opg=requirement.amount,
             nonce=draft.nonce,
             deadline=draft.deadline,
+            facilitator=requirement.facilitator,
         )

@@ -21,6 +21,13 @@ _DECIMAL: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,30})?")
 _ADDRESS: Final = re.compile(r"https?://[!-~]+")
 
 
+def cost_of(answer: Mapping[str, Any]) -> int | None:
+    """Return what a gateway says that its answer cost, base units; `None` where it says nothing."""
+    told = answer.get("opengradient")
+    units = _text(told.get("cost_opg"), _UNITS) if isinstance(told, dict) else ""
+    return int(units) if units else None
+
+
 def payment_of(cap: Cap | None) -> Payment:
     """Tell what pays for a call, and what came of it so far."""
     if cap is None:

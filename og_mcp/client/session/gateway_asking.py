@@ -14,7 +14,7 @@ from anyio import CancelScope
 
 from og_mcp import catalogue
 from og_mcp.catalogue import Entry
-from og_mcp.client.payments.told import payment_of, told_beside
+from og_mcp.client.payments.told import cost_of, payment_of, told_beside
 from og_mcp.client.session.calling import Calling, Terms
 from og_mcp.client.session.consent_check import consent_check, use_approval
 from og_mcp.client.session.loading import load
@@ -254,7 +254,8 @@ class GatewayAsking:
         # What nobody charges for is as final as it gets.
         stage = Stage.CHARGED if cap else Stage.CONFIRMED
         history = await self._parts.history.get()
-        await history.record(ticket, stage, result.shown_json(), receipt)
+        told_opg = cost_of(answered.answer) if cap else None
+        await history.record(ticket, stage, result.shown_json(), receipt, told_opg=told_opg)
 
     async def _receipt(  # noqa: PLR0913, PLR0917 - the facts of one call
         self,

@@ -132,20 +132,27 @@ class History:
         fee_wei = outcome.receipt.fee_wei
         await self.record(ticket, Stage.CHARGED, result.shown_json(), receipt, fee_wei=fee_wei)
 
-    async def record(
-        self, ticket: Ticket, stage: Stage, result: str, receipt: str, *, fee_wei: int = 0
+    async def record(  # noqa: PLR0913 - the facts of an end
+        self,
+        ticket: Ticket,
+        stage: Stage,
+        result: str,
+        receipt: str,
+        *,
+        fee_wei: int = 0,
+        told_opg: int | None = None,
     ) -> None:
         """Record the good end of a call; tries again while the journal's database restarts."""
         end = (ticket.call_id, stage, fee_wei, result, receipt)
         try:
-            await self._journal.settle(*end)
+            await self._journal.settle(*end, told_opg=told_opg)
         except JournalError as exc:
             if not _is_lost_journal(exc):
                 raise
             # What was paid for must not be forgotten.
             async for attempt in stamina.retry_context(_is_lost_journal, attempts=4, timeout=60.0):
                 with attempt:
-                    await self._journal.settle(*end)
+                    await self._journal.settle(*end, told_opg=told_opg)
         ticket.result = result
 
     async def receipt_of_failure(self, ticket: Ticket, request: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from og_mcp.client.payments.allowance import Allowance
     from og_mcp.client.payments.caps import Caps
     from og_mcp.client.payments.clock import Clock
+    from og_mcp.client.payments.fates import Fates
     from og_mcp.client.payments.opg import OPG
     from og_mcp.client.payments.payer import Payer
     from og_mcp.client.payments.payments import Payments
@@ -118,11 +119,32 @@ class PaymentParts:
         )
         return opg
 
+    async def _other_fates(self) -> list[Fates]:
+        """Return what asks further RPCs of the payment chain."""
+        parts, network = self._parts, await self._parts.network.get()
+        urls = parts.settings.base_rpc_urls or network.base_rpc_urls
+        rpc_of, http = (await load("chain.rpc")).RPC, await parts.http.get()
+        ledger_of = (await load("payments.ledger")).Ledger
+        fates_of = (await load("payments.fates")).Fates
+        return [
+            fates_of(
+                ledger_of(
+                    rpc_of(http, url, "payment chain's RPC", timeout_s=parts.timeouts.rpc_s),
+                    network.opg_token,
+                ),
+                network.settlement_depth,
+            )
+            for url in dict.fromkeys(urls)
+            if url != network.base_rpc_url
+        ]
+
     async def _open_caps(self) -> Caps:
         opg = await self.opg.get()
         account = await opg.account(await (await self.wallet.get()).address())
         journal, tasks = await self._parts.journal.get(), await self._parts.tasks.get()
-        caps: Caps = (await load("payments.caps")).Caps(journal, opg, account, tasks)
+        caps: Caps = (await load("payments.caps")).Caps(
+            journal, opg, await self._other_fates(), account, tasks, await self.clock.get()
+        )
         return caps
 
     async def _open_unrecorded(self) -> Unrecorded:

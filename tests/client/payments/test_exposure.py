@@ -29,7 +29,6 @@ from og_mcp.errors import (
     OGError,
 )
 from og_mcp.journal import open_journal
-from og_mcp.networks import PERMIT2
 from og_mcp.types import OPGCaps, Stage
 from tests import journal_worker
 from tests.books import Purse
@@ -277,65 +276,6 @@ async def test_two_processes_of_one_journal_share_the_day_and_open_a_session_eac
     assert len(listed.calls) == 2 * chats + 1
 
 
-async def test_what_a_contract_may_have_taken_counts_by_the_largest_that_it_took(
-    purse: Purse,
-) -> None:
-    """Its call can name any payment, and hold any amount."""
-    async with purse.session() as og:
-        small = await chat(og, "first")
-        await chat(og, "second", principal="http")
-        large = await chat(og, "third", principal="http")
-        journal = await og._parts.journal.get()  # noqa: SLF001 - the nonces
-        caps = [await journal.cap(one.payment.cap_id) for one in (small, large)]
-        spent = paid(purse)
-        named = "".join(f"{int(cap.nonce):064x}" for cap in caps)
-        other = {"from": "0x" + "33" * 20, "to": "0x" + "44" * 20, "input": f"0x01{named}"}
-        method = "eth_getTransactionByHash"
-        purse.localnet.fault(method, "result", service="base_rpc", result=other, times=1000)
-        await og.status()
-        found = [await journal.cap(cap.id) for cap in caps]
-
-    took = settled(purse)
-    assert (len(took), sum(took)) == (2, spent)
-    assert min(took) < max(took)
-    assert [(one.status, one.amount_opg) for one in found] == [("settled", max(took))] * 2
-
-
-@pytest.mark.slow
-async def test_a_payment_that_no_transaction_names_counts_as_taken_and_a_voided_one_does_not(
-    purse: Purse,
-) -> None:
-    """A facilitator may be a contract whose calls hide the nonce; the owner may void one."""
-    purse.localnet.terms(maxTimeoutSeconds=30)
-    async with purse.session() as og:
-        hidden = await chat(og, "first")
-        voided = await chat(og, "second", principal="http")
-        journal = await og._parts.journal.get()  # noqa: SLF001 - the nonces
-        cap = await journal.cap(voided.payment.cap_id)
-        nonce = int(cap.nonce)
-        send(
-            purse,
-            PERMIT2,
-            "invalidateUnorderedNonces(uint256,uint256)",
-            [nonce >> 8, 1 << (nonce & 255)],
-        )
-        spent = paid(purse)
-        [taken] = settled_well(purse)
-        other = {"hash": taken, "from": "0x" + "33" * 20, "to": "0x" + "44" * 20, "input": "0x00"}
-        method = "eth_getTransactionByHash"
-        purse.localnet.fault(method, "result", service="base_rpc", result=other, times=1000)
-        early = (await og.get_call(hidden.call_id)).payment.amount_opg
-        caps = await og._paying.caps.get()  # noqa: SLF001 - else asked every 20 s
-        with anyio.fail_after(60):
-            while await caps.look():
-                purse.localnet.mine(chain="base_rpc")
-                await anyio.sleep(1)
-        found = [await journal.cap(one.payment.cap_id) for one in (hidden, voided)]
-
-    assert early == ""
-    assert [(one.status, one.amount_opg) for one in found] == [("settled", spent), ("void", 0)]
-
-
 @pytest.mark.slow
 async def test_a_settlement_is_found_behind_ten_thousand_blocks(
     fresh_purse: Purse,
@@ -361,12 +301,6 @@ def signed_by_call(purse: Purse) -> dict[str, int]:
         for call, max_opg in database.execute(rows):
             sums[call] += int(max_opg)
     return sums
-
-
-def settled_well(purse: Purse) -> list[str]:
-    """Return the hashes of the settlements that took something."""
-    found = of_payer(purse, purse.localnet.settlements())
-    return [one["transaction_hash"] for one in found if one["status"] == "settled"]
 
 
 async def approve(og: Session, amount: str) -> None:

@@ -284,14 +284,15 @@ async def test_a_fee_above_the_cap_is_refused_where_it_would_be_signed(
 
 
 async def test_an_rpc_that_inflates_the_gas_price_meets_the_cap(
-    og: Session, localnet: LocalNetwork
+    localnet: LocalNetwork,
 ) -> None:
     before = count_of_transactions(localnet)
     localnet.fault("eth_gasPrice", "result", result=hex(10**15), times=9)
     sample = model(localnet, "candle-volatility")
 
-    with pytest.raises(FeeCapError):
-        await og.infer(sample["cid"], sample["model_input"])
+    async with Session.from_env({**localnet.environ, "OG_MAX_FEE_PER_CALL": "0.01"}) as og:
+        with pytest.raises(FeeCapError):
+            await og.infer(sample["cid"], sample["model_input"])
 
     assert count_of_transactions(localnet) == before
 
