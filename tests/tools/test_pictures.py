@@ -171,6 +171,25 @@ async def test_what_a_model_does_not_take_is_refused_before_anything_is_paid(
     assert (await answer(mcp, "list_calls"))["calls"] == []
 
 
+async def test_a_model_beyond_the_catalogue_judges_by_itself_what_it_takes(mcp: Client) -> None:
+    (text, *_), content = await drawn(mcp, model="acme/paint", aspect_ratio="7:5", resolution="4K")
+    assert content is None
+    assert "aspect_ratio" not in text
+    assert "paint" in text
+    (text, *_), content = await drawn(mcp, model="acme/paint", aspect_ratio="wide")
+    assert content is None
+    assert "acme/paint does not take the aspect_ratio 'wide'" in text
+
+
+async def test_a_dry_run_prices_every_picture(mcp: Client) -> None:
+    one, three = [
+        await draw(mcp, model=TIERED, resolution="2K", count=count, dry_run=True)
+        for count in (1, 3)
+    ]
+
+    assert (one["cost"]["usd"], three["cost"]["usd"]) == ("0.09", "0.27")
+
+
 async def test_t21_nobody_starts_from_anothers_picture(localnet: LocalNetwork) -> None:
     over_http = {
         **localnet.environ,

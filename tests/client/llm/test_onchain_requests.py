@@ -64,7 +64,7 @@ def test_a_chat_is_taken_as_openai_shapes_it() -> None:
         ),
     )
     assert (request.mode, request.tool_choice) == (1, "auto")
-    assert (request.temperature, request.max_tokens) == (70, 100)
+    assert (request.temperature, request.max_tokens) == (70, 1024)
     assert request.canonical["messages"][2] == {**messages[2], "content": ""}
     assert request.canonical["temperature"] == 0.7
 
