@@ -105,6 +105,10 @@ def in_opg(base_units: int) -> str:
     return f"{coins(base_units)} OPG"
 
 
+VERSIONS_NAMED: Final = 8
+"""Versions of a model that an error lists, the newest ones."""
+
+
 class OGError(Exception):
     """Base class. `str()` is the whole message the model reads."""
 
@@ -274,12 +278,22 @@ class NotFoundError(OGError):
 
 
 class ModelNotFoundError(NotFoundError):
-    """The Model Hub has no such repository or version."""
+    """The Model Hub has no such repository or version.
 
-    def __init__(self, model_name: str, version: str = "") -> None:
+    Args:
+        model_name: The repository.
+        version: Its version, where that is what is missing.
+        versions: The versions that it has, where they are known; the newest last.
+    """
+
+    def __init__(self, model_name: str, version: str = "", versions: Sequence[str] = ()) -> None:
         what = f"version {quote(version)} of model" if version else "model"
-        super().__init__(f"The Model Hub has no {what} {quote(model_name)}.")
-        self.hint = "Check the spelling; get_model lists the versions of a model by its name."
+        there = f"; it has {', '.join(map(quote, versions[-VERSIONS_NAMED:]))}" if versions else ""
+        super().__init__(f"The Model Hub has no {what} {quote(model_name)}{there}.")
+        if versions:
+            self.hint = "Use one of these, or add the next one with create_version."
+        else:
+            self.hint = "Check the spelling; get_model lists the versions of a model by its name."
 
 
 class AmbiguousModelError(NotFoundError):

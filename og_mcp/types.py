@@ -221,6 +221,7 @@ class CreatedModel(Shape):
     already_there: bool = Field(
         default=False, description="True where you had a repository of that name before."
     )
+    note: str = Field(default="", description="What became of a repository that was there.")
     warnings: list[str] = Field(default=[], description="As upload's.")
     upload: dict[str, Any] = Field(
         default={}, description="As upload returns it; empty without model_path."
@@ -379,6 +380,7 @@ class _Answered(Shape):
     status: Literal["done", "running", "failed", "dry_run"] = Field(
         description="running: get_call waits on; dry_run: nothing was sent."
     )
+    note: str = Field(default="", description="What to know: that it is cut, when it is settled.")
     cost: Annotated[
         Cost,
         WithJsonSchema(
@@ -398,7 +400,7 @@ class _Answered(Shape):
 class SearchResult(_Answered):
     """What a search of the web found."""
 
-    answer = ("content", "citations")
+    answer = ("content", "citations", "note")
 
     content: str = ""
 
@@ -470,7 +472,7 @@ class Image(StoredImage):
 class ImageResult(_Answer):
     """The images that were made."""
 
-    answer = ("images",)
+    answer = ("images", "note")
 
     images: list[Image] = Field(default=[])
     refused: list[str] = Field(
@@ -482,13 +484,14 @@ class ImageResult(_Answer):
 class AllowanceResult(Shape):
     """What changing the Permit2 allowance gave."""
 
-    answer = ("allowance_opg",)
+    answer = ("allowance_opg", "note")
 
     call_id: str = ""
     network: str
     status: Literal["done", "running", "failed", "dry_run"]
     transaction_hash: str = ""
     allowance_opg: str = Field(description="OPG that Permit2 may take from the wallet.")
+    note: str = Field(default="", description="What revoking brings with it.")
     fee: str = Field(default="", description="On the payment chain, or with dry_run at most.")
     fee_wei: Wei = Field(default=0, description="The same, exactly.")
     max_opg: str = Field(default="0", description="An approval moves no OPG by itself.")

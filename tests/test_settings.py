@@ -226,6 +226,7 @@ BAD_VALUES = {
     "OG_MAX_FEE_PER_CALL": ["0x10"],
     "OG_MAX_FEE_PER_DAY": ["1_000"],
     "OG_CONFIRM_ABOVE": ["always"],
+    "OG_PUBLISH": ["never", "yes"],
     "OG_UPLOAD_ROOTS": ["relative/folder", "/nowhere/at/all", f"{os.sep}..{os.sep}tmp", "/"],
     "OG_DATA_DIR": ["relative/folder", "/dev/null", "~no-such-user-of-this-machine/data"],
     "OG_RECEIPTS": ["none"],

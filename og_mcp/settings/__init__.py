@@ -78,6 +78,9 @@ class Settings:
     wallet: WalletSource | None = None
     """`None` without a key, and on `local`, where a configured key is never used."""
 
+    unused_keys: tuple[str, ...] = ()
+    """Names of the variables that hold a key, on `local`, where none is used."""
+
     base_key: SecretStr | None = None
     """The key that pays OPG on Base, where it is another one; `None` on `local`."""
 
@@ -110,6 +113,10 @@ class Settings:
 
     confirm_above: int = 5 * 10**18
     """OPG above which a person is asked first."""
+
+    publish: Literal["", "ask", "allow"] = ""
+    """Whether a person is asked before something is published; empty: on a real network, and where
+    the host can ask."""
 
     upload_roots: tuple[Path, ...] = ()
     """Folders that files may be read from; never the root folder, and the home folder or one above
@@ -194,6 +201,7 @@ def _local_fields(draft: Draft) -> dict[str, Any]:
     fields: dict[str, Any] = dict.fromkeys(
         ("max_fee_per_call", "max_fee_per_day"), LOCAL_WALLET_WEI
     )
+    fields["unused_keys"] = tuple(name for name in (*KEYS, BASE_KEY) if name in draft.values)
     if draft.values.get("OG_TRANSPORT", "stdio") == "stdio":
         fields["upload_roots"] = _working_folder()
     return fields

@@ -54,6 +54,7 @@ VARIABLES: Final[Mapping[str, v.Parse[Any]]] = {
     "OG_MAX_FEE_PER_CALL": v.amount,
     "OG_MAX_FEE_PER_DAY": v.amount,
     "OG_CONFIRM_ABOVE": v.amount,
+    "OG_PUBLISH": v.one_of("ask", "allow"),
     "OG_UPLOAD_ROOTS": v.folders,
     "OG_DATA_DIR": v.data_folder,
     "OG_RECEIPTS": v.one_of("full", "hashes"),

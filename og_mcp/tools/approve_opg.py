@@ -30,7 +30,7 @@ async def approve_opg(  # noqa: PLR0913, PLR0917 - the signature is the contract
 
     Needed once before chat, completion and generate_image; replaces the earlier allowance. Sends
     one transaction on the payment chain and pays its gas in that chain's coin. A person is always
-    asked. The caps of the operator hold whatever the allowance is; status shows it.
+    asked, but to revoke. The caps of the operator hold whatever the allowance is; status shows it.
     """
     work = og.approve_opg(
         amount_opg,

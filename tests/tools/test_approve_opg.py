@@ -50,12 +50,34 @@ async def test_the_allowance_is_what_was_agreed_to_and_zero_revokes_it(purse: Pu
     assert int(result["fee_wei"]) == fee
     assert (allowed, status["allowance_opg"]) == (25 * OPG // 10, "2.5")
     assert (revoked["status"], localnet.allowance(purse.address)) == ("done", 0)
-    given = person.heard[0]
+    (given,) = person.heard
     assert given.startswith(
         "Allow chat and image services to charge up to 2.5 OPG in total from your wallet "
         f"{purse.address}? Network fee: at most 0.0"
     )
     assert " ETH. Network local. Call " in given
+
+
+async def test_t41_revoking_asks_nobody_and_sends_nothing_where_there_is_nothing_to_revoke(
+    purse: Purse,
+) -> None:
+    purse.environ["OG_CONFIRM_ABOVE"] = "0"
+    person = Person()
+    async with client(purse, person) as mcp:
+        given = await answer(mcp, "approve_opg", amount_opg="2")
+        dry = await answer(mcp, "approve_opg", amount_opg="0", dry_run=True)
+        revoked = await answer(mcp, "approve_opg", amount_opg="0")
+        again = await answer(mcp, "approve_opg", amount_opg="0")
+        listed = (await answer(mcp, "list_calls"))["calls"]
+
+    assert {check["result"] for check in dry["checks"]} == {"ok"}
+    assert (revoked["status"], purse.localnet.allowance(purse.address)) == ("done", 0)
+    assert "have not settled yet fail now" in revoked["note"]
+    assert (again["status"], again["allowance_opg"]) == ("done", "0")
+    assert again["note"].startswith("Nothing was sent: the allowance is 0 already")
+    assert "transaction_hash" not in again
+    assert [call["call_id"] for call in listed] == [revoked["call_id"], given["call_id"]]
+    assert len(person.heard) == 1
 
 
 async def test_a_person_is_asked_even_where_nothing_else_asks(purse: Purse) -> None:

@@ -48,7 +48,10 @@ async def test_a_chat_is_paid_answered_and_verified(mcp: Client, localnet: Local
     assert (result["network"], result["status"], result["model"]) == ("local", "done", MODEL)
     assert result["content"].startswith(SENTENCE)
     assert result["finish_reason"] == "stop"
-    assert not {"tool_calls", "transaction_hash", "note"} & set(result)
+    assert not {"tool_calls", "transaction_hash"} & set(result)
+    assert result["note"].startswith(
+        "Paid from an authorization of at most 0.1 OPG, which settles "
+    )
     usage = result["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
     payment = result["payment"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -109,6 +110,44 @@ async def test_a_person_who_does_not_agree_keeps_it_from_being_created(
 
     assert "A person declined this request (call " in text
     assert "no model" in missing
+
+
+async def test_a_name_of_one_s_own_says_which_version_is_added_and_keeps_its_description(
+    environ: dict[str, str], name: str, path: Path
+) -> None:
+    person = Person()
+    model: dict[str, Any] = {"model_name": name, "model_path": str(path)}
+    async with Client(build_server(Session.from_env(environ)), elicitation_callback=person) as mcp:
+        await answer(mcp, "create_model", **model, model_desc="The first words.")
+        path.write_bytes(onnx_files.small(width=7))  # noqa: ASYNC240 - a few bytes
+        added = await answer(mcp, "create_model", **model, model_desc="Other words.")
+        found = await answer(mcp, "get_model", model_name=name)
+
+    assert person.heard[1].startswith(
+        f"May og-mcp add version 0.02 to your existing model '{name}', with the file '{path}' ("
+    )
+    assert (added["version"], added["already_there"]) == ("0.02", True)
+    assert added["note"] == (
+        f"You had a model '{name}' before: version 0.02 was added. Its description stays 'The first "
+        "words.'; the new one was not taken over. Put what is new into the notes of create_version."
+    )
+    assert found["description"] == "The first words."
+
+
+async def test_a_version_that_is_not_there_is_told_with_those_that_are(
+    mcp: Client, name: str, path: Path
+) -> None:
+    await answer(mcp, "create_model", model_name=name, model_desc="")
+    await answer(mcp, "create_version", model_name=name)
+
+    listed = await refusal(mcp, "list_files", model_name=name, version="v2")
+    uploaded = await refusal(mcp, "upload", model_name=name, version="2", model_path=str(path))
+
+    assert all(
+        f"of model '{name}'; it has '0.01', '0.02'." in text
+        and "add the next one with create_version" in text
+        for text in (listed, uploaded)
+    )
 
 
 async def test_without_an_account_the_variables_are_named(tmp_path: Path) -> None:

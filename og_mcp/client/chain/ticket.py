@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from og_mcp.client.chain.wallet import Signed
+    from og_mcp.types import Cap
 
 
 @dataclass
@@ -33,6 +34,9 @@ class Ticket:
 
     result: str = ""
     """Its good end, JSON, once the journal has it."""
+
+    cap: Cap | None = None
+    """What pays for it, once its answer is there."""
 
     most_wei: int | None = None
     """What a person agreed that it may cost; `None`: the operator's caps alone."""

@@ -99,10 +99,11 @@ class Hub:
     async def _public_files(self, model_name: str, version: str) -> tuple[list[ModelFile], str]:
         """List a version's files by the public side, with the version as it writes it."""
         wanted = plain_version(version)
-        for item in (await self._read(model_name, "")).versions:
+        versions = (await self._read(model_name, "")).versions
+        for item in versions:
             if plain_version(item.version) == wanted:
                 return item.files, item.version
-        raise ModelNotFoundError(model_name, version)
+        raise _records.without_version(model_name, version, versions)
 
     async def get_model(self, model_name: str, author: str = "") -> Model:
         """Return a repository with its versions and their files.

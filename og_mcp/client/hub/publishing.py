@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -105,7 +106,7 @@ class Publishing:
         if failure.stage is Stage.NOT_SENT and status not in _MAY_BE_TAKEN and status < 500:  # noqa: PLR2004 - a hub may fail over a name, too
             return None
         try:
-            found = await self._own(name)
+            found = await self.own(name)
             other = await self._only(name) if not found and status in _MAY_BE_TAKEN else None
         except OGError as exc:
             logger.info("model %s was not looked up: %s", quote(name), exc)
@@ -136,12 +137,16 @@ class Publishing:
         if isinstance(answer, Mapping) and (version := _records.version_of(answer)):
             return version
         # Some releases answer with nothing that tells the version.
-        model = await self._own(model_name) or await self._only(model_name)
+        model = await self.own(model_name) or await self._only(model_name)
         newest = _records.newest(model.versions) if model is not None else None
         return newest.version if newest is not None else ""
 
-    async def _own(self, name: str) -> Model | None:
-        """Return the account's repository of a name, as far as the public side shows it."""
+    async def own(self, name: str) -> Model | None:
+        """Return the account's repository of a name, as far as the public side shows it.
+
+        Raises:
+            ServiceError: The hub or its sign-in cannot be used.
+        """
         await self._account.id_token()
         author = self._account.author
         try:
@@ -163,7 +168,17 @@ class Publishing:
             ModelNotFoundError: There is no such model or version.
             ServiceError: The hub cannot be used.
         """
-        return await self._hub.own_files(self._account, model_name, version)
+        try:
+            return await self._hub.own_files(self._account, model_name, version)
+        except ModelNotFoundError as exc:
+            raise await self._without_version(model_name, version) from exc
+
+    async def _without_version(self, model_name: str, version: str) -> ModelNotFoundError:
+        """Tell that there is no such version, and which ones there are where that can be known."""
+        with suppress(OGError):
+            if model := await self.own(model_name):
+                return _records.without_version(model_name, version, model.versions)
+        return ModelNotFoundError(model_name, version)
 
     def page_of(self, model_name: str) -> str:
         """Return the address of a repository's page; empty where it is not known."""
@@ -205,7 +220,7 @@ class Publishing:
         except ServiceError as exc:
             if not ticket.committed:
                 if isinstance(exc, ServiceRejectedError) and exc.status == HTTPStatus.NOT_FOUND:
-                    raise ModelNotFoundError(model_name, version) from exc
+                    raise await self._without_version(model_name, version) from exc
                 raise UploadFailedError(model.name, _why(exc)) from exc
             return await self._find(model, model_name, version, before, ticket, exc)
         if isinstance(answer, Mapping):

@@ -10,11 +10,14 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from og_mcp.errors import ServiceReplyError
+from og_mcp.errors import ModelNotFoundError, ServiceReplyError
 from og_mcp.types import ModelFile, ModelVersion, TensorSpec
 
 MODEL_HUB: Final = "Model Hub"
 """What errors call the service."""
+
+MAJOR_AND_MINOR: Final = 2
+"""Numbers in a version's name, e.g. 0.01."""
 
 MAX_RECORDS: Final = 2000
 """Versions, or files, of one model that are read."""
@@ -106,6 +109,20 @@ def versions_of(model: Mapping[str, Any]) -> list[ModelVersion]:
 def newest(versions: Iterable[ModelVersion]) -> ModelVersion | None:
     """Return the version of the highest number, whatever their order; `None` where there is none."""
     return max(versions, key=lambda item: _numbers(item.version), default=None)
+
+
+def next_version(version: str) -> str:
+    """Return the name of the minor version after one: 0.03 after 0.02; empty where it has no such name."""
+    numbers = _numbers(version)
+    return f"{numbers[0]}.{numbers[1] + 1:02}" if len(numbers) == MAJOR_AND_MINOR else ""
+
+
+def without_version(
+    model_name: str, version: str, versions: Iterable[ModelVersion]
+) -> ModelNotFoundError:
+    """Tell that a model has no such version, and which ones it has."""
+    known = sorted(versions, key=lambda item: _numbers(item.version))
+    return ModelNotFoundError(model_name, version, [item.version for item in known])
 
 
 def by_version(items: Iterable[Mapping[str, Any]]) -> dict[str, list[ModelFile]]:

@@ -26,6 +26,11 @@ AMOUNT: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?")
 """Below a thousand million OPG: an approval has a bound that somebody meant."""
 
 
+REVOKED: Final = (
+    "Payments that were signed before and have not settled yet fail now, an honest service's too."
+)
+
+
 @dataclass(frozen=True)
 class Approved:
     """An approval that is on chain."""
@@ -48,6 +53,7 @@ class Approved:
             status="done",
             transaction_hash=self.receipt.transaction_hash,
             allowance_opg=coins(self.amount),
+            note="" if self.amount else REVOKED,
             fee=fee_text(self.receipt.fee_wei),
             fee_wei=self.receipt.fee_wei,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from og_mcp.errors import coins
@@ -90,3 +91,14 @@ def _citations(told: object) -> list[Citation]:
 
 def _is_short(value: object) -> bool:
     return isinstance(value, dict) and len(json.dumps(value)) <= MAX_MODERATION
+
+
+def settlement_note(cap: Cap | None) -> str:
+    """Tell by when an open payment settles and for how much at most; empty where none is open."""
+    if cap is None or cap.status != "open":
+        return ""
+    by = datetime.fromtimestamp(cap.deadline, UTC)
+    return (
+        f"Paid from an authorization of at most {coins(cap.max_opg)} OPG, which settles for what "
+        f"this session's calls used by {by:%H:%M} UTC; get_call tells the amount then."
+    )

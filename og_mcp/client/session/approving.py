@@ -45,6 +45,8 @@ class Approving:
                 "allowance is needed.",
                 "Use OG_NETWORK=opengradient to pay gateways.",
             )
+        if amount == 0 and (told := await self._revoked_already()):
+            return told
         calling = OnchainCalling(self._parts, self._paying)
         if dry_run:
             fee_wei = (await self._price(amount)).max_fee
@@ -55,7 +57,9 @@ class Approving:
                 allowance_opg=coins(amount),
                 fee=fee_text(fee_wei),
                 fee_wei=fee_wei,
-                checks=await calling.checks(TOOL, fee_wei, CHECKED_INPUT, taken=TAKEN),
+                checks=await calling.checks(
+                    TOOL, fee_wei, CHECKED_INPUT, taken=TAKEN, asks=amount > 0
+                ),
             )
 
         async def price() -> Transaction:
@@ -66,7 +70,9 @@ class Approving:
             return await allowance.approve(ticket, amount, max_retries=MAX_RETRIES)
 
         request = module.request_of(amount, network)
-        call = await calling.make(request, terms, price=price, ask=approve, max_opg=amount)
+        call = await calling.make(
+            request, terms, price=price, ask=approve, max_opg=amount, asks=amount > 0
+        )
         if call.status == "done" and call.result:
             return AllowanceResult.model_validate_json(call.result)
         return AllowanceResult(
@@ -77,6 +83,20 @@ class Approving:
             allowance_opg=coins(amount),
             fee=fee_text(call.fee_wei),
             fee_wei=call.fee_wei,
+        )
+
+    async def _revoked_already(self) -> AllowanceResult | None:
+        """Tell that there is nothing to revoke; `None` where there is."""
+        address = await (await self._paying.wallet.get()).address()
+        held = await (await self._paying.opg.get()).holdings(address)
+        if held.allowance:
+            return None
+        rpc = (await self._paying.chain.get()).rpc_shown
+        return AllowanceResult(
+            network=self._parts.settings.network_name,
+            status="done",
+            allowance_opg="0",
+            note=f"Nothing was sent: the allowance is 0 already, says {rpc}.",
         )
 
     async def _price(self, amount: int) -> Transaction:

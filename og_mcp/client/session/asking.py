@@ -17,7 +17,12 @@ from og_mcp.client.session.gateway_requests import (
     image_request,
     search_request,
 )
-from og_mcp.client.session.gateway_results import chat_result, completion_result, search_result
+from og_mcp.client.session.gateway_results import (
+    chat_result,
+    completion_result,
+    kept,
+    search_result,
+)
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
@@ -144,7 +149,7 @@ class Asking:
 
         call = await self._gateway.make(request, how.terms, read)
         if call.status == "done" and call.result:
-            return ImageResult.model_validate_json(call.result)
+            return kept(ImageResult, call)
         return ImageResult(**self._gateway.so_far(call, request), attachments=told)
 
     async def web_search(
@@ -157,7 +162,7 @@ class Asking:
             return SearchResult(**await self._gateway.price(request, how.terms.principal))
         call = await self._gateway.make(request, how.terms, search_result)
         if call.status == "done" and call.result:
-            return SearchResult.model_validate_json(call.result)
+            return kept(SearchResult, call)
         return SearchResult(**self._gateway.so_far(call, request))
 
     async def _gateway_chat(
@@ -183,7 +188,7 @@ class Asking:
 
         call = await self._gateway.make(request, how.terms, read, how.counted)
         if call.status == "done" and call.result:
-            return ChatResult.model_validate_json(call.result)
+            return kept(ChatResult, call)
         return ChatResult(**self._gateway.so_far(call, request), attachments=told)
 
     async def _gateway_completion(
@@ -194,7 +199,7 @@ class Asking:
             return CompletionResult(**await self._gateway.price(request, how.terms.principal))
         call = await self._gateway.make(request, how.terms, completion_result)
         if call.status == "done" and call.result:
-            return CompletionResult.model_validate_json(call.result)
+            return kept(CompletionResult, call)
         return CompletionResult(**self._gateway.so_far(call, request))
 
     async def _attachments(self) -> Attachments:

@@ -13,6 +13,13 @@ CONFIRM: Final = "OG_CONFIRM_ABOVE"
 ASKED: Final = (
     "a person is asked first; a host that cannot ask is refused, with the command to agree"
 )
+UNASKED: Final = Check(
+    name="consent",
+    result="ok",
+    source="this process",
+    detail="nobody is asked first: it lets nobody take anything",
+)
+"""Of what takes a right away that others had."""
 
 
 def consent_check(parts: Parts, tool: str, *, max_opg: int = 0) -> Check:

@@ -231,7 +231,7 @@ class GatewayAsking:
     async def _settle(
         self, ticket: Ticket, request: GatewayRequest, reading: Reading, answered: Answered
     ) -> None:
-        cap = answered.cap
+        cap = ticket.cap = answered.cap
         shared = {
             "call_id": ticket.call_id,
             "network": self._parts.settings.network_name,

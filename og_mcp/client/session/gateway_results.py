@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from og_mcp.client.codec.llm_shapes import note_of_end
+from og_mcp.client.payments.told import payment_of, settlement_note
 from og_mcp.client.session.gateway_asking import Shared
-from og_mcp.types import ChatResult, CompletionResult, SearchResult, ToolCall, Usage
+from og_mcp.types import (
+    Call,
+    ChatResult,
+    CompletionResult,
+    ImageResult,
+    SearchResult,
+    ToolCall,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from og_mcp.client.llm.gateway_llm import Answered
 
+R = TypeVar("R", ChatResult, CompletionResult, ImageResult, SearchResult)
+
 REASON: Final = re.compile(r"[a-z_]{1,40}")
+
+
+def kept(shape: type[R], call: Call) -> R:
+    """Read what the journal kept of a done call, with what is known now of its payment."""
+    result = shape.model_validate_json(call.result)
+    if call.cap is None:
+        return result
+    note = " ".join(filter(None, (result.note, settlement_note(call.cap))))
+    return result.model_copy(update={"note": note, "payment": payment_of(call.cap)})
 
 
 async def chat_result(answered: Answered, shared: Shared) -> ChatResult:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from anyio import CancelScope
 
 from og_mcp.client.session.calling import Calling, Terms
-from og_mcp.client.session.consent_check import consent_check, use_approval
+from og_mcp.client.session.consent_check import UNASKED, consent_check, use_approval
 from og_mcp.client.session.part import Part
 from og_mcp.client.session.parts import Parts
 from og_mcp.errors import InputError, OGError, coins
@@ -68,7 +68,7 @@ class OnchainCalling:
     def __init__(self, parts: Parts, books: Books | None = None) -> None:
         self._parts, self._books = parts, books or parts
 
-    async def make(
+    async def make(  # noqa: PLR0913 - each is told by name
         self,
         request: Mapping[str, Any],
         terms: Terms,
@@ -76,6 +76,7 @@ class OnchainCalling:
         price: Callable[[], Awaitable[Transaction]],
         ask: Callable[[Ticket], Awaitable[Outcome]],
         max_opg: int = 0,
+        asks: bool = True,
     ) -> Call:
         """Journal a call, carry it out or join it, and return its end.
 
@@ -85,6 +86,7 @@ class OnchainCalling:
             price: Says what it would cost.
             ask: Sends the transaction and reads what it gave.
             max_opg: What it lets others take, OPG base units.
+            asks: False where a person need not agree whatever the settings say.
 
         Raises:
             ApprovalRequiredError: A person has to agree first.
@@ -94,7 +96,7 @@ class OnchainCalling:
 
         async def consent(call: Call) -> None:
             nonlocal most_wei
-            if self._parts.needs_consent(request["tool"]):
+            if asks and self._parts.needs_consent(request["tool"]):
                 most_wei = await self._consented(call, price, max_opg)
 
         async def work(ticket: Ticket) -> None:
@@ -104,7 +106,7 @@ class OnchainCalling:
         calling = Calling(self._parts, self._find_end)
         return await calling.make(request, terms, work, consent=consent)
 
-    async def checks(
+    async def checks(  # noqa: PLR0913 - as above
         self,
         tool: str,
         fee_wei: int,
@@ -112,6 +114,7 @@ class OnchainCalling:
         *,
         taken: str = "the contract and the model take the call",
         of_cap: str = WITHIN_CAP,
+        asks: bool = True,
     ) -> list[Check]:
         """Tell what a dry run checked, once `price` has held.
 
@@ -121,6 +124,7 @@ class OnchainCalling:
             of_input: What was checked of the input, in words.
             taken: What the simulation showed, in words.
             of_cap: How the cost lies to the cap of one call, in words.
+            asks: As for `make`.
 
         Raises:
             BudgetExceededError: It would pass the cap of 24 hours.
@@ -140,7 +144,7 @@ class OnchainCalling:
                 Check(name=name, result="ok", source=source, detail=detail)
                 for name, source, detail in found
             ),
-            consent_check(self._parts, tool),
+            consent_check(self._parts, tool) if asks else UNASKED,
         ]
 
     async def _carry_out(

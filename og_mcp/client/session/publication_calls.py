@@ -1,7 +1,7 @@
 """The journalled calls that publish: signed in for, agreed to, carried out, their end recorded.
 
-Publishing costs nothing and cannot be undone. A person is asked wherever the caller says that one
-can be (`ask`), and on a real network also where OG_CONFIRM_ABOVE is 0.
+Publishing costs nothing and cannot be undone. A person is asked on every real network, and wherever
+the caller says that one can be (`ask`), unless OG_PUBLISH says otherwise.
 """
 
 from __future__ import annotations
@@ -38,9 +38,18 @@ class PublicationCalls:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def must_ask(self, tool: str) -> bool:
-        """Whether a person has to agree although the caller did not say that one can be asked."""
-        return not self._parts.settings.local and self._parts.needs_consent(tool)
+    def asks(self, *, ask: bool) -> bool:
+        """Whether a person has to agree first (OG_PUBLISH).
+
+        On a real network one always has to: what is published cannot be taken back.
+
+        Args:
+            ask: Whether one can be asked.
+        """
+        settings = self._parts.settings
+        if settings.publish == "allow":
+            return False
+        return ask or settings.publish == "ask" or not settings.local
 
     async def make(self, asked: Publication, work: Work) -> Call:
         """Journal a publication, and carry it out or join the one that it repeats.
@@ -63,7 +72,7 @@ class PublicationCalls:
                 await close(asked.model)
 
         async def consent(call: Call) -> None:
-            if asked.ask or self.must_ask(call.tool):
+            if self.asks(ask=asked.ask):
                 await self._consented(call, asked.what)
 
         calling = Calling(self._parts, self._end_interrupted)

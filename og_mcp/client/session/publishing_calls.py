@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
 
-from og_mcp.client.hub.records import MODEL_HUB, newest
+from og_mcp.client.hub.records import MODEL_HUB, newest, next_version
 from og_mcp.client.session.calling import Terms
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.publication import (
@@ -18,7 +18,7 @@ from og_mcp.client.session.publication import (
     result_of,
 )
 from og_mcp.client.session.publication_calls import PublicationCalls
-from og_mcp.client.session.publishable_files import PublishableFiles
+from og_mcp.client.session.publishable_files import PublishableFiles, close
 from og_mcp.client.session.publishing_parts import PublishingParts
 from og_mcp.errors import ServiceReplyError, quote
 from og_mcp.types import CreatedModel, CreatedVersion, Model, Progress, UploadResult
@@ -45,10 +45,16 @@ class PublishingCalls:
     ) -> CreatedModel:
         """Create a repository with its first version, and upload a file where one is given."""
         check_text(model_name=name, model_desc=description)
-        model = await self._open(path, "create_model", ask=ask) if path else None
+        model = await self._open(path, ask=ask) if path else None
         what = f"publish the model repository {quote(name)}"
         if model is not None:
             what += f" with {described(model)}"
+        if self._calls.asks(ask=ask):
+            try:
+                what = await self._what_of_existing(name, model, terms.principal) or what
+            except BaseException:
+                await close(model)
+                raise
         request = {"model_name": name, "model_desc": description, **file_in(model)}
         asked = Publication({"tool": "create_model", **request}, what, terms, ask, model, progress)
 
@@ -85,7 +91,7 @@ class PublishingCalls:
     ) -> UploadResult:
         """Upload a file to a version."""
         check_text(model_name=name, version=version)
-        model = await self._open(path, "upload", ask=ask)
+        model = await self._open(path, ask=ask)
         what = f"publish {described(model)} as version {quote(version)} of model {quote(name)}"
         request = {"model_name": name, "version": version, **file_in(model)}
         asked = Publication({"tool": "upload", **request}, what, terms, ask, model, progress)
@@ -96,8 +102,8 @@ class PublishingCalls:
         call = await self._calls.make(asked, work)
         return result_of(call, UploadResult, model_name=name, version=version)
 
-    async def _open(self, path: str, tool: str, *, ask: bool) -> Publishable:
-        return await self._files.open(path, hashed=ask or self._calls.must_ask(tool))
+    async def _open(self, path: str, *, ask: bool) -> Publishable:
+        return await self._files.open(path, hashed=self._calls.asks(ask=ask))
 
     async def _create_model(self, asked: Publication, ticket: Ticket, steps: Steps) -> CreatedModel:
         publishing = await self._publishing.publishing.get()
@@ -105,8 +111,9 @@ class PublishingCalls:
         with CancelScope(shield=True):
             found = await publishing.create_model(name, asked.request["model_desc"])
         steps.done = f"Model {quote(name)} {'was there already' if found else 'was created'}"
-        version = await self._version_to_fill(asked, found)
-        if not version:
+        version = await self._version_to_fill(found, model, asked.terms.principal)
+        is_new = not version
+        if is_new:
             with CancelScope(shield=True):
                 version = await publishing.create_version(name, "", is_major=False)
         steps.done = f"{steps.done}, with {_named(version)}"
@@ -122,6 +129,7 @@ class PublishingCalls:
             version=version,
             url=found.url if found else publishing.page_of(name),
             already_there=found is not None,
+            note=_note_of(found, version, asked.request["model_desc"], is_new=is_new),
             warnings=list(model.warnings) if model else [],
             upload=uploaded,
         )
@@ -157,7 +165,22 @@ class PublishingCalls:
             outputs=model.graph.outputs if model.graph else [],
         )
 
-    async def _version_to_fill(self, asked: Publication, found: Model | None) -> str:
+    async def _what_of_existing(self, name: str, model: Publishable | None, principal: str) -> str:
+        """Say what a new model does to the account's repository of its name; empty without one."""
+        found = await (await self._publishing.publishing.get()).own(name)
+        if found is None:
+            return ""
+        version, existing = newest(found.versions), f"your existing model {quote(name)}"
+        if filled := await self._version_to_fill(found, model, principal):
+            what = f"go on with version {filled} of {existing}"
+        else:
+            after = next_version(version.version) if version else ""
+            what = f"add {_named(after) if after else 'a version'} to {existing}"
+        return what if model is None else f"{what}, with {described(model)}"
+
+    async def _version_to_fill(
+        self, found: Model | None, model: Publishable | None, principal: str
+    ) -> str:
         """Return the version that an earlier call of this kind left; empty where a new one is due.
 
         A version with other files in it is left alone: a file of the same name there would be
@@ -167,14 +190,28 @@ class PublishingCalls:
         if left is None:
             return ""
         goes_on = (
-            asked.model is None
+            model is None
             or not left.files
-            or await self._files.recognised(asked.model, left.files, asked.terms.principal)
+            or await self._files.recognised(model, left.files, principal)
         )
         return left.version if goes_on else ""
 
     def _head(self, call_id: str) -> dict[str, Any]:
         return {"call_id": call_id, "network": self._parts.settings.network_name}
+
+
+def _note_of(found: Model | None, version: str, description: str, *, is_new: bool) -> str:
+    """Tell what became of a repository that was there, and of its description."""
+    if found is None:
+        return ""
+    done = f"{_named(version)} was {'added' if is_new else 'gone on with'}"
+    told = f"You had a model {quote(found.name)} before: {done}."
+    if not description or description == found.description:
+        return told
+    return (
+        f"{told} Its description stays {quote(found.description)}; the new one was not taken over. "
+        "Put what is new into the notes of create_version."
+    )
 
 
 def _named(version: str) -> str:

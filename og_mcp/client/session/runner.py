@@ -128,7 +128,8 @@ class Runner:
             raise mine.failure
         if mine.ticket.result:
             # The journal has it; what was just written need not be read.
-            return replace(call, status="done", result=mine.ticket.result)
+            ticket = mine.ticket
+            return replace(call, status="done", result=ticket.result, cap=ticket.cap or call.cap)
         try:
             return await self._journal.get(call_id, principal)
         except OGError as exc:

@@ -40,11 +40,14 @@ class _Look:
             async with anyio.create_task_group() as group:
                 for look in looks:
                     group.start_soon(self._try, look)
-        problems = self._problems
+        problems, unused = self._problems, troubles.unused_keys(self._parts.settings)
+        ready = not problems
+        if unused is not None:
+            problems.append(unused)
         return Status(
             network=self._parts.settings.network_name,
             budget=self._told(),
-            ready=not problems,
+            ready=ready,
             problems=[one for place, one in enumerate(problems) if one not in problems[:place]],
             **self._found,
         )

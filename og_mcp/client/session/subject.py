@@ -10,7 +10,7 @@ FIRST: Final = 80
 """Characters of a prompt or input that a list shows."""
 
 _NAMES: Final = ("model", "model_cid", "model_name")
-_TEXTS: Final = ("query", "prompt", "model_desc", "notes", "file_name", "version")
+_TEXTS: Final = ("query", "prompt", "model_desc", "notes")
 """What a request says in words, by the name it has there; the first one that is not empty."""
 
 
@@ -36,7 +36,7 @@ def _words(asked: Mapping[str, Any]) -> str:
         return "".join(_beginning(asked["model_input"]))
     if "amount_opg" in asked:
         return f"{asked['amount_opg']} OPG"
-    return _first(asked, _TEXTS)
+    return _first(asked, _TEXTS) or str(asked.get("file", {}).get("path", ""))
 
 
 def _first(asked: Mapping[str, Any], names: tuple[str, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from og_mcp.client.payments.told import payment_of
+from og_mcp.client.payments.told import payment_of, settlement_note
 from og_mcp.client.receipts import receipts
 from og_mcp.client.receipts.gateway_receipt import payment_section
 from og_mcp.errors import fee_text
@@ -43,7 +43,7 @@ def info_of(call: Call, *, is_whole: bool = True) -> CallInfo:
         payment=payment_of(call.cap),
         result=result,
         error=call.error,
-        note="" if is_kept else NOT_KEPT,
+        note=settlement_note(call.cap) if is_kept else NOT_KEPT,
     )
 
 

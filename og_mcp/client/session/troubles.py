@@ -116,3 +116,14 @@ def of_allowance(address: str, held: Holdings, price: int) -> Trouble | None:
 
 def _asked(price: int) -> str:
     return f" Gateways ask for {coins(price)} OPG to be covered." if price else ""
+
+
+def unused_keys(settings: Settings) -> Trouble | None:
+    """Tell that a key is configured which the local network does not use; keeps nothing from working."""
+    if not settings.unused_keys:
+        return None
+    names = " and ".join(settings.unused_keys)
+    return Trouble(
+        what=f"{names}: set and not used, since OG_NETWORK=local has wallets of its own.",
+        fix=f"Set OG_NETWORK=opengradient to use the real network, or unset {names}.",
+    )

@@ -321,7 +321,7 @@ async def test_publishing_on_a_real_network_takes_the_configured_account_and_no_
     real: dict[str, str], localnet: LocalNetwork, name: str, model: str
 ) -> None:
     author = localnet.ready["sample_models"][0]["author"]
-    async with Session.from_env(real) as og:
+    async with Session.from_env({**real, "OG_PUBLISH": "allow"}) as og:
         created = await og.create_model(name, "", model)
         call = await og.get_call(created.call_id)
         localnet.reset_counters("hub_read")
@@ -337,7 +337,7 @@ async def test_a_password_that_is_wrong_records_no_call_and_asks_nobody(
     real: dict[str, str], localnet: LocalNetwork, name: str, model: str
 ) -> None:
     localnet.reset_counters("hub")
-    async with Session.from_env({**real, "OG_PASSWORD": "wrong", "OG_CONFIRM_ABOVE": "0"}) as og:
+    async with Session.from_env({**real, "OG_PASSWORD": "wrong"}) as og:
         with pytest.raises(SignInError):
             await og.create_model(name, "", model)
         with pytest.raises(SignInError):
@@ -348,16 +348,32 @@ async def test_a_password_that_is_wrong_records_no_call_and_asks_nobody(
     assert localnet.counters("hub")["http_requests"] == 0
 
 
-async def test_on_a_real_network_0_waits_for_a_person_where_none_can_be_asked(
+async def test_t41_on_a_real_network_publishing_waits_for_a_person_where_none_can_be_asked(
     real: dict[str, str], name: str
 ) -> None:
-    async with Session.from_env({**real, "OG_CONFIRM_ABOVE": "0"}) as og:
+    async with Session.from_env(real) as og:
         with pytest.raises(ApprovalRequiredError) as told:
             await og.create_model(name, "")
         with pytest.raises(ModelNotFoundError):
             await og.get_model(name)
         await og.approve(told.value.approval_of)
         created = await og.create_model(name, "")
+        with pytest.raises(ApprovalRequiredError) as existing:
+            await og.create_model(name, "Other words.")
 
     assert f"would publish the model repository '{name}'" in str(told.value)
+    assert f"og-mcp calls approve {told.value.approval_of}`" in str(told.value)
     assert created.call_id == told.value.approval_of
+    assert f"would go on with version 0.01 of your existing model '{name}'" in str(existing.value)
+
+
+async def test_on_the_local_network_ask_waits_for_a_person_and_allow_asks_nobody(
+    localnet: LocalNetwork, name: str
+) -> None:
+    async with Session.from_env({**localnet.environ, "OG_PUBLISH": "ask"}) as og:
+        with pytest.raises(ApprovalRequiredError):
+            await og.create_model(name, "")
+    async with Session.from_env({**localnet.environ, "OG_PUBLISH": "allow"}) as og:
+        created = await og.create_model(name, "", ask=True)
+
+    assert created.status == "done"
