@@ -17,6 +17,7 @@ from og_mcp.client import Session
 from tests.books import Purse
 from tests.cli.program import inside
 from tests.localnet_client import LocalNetwork
+from tests.server_process import run
 
 
 def doctor(environ: dict[str, str], *options: str) -> tuple[int, str, str]:
@@ -198,6 +199,21 @@ def test_a_keystore_that_cannot_be_opened_is_one_row_with_its_fix(tmp_path: Path
     assert "OG_KEYSTORE_PASSWORD is wrong" in found["wallet"]["detail"]
     assert "problem(s)" not in json.dumps(found)
     assert all(finding["fix"] for finding in found.values() if not finding["held"])
+
+
+@pytest.mark.slow
+def test_a_key_that_the_local_network_does_not_use_is_said_in_doctor_status_and_at_start(
+    localnet: LocalNetwork,
+) -> None:
+    environ = {**localnet.environ, "OG_PRIVATE_KEY": "0x" + "5" * 64}
+
+    found = inside_findings(environ)
+    started = run("serve", environ=environ)
+
+    assert ill(found) == set()
+    assert "OG_PRIVATE_KEY: set and not used" in found["keys"]["detail"]
+    assert "OG_PRIVATE_KEY: set and not used, since OG_NETWORK=local has wallets" in started.stderr
+    assert not any("5" * 64 in text for text in (started.stderr, json.dumps(found)))
 
 
 def test_a_wrong_value_is_told_with_its_variable() -> None:

@@ -36,3 +36,16 @@ async def test_a_chain_that_is_gone_is_a_problem_and_no_error(
 
     assert result["ready"] is False
     assert "cannot be reached" in result["problems"][0]["what"]
+
+
+async def test_a_key_that_is_not_used_is_told_and_keeps_nothing_from_working(
+    localnet: LocalNetwork,
+) -> None:
+    environ = {**localnet.environ, "OG_PRIVATE_KEY": "0x" + "5" * 64}
+    async with Client(build_server(Session.from_env(environ))) as mcp:
+        status = await answer(mcp, "status")
+
+    assert status["ready"] is True
+    (problem,) = status["problems"]
+    assert problem["what"].startswith("OG_PRIVATE_KEY: set and not used, since OG_NETWORK=local")
+    assert "OG_NETWORK=opengradient" in problem["fix"]
