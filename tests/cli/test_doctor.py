@@ -76,6 +76,20 @@ async def test_a_working_network_is_well(localnet: LocalNetwork) -> None:
     assert float(told[1]) < 0.05
 
 
+def test_models_that_settings_name_are_looked_up(localnet: LocalNetwork) -> None:
+    chosen = {"OG_CHAT_MODEL": "gpt-5.4-mini", "OG_IMAGE_MODEL": "zai/glm-image"}
+    well = inside_findings({**localnet.environ, **chosen})["models"]
+    ill = inside_findings({**localnet.environ, "OG_CHAT_MODEL": "grok-4"})["models"]
+
+    assert (well["held"], well["detail"]) == (
+        True,
+        "chats ask openai/gpt-5.4-mini; zai/glm-image draws images",
+    )
+    assert not ill["held"]
+    assert "x-ai/grok-4 is retired" in ill["detail"]
+    assert "Use x-ai/grok-4.3" in ill["fix"]
+
+
 def test_the_table_names_each_thing_and_its_mend(localnet: LocalNetwork, tmp_path: Path) -> None:
     well = inside("doctor", environ=localnet.environ)
     ill = inside("doctor", environ=Purse(localnet, tmp_path).environ)

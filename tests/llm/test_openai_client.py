@@ -227,6 +227,23 @@ def test_models_are_listed_and_described(client: openai.OpenAI) -> None:
     assert client.models.retrieve("gpt-5.4-mini").id == MODEL
     with pytest.raises(openai.NotFoundError, match=r"nearest are openai/gpt-5\.4-mini"):
         client.models.retrieve("gpt-5.4-minni")
+    assert "x-ai/grok-4" not in names
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("x-ai/grok-4")
+    # What only a gateway may know is described as far as it is known.
+    assert client.models.retrieve("acme/new-model").owned_by == "acme"
+
+
+def test_a_model_that_no_release_knows_is_asked_for(
+    client: openai.OpenAI, network: LocalNetwork
+) -> None:
+    network.reset_counters("gateway")
+
+    with pytest.raises(openai.APIStatusError, match="unknown model 'new-model'"):
+        client.chat.completions.create(model="acme/new-model", messages=QUESTION)
+    assert asked_of(network) > 0
+    with pytest.raises(openai.BadRequestError, match="OG_CHAT_MODEL is not set"):
+        client.chat.completions.create(model="", messages=QUESTION)
 
 
 def test_an_unknown_model_costs_nothing_and_names_the_nearest(

@@ -492,6 +492,11 @@ def test_without_authorization_nothing_is_asked_or_answered(
     ("body", "said"),
     [
         ({"model": "gpt-6", "messages": QUESTION}, "unknown model 'gpt-6'"),
+        ({"model": "grok-4", "messages": QUESTION}, "unknown model 'grok-4'"),
+        (
+            {"model": "claude-opus-5", "messages": QUESTION, "temperature": 0.5},
+            "claude-opus-5 takes no temperature",
+        ),
         ({"model": "openai/gpt-5.4", "messages": QUESTION}, "unknown model 'openai/gpt-5.4'"),
         ({"model": "gpt-5.4"}, "messages is a list that is not empty"),
         (
