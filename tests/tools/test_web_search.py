@@ -114,7 +114,7 @@ async def test_a_dry_run_sends_no_query(mcp: Client, localnet: LocalNetwork) -> 
 
 
 @pytest.mark.parametrize("query", ["x" * 2_000_000, "x" * 2001, "", " \n "])
-async def test_a_query_that_is_too_long_or_empty_is_refused_with_nothing_sent(
+async def test_t51_a_query_that_is_too_long_or_empty_is_refused_with_nothing_sent(
     mcp: Client, localnet: LocalNetwork, query: str
 ) -> None:
     localnet.reset_counters("gateway")

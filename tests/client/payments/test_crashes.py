@@ -93,6 +93,35 @@ async def test_a_chat_is_paid_once_when_its_process_is_killed(name: str, purse: 
 
 
 @pytest.mark.slow
+async def test_a_chat_whose_process_is_killed_while_it_repeats_itself_is_not_sent_again(
+    purse: Purse,
+) -> None:
+    localnet = purse.localnet
+    localnet.reset_counters("gateway")
+    localnet.spoil("refuse", status=503, retryable=True)
+    # What asks for the price, the refused request, and its repetition.
+    localnet.fault(CHAT, "hang", service="gateway", skip=2)
+    async with open_journal(purse.settings()) as journal:
+        with journal_worker.running(purse.environ) as worker:
+            worker.ask_chat(MODEL, TEXT, key=KEY)
+            with anyio.fail_after(60):
+                while localnet.pending_faults("gateway"):  # noqa: ASYNC110 - another process counts
+                    await anyio.sleep(0.05)
+            worker.kill()
+        (killed,) = await journal.list_calls(None, 10, tool="chat")
+        localnet.clear_faults("gateway")
+        localnet.reset_counters("gateway")
+        async with purse.session() as og:
+            await journal.wait(killed.id, killed.principal, 30.0)
+            repeated = await repeat(og)
+            found = await og.get_call(killed.id)
+
+    assert (repeated, found.status, found.stage) == (killed.id, "failed", Stage.SENT_UNKNOWN)
+    assert sum(localnet.counters("gateway")["calls"].values()) == 0
+    assert paid(purse) == 0
+
+
+@pytest.mark.slow
 async def test_t7_a_payment_is_free_again_only_after_a_final_block_past_its_deadline(
     purse: Purse,
 ) -> None:
