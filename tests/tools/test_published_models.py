@@ -134,7 +134,7 @@ async def test_a_published_model_is_a_tool_with_its_tensors_as_arguments(
                 },
                 "dry_run": {
                     "default": False,
-                    "description": "Check the request and tell the most it may cost; sends nothing.",
+                    "description": "Check and tell the expected and the most cost; sends nothing.",
                     "type": "boolean",
                 },
             },
