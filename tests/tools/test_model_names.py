@@ -62,7 +62,7 @@ async def test_a_model_of_this_autumn_answers_by_each_of_its_names(mcp: Client) 
 
         assert result["model"] == "openai/gpt-6-astra"
         assert "gpt-6-astra" in result["content"]
-        assert "note" not in result
+        assert "catalogue" not in result.get("note", "")
 
 
 async def test_an_unknown_model_is_asked_for_and_the_gateways_refusal_names_near_ones(
