@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
+import anyio
 import httpx
 import httpx2
 import pytest
@@ -14,6 +17,7 @@ from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
+from og_mcp.server._connection import BODY_S, HEADERS_S, MAX_CONNECTIONS
 from tests.localnet_client import LocalNetwork
 from tests.server_process import END_S, ending, over_http, run, start
 
@@ -239,3 +243,69 @@ def test_a_signal_ends_the_server_while_a_stream_is_open(number: signal.Signals)
         assert process.stdout.read() == ""
 
     assert "Traceback" not in log
+
+
+def raw(address: str, *pieces: bytes, pause_s: float = 0) -> bytes:
+    """Send bytes piece by piece; returns what comes until the server closes."""
+    host, _, port = address.removeprefix("http://").rpartition(":")
+    received = b""
+    with socket.create_connection((host, int(port)), timeout=90) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(pause_s)
+        while more := connection.recv(65536):
+            received += more
+    return received
+
+
+@pytest.mark.slow
+def test_t43_headers_that_do_not_end_are_waited_for_ten_seconds(unopened: str) -> None:
+    began = time.monotonic()
+    silent, slow = raw(unopened), raw(unopened, b"POST /mcp HTTP/1.1\r\n", b"Host: local")
+
+    assert silent.startswith(b"HTTP/1.1 408 ")
+    assert slow.startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - began >= 2 * HEADERS_S
+    assert status_of("GET", f"{unopened}/sse")[0] == 200
+
+
+@pytest.mark.slow
+def test_t43_bytes_that_trickle_in_win_no_time_and_a_body_has_a_minute(unopened: str) -> None:
+    name = unopened.removeprefix("http://")
+    head = f"POST /mcp HTTP/1.1\r\nHost: {name}\r\nContent-Length: 9\r\n\r\n".encode()
+    began = time.monotonic()
+
+    trickling = raw(unopened, *(b"G", b"E", b"T", b" ", b"/"), pause_s=2.2)
+    after_headers = time.monotonic() - began
+    unended = raw(unopened, head, b"{")
+
+    assert trickling.startswith(b"HTTP/1.1 408 ")
+    assert after_headers < 2 * HEADERS_S
+    assert unended.startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - began - after_headers >= BODY_S
+    assert status_of("GET", f"{unopened}/sse")[0] == 200
+
+
+@pytest.mark.slow
+def test_t43_connections_are_bounded_and_their_room_comes_back(unopened: str) -> None:
+    host, _, port = unopened.removeprefix("http://").rpartition(":")
+    held = [socket.create_connection((host, int(port))) for _ in range(MAX_CONNECTIONS)]
+    try:
+        refused = raw(unopened)
+    finally:
+        for connection in held:
+            connection.close()
+
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert status_of("GET", f"{unopened}/sse")[0] == 200
+
+
+@pytest.mark.slow
+async def test_t43_a_stream_stays_open_beyond_the_time_of_a_request(
+    localnet: LocalNetwork,
+) -> None:
+    with over_http(localnet.environ) as address:
+        async with connected(address, "/sse", "legacy") as mcp:
+            await anyio.sleep(1.2 * HEADERS_S)
+
+            assert (await mcp.list_tools()).tools

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from og_mcp.client import Session
 from og_mcp.errors import ConfigurationError, Problem
 from og_mcp.llm import openai_routes
+from og_mcp.server._connection import Connection
 from og_mcp.server._guard import Guard, HostRule
 from og_mcp.server._server import build_server, serve_connection
 
@@ -86,6 +87,7 @@ async def serve_http(
     listener = _listen(settings.host, settings.port)
     config = uvicorn.Config(
         http_app(session, sse_only=sse_only, openai=openai),
+        http=Connection,
         log_config=None,
         access_log=False,  # the path of an SSE message holds its session id
         server_header=False,
