@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from anyio import to_thread
 
-from og_mcp.client import Timeouts
+from og_mcp.client import Session, Timeouts
 from og_mcp.errors import (
     AlreadySentError,
     AnswerLostError,
@@ -17,9 +19,11 @@ from og_mcp.errors import (
     OGError,
     RepetitionError,
 )
+from og_mcp.settings import Settings
 from og_mcp.types import Stage
 from tests.books import Purse
-from tests.client.payments.chats import CHAT, chat, of_payer, paid, settled
+from tests.client.payments.chats import CHAT, chat, of_payer, paid, settled, units
+from tests.localnet_client import running
 
 STATUSES = [400, 404, 413, 451, 500, 502, 503, 504]
 WORDS = {
@@ -286,3 +290,25 @@ async def test_a_gateway_that_is_gone_for_a_moment_may_be_asked_again(purse: Pur
         signed = signatures(purse)
 
     assert (result.status, signed) == ("done", 1)
+
+
+@pytest.mark.slow
+async def test_at_the_defaults_every_error_is_followed_by_an_answer_under_one_authorization(
+    tmp_path: Path,
+) -> None:
+    with running() as network:
+        environ = {**network.environ, "OG_DATA_DIR": str(tmp_path)}
+        async with Session(Settings.from_env(environ)) as og:
+            results = [await chat(og, "first")]
+            for status, retryable in product(STATUSES, (True, False)):
+                text = f"{status} {retryable}"
+                network.spoil("refuse", status=status, retryable=retryable, times=1 + retryable)
+                with pytest.raises(GatewayRejectedError):
+                    await chat(og, text)
+                results.append(await chat(og, text))
+            sessions = network.sessions()
+            (settled_,) = network.settle()
+
+    assert {result.payment.max_opg for result in results} == {"5"}
+    assert len({result.payment.cap_id for result in results}) == len(sessions) == 1
+    assert int(settled_["amount"]) == sum(units(result.cost.opg) for result in results)
