@@ -36,15 +36,15 @@ ModelCid = Annotated[
     Field(
         min_length=1,
         max_length=256,
-        description="Content id of the ONNX file (get_model shows it), or the model's name.",
+        description="Content id of the ONNX file, or the model's name.",
     ),
 ]
 
 ModelInput = Annotated[
     dict[str, Any],
     Field(
-        description="Tensor name -> number, text or nested lists in the tensor's shape, or "
-        '{"file": "/path/x.npy"} (.npy, .json, .csv).'
+        description="Tensor name -> number, text, nested lists in its shape, or "
+        '{"file": path} (.npy, .json, .csv).'
     ),
 ]
 
@@ -60,7 +60,7 @@ ImageModel = Annotated[
 
 Side = Annotated[
     int,
-    Field(ge=0, le=8192, description="Pixels; 0 for the model's own, or to keep the proportions."),
+    Field(ge=0, le=8192, description="Pixels; 0: the model's own."),
     BeforeValidator(_no_boolean),
 ]
 
@@ -72,15 +72,11 @@ def _no_uris(value: object) -> object:
     return [{"uri": one} if isinstance(one, str) else one for one in value]
 
 
-AspectRatio = Annotated[
-    str, Field(max_length=20, description="E.g. 16:9; a wrong one is refused with the right ones.")
-]
+AspectRatio = Annotated[str, Field(max_length=20, description="E.g. 16:9.")]
 
-Resolution = Annotated[str, Field(max_length=20, description="E.g. 2K, for models with tiers.")]
+Resolution = Annotated[str, Field(max_length=20, description="E.g. 2K; few models take one.")]
 
-Count = Annotated[
-    int, Field(ge=1, le=10, description="Images to draw."), BeforeValidator(_no_boolean)
-]
+Count = Annotated[int, Field(ge=1, le=10, description="Images."), BeforeValidator(_no_boolean)]
 
 StartImages = Annotated[
     list[dict[str, Any]],
@@ -93,7 +89,7 @@ StartImages = Annotated[
 
 SaveAs = Annotated[
     str,
-    Field(max_length=100, description="Name of a new copy in OG_DATA_DIR/saved, e.g. cat.png."),
+    Field(max_length=100, description="Name for a copy in OG_DATA_DIR/saved, e.g. cat.png."),
 ]
 
 
@@ -106,26 +102,22 @@ Messages = Annotated[
     list[dict[str, Any]],
     Field(
         min_length=1,
-        description='OpenAI-shaped, e.g. [{"role": "user", "content": "..."}]; parts may be '
-        'text, {"type": "image_url", "image_url": {"file": path}} or {"type": "file", "file": '
-        '{"file": path}} (PDF). A plain text is one user message.',
+        description='OpenAI-shaped, or one plain text. Parts from files: {"type": "image_url", '
+        '"image_url": {"file": path}}; PDF: {"type": "file", "file": {"file": path}}.',
     ),
     BeforeValidator(_one_message),
 ]
 
-Prompt = Annotated[str, Field(min_length=1, description="The text to work from.")]
+Prompt = Annotated[str, Field(min_length=1, description="What to continue or to draw.")]
 
 Mode = Annotated[
     LLMModeName,
-    Field(
-        description="AUTO: by a TEE gateway where the network has them. VANILLA, or TEE on networks "
-        "without gateways: in a transaction."
-    ),
+    Field(description="AUTO: a TEE gateway where there are some. VANILLA: in a transaction."),
 ]
 
 MaxTokens = Annotated[
     int,
-    Field(ge=1, le=2**20, description="The answer's most, in tokens."),
+    Field(ge=1, le=2**20, description="Longest answer, in tokens."),
     BeforeValidator(_no_boolean),
 ]
 
@@ -136,7 +128,7 @@ Temperature = Annotated[
     Field(
         ge=0,
         le=2,
-        description="0: the likeliest; on chain at most 1. Some models take none: leave 0 then.",
+        description="On chain at most 1; some models take only 0.",
     ),
     BeforeValidator(_no_boolean),
 ]
@@ -145,75 +137,67 @@ Tools = Annotated[
     list[dict[str, Any]],
     Field(
         max_length=128,
-        description='OpenAI-shaped: [{"type": "function", "function": {"name", "description", '
-        '"parameters"}}].',
+        description="OpenAI-shaped functions.",
     ),
 ]
 
 ToolChoice = Annotated[
     str,
-    Field(max_length=64, description="auto, none, required, or a tool's name; empty for auto."),
+    Field(max_length=64, description="auto, none, required, or a tool's name."),
 ]
 
 ResponseFormat = Annotated[
     dict[str, Any],
-    Field(description='{"type": "json_schema", "json_schema": {...}} or {"type": "json_object"}.'),
+    Field(description="OpenAI-shaped: json_schema or json_object."),
 ]
 
-WebSearch = Annotated[
-    bool, Field(description="Has no effect at today's gateways: use the tool web_search.")
-]
+WebSearch = Annotated[bool, Field(description="No effect today: use the tool web_search.")]
 
 SearchQuery = Annotated[
-    str, Field(min_length=1, max_length=2000, description="What to search for; it leaves here.")
+    str, Field(min_length=1, max_length=2000, description="Leaves this machine.")
 ]
 
 NumResults = Annotated[
     int,
-    Field(ge=0, le=100, description="0 for the gateway's own number."),
+    Field(ge=0, le=100, description="0: the gateway's choice."),
     BeforeValidator(_no_boolean),
 ]
 
 RecencyDays = Annotated[
     int,
-    Field(ge=0, le=3650, description="How old pages may be; 0 for any age."),
+    Field(ge=0, le=3650, description="Oldest page; 0: any."),
     BeforeValidator(_no_boolean),
 ]
 
 SettlementMode = Annotated[
     SettlementModeName,
     Field(
-        description="What is settled beside the payment: batch publishes hashes of request and "
-        "answer (short texts can be guessed from them), private nothing."
+        description="batch publishes hashes of request and answer (short texts can be guessed "
+        "from them), private nothing."
     ),
 ]
 
-ModelName = Annotated[
-    str, Field(min_length=1, max_length=200, description="Name of the model repository.")
-]
+ModelName = Annotated[str, Field(min_length=1, max_length=200, description="The repository.")]
 
 NewModelName = Annotated[
     str,
     Field(
         min_length=1,
         max_length=100,
-        description="Name for the repository: letters, digits, spaces, dots, underscores, hyphens.",
+        description="Letters, digits, spaces, dots, underscores, hyphens.",
     ),
 ]
 
-ModelDesc = Annotated[
-    str, Field(max_length=10_000, description="What the model does; shown to everybody.")
-]
+ModelDesc = Annotated[str, Field(max_length=10_000, description="What it does; public.")]
 
-_FORMATS = "a .onnx, .safetensors, .pt, .pth, .tflite, .h5, .pb, .joblib, .json, .txt or .md file"
-_ABSOLUTE = "absolute, ~/..., or relative to such a folder"
+_FORMATS = ".onnx, .safetensors, .pt, .pth, .tflite, .h5, .pb, .joblib, .json, .txt or .md"
 
 ModelPath = Annotated[
     str,
     Field(
         min_length=1,
         max_length=4096,
-        description=f"Path of {_FORMATS} below OG_UPLOAD_ROOTS: {_ABSOLUTE}.",
+        description=f"File below OG_UPLOAD_ROOTS, absolute or relative to one: {_FORMATS}.",
     ),
 ]
 
@@ -221,41 +205,37 @@ OptionalModelPath = Annotated[
     str,
     Field(
         max_length=4096,
-        description=f"Path of {_FORMATS} below OG_UPLOAD_ROOTS: {_ABSOLUTE}; empty for no file.",
+        description="As for upload; empty for no file.",
     ),
 ]
 
-Notes = Annotated[
-    str, Field(max_length=10_000, description="What is new in the version; shown to everybody.")
-]
+Notes = Annotated[str, Field(max_length=10_000, description="What is new; public.")]
 
-IsMajor = Annotated[bool, Field(description="true: 0.02 is followed by 1.00; false: by 0.03.")]
+IsMajor = Annotated[bool, Field(description="After 0.02, true: 1.00; false: 0.03.")]
 
 Query = Annotated[
     str,
     Field(
         max_length=200,
-        description="Words that must all occur, e.g. vision for models that read images.",
+        description="Words that must all occur; vision finds models that read images.",
     ),
 ]
 
-Kind = Annotated[
-    Literal["", "onnx", "llm", "image"], Field(description="Only that kind; empty for all.")
-]
+Kind = Annotated[Literal["", "onnx", "llm", "image"], Field(description="Empty: all.")]
 
 OptionalAuthor = Annotated[
-    str, Field(max_length=200, description="Only that author's; for llm and image the provider.")
+    str, Field(max_length=200, description="For llm and image: the provider.")
 ]
 
 Page = Annotated[
     int,
-    Field(ge=0, le=10_000, description="From 0; next_page of the page before."),
+    Field(ge=0, le=10_000, description="next_page of the page before."),
     BeforeValidator(_no_boolean),
 ]
 
 PageLimit = Annotated[
     int,
-    Field(ge=1, le=100, description="The most models to return."),
+    Field(ge=1, le=100, description="How many."),
     BeforeValidator(_no_boolean),
 ]
 
@@ -263,20 +243,18 @@ Author = Annotated[
     str,
     Field(
         max_length=200,
-        description="Owner of the repository; needed where several have one of that name.",
+        description="Needed where several have one of that name.",
     ),
 ]
 
-Version = Annotated[
-    str, Field(min_length=1, max_length=50, description='Version of the repository, e.g. "1.00".')
-]
+Version = Annotated[str, Field(min_length=1, max_length=50, description='E.g. "1.00".')]
 
 MaxRetries = Annotated[
     int,
     Field(
         ge=0,
         le=20,
-        description="Tries after nonce or connection trouble, before the network accepted anything.",
+        description="Further tries while the network has accepted nothing.",
     ),
     BeforeValidator(_no_boolean),
 ]
@@ -285,62 +263,54 @@ IdempotencyKey = Annotated[
     str,
     Field(
         pattern=KEY_FORM,
-        description="Your name for this one request; repeat it when you retry the request.",
+        description="Name of this request: the same on a retry.",
     ),
 ]
 
-DryRun = Annotated[
-    bool, Field(description="Check and tell the expected and the most cost; sends nothing.")
-]
+DryRun = Annotated[bool, Field(description="Tell expected and highest cost; send nothing.")]
 
 AmountOPG = Annotated[
     str,
     Field(
         pattern=OPG_FORM,
-        description='OPG that may be taken from now on, in all, e.g. "5"; "0" revokes.',
+        description='OPG in all from now on, e.g. "5"; "0" revokes.',
     ),
 ]
 
 CallId = Annotated[
     str,
-    Field(pattern=ID_FORM, description="Id of a call, or its first 4 or more characters."),
+    Field(pattern=ID_FORM, description="Or its first 4 or more characters."),
 ]
 
 OptionalCallId = Annotated[
     str,
-    Field(pattern=OPTIONAL_ID_FORM, description="Id of a call, to check the receipt kept for it."),
+    Field(pattern=OPTIONAL_ID_FORM, description="Of a call made here."),
 ]
 
 WaitS = Annotated[
     float,
-    Field(ge=0, le=50, description="Seconds to wait for the end of a running call."),
+    Field(ge=0, le=50, description="Longest wait for its end."),
     BeforeValidator(_no_boolean),
 ]
 
 Limit = Annotated[
     int,
-    Field(ge=1, le=100, description="The most calls to return."),
+    Field(ge=1, le=100, description="How many."),
     BeforeValidator(_no_boolean),
 ]
 
 Since = Annotated[
     str,
-    Field(max_length=64, description='Only calls since then: "24h", "7d", a date or a UTC time.'),
+    Field(max_length=64, description='"24h", "7d", a date or a UTC time.'),
 ]
 
-StatusFilter = Annotated[
-    Literal["", "done", "running", "failed"], Field(description="Only calls of this status.")
-]
+StatusFilter = Annotated[Literal["", "done", "running", "failed"], Field(description="Empty: all.")]
 
-ToolFilter = Annotated[str, Field(max_length=48, description="Only calls of this tool.")]
+ToolFilter = Annotated[str, Field(max_length=48, description="Of this tool alone.")]
 
 ReceiptDocument = Annotated[
     dict[str, Any],
-    Field(
-        description='A receipt as og://receipts/{call_id} gives it, or {"file": path} of a saved one.'
-    ),
+    Field(description='From og://receipts/{call_id}, or {"file": path}.'),
 ]
 
-Online = Annotated[
-    bool, Field(description="Ask the chain too: whether the transaction is on it, and how deep.")
-]
+Online = Annotated[bool, Field(description="Ask chain and registry too.")]

@@ -15,6 +15,9 @@ def without(keywords: Collection[str], schema: dict[str, Any]) -> dict[str, Any]
     list of tools for it.
     """
     kept = {key: value for key, value in schema.items() if key not in keywords}
+    if kept.get("additionalProperties") is True:
+        # JSON Schema's own default.
+        del kept["additionalProperties"]
     if "enum" in kept:
         kept["enum"] = [value for value in kept["enum"] if value]
     for key in ("properties", "$defs"):
@@ -25,4 +28,17 @@ def without(keywords: Collection[str], schema: dict[str, Any]) -> dict[str, Any]
     for key in ("items", "additionalProperties"):
         if isinstance(kept.get(key), dict):
             kept[key] = without(keywords, kept[key])
+    return kept
+
+
+def of_result(schema: dict[str, Any]) -> dict[str, Any]:
+    """Give the published form of a result's schema: its fields, and what each one means.
+
+    What describes a class is written for engineers. The schema is open at its root and requires
+    nothing there: clients of the older generation hold an error's structured part to it, too.
+    """
+    kept = without({"title", "default", "additionalProperties"}, schema)
+    for part in (kept, *kept.get("$defs", {}).values()):
+        part.pop("description", None)
+    kept.pop("required", None)
     return kept

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, ValidationError
 from og_mcp.errors import ApprovalRequiredError
 from og_mcp.tools._consent import begin_asking, give_up_asking
 from og_mcp.tools._refusal import refusal
-from og_mcp.tools._schema import without
+from og_mcp.tools._schema import of_result, without
 from og_mcp.tools._telling import failure, raised_in, told
 from og_mcp.types import Shape
 
@@ -121,13 +121,7 @@ def _publish(made: Tool) -> None:
     # Published from the very class that checks, so the two cannot differ.
     made.parameters = without({"title"}, Arguments.model_json_schema(by_alias=True))
     assert made.fn_metadata.output_schema is not None  # noqa: S101 - every tool returns a Shape
-    schema = without({"title", "default"}, made.fn_metadata.output_schema)
-    # Clients of the older generation hold an error's structured part to it, too.
-    made.fn_metadata.output_schema = {
-        key: value
-        for key, value in schema.items()
-        if key not in {"required", "additionalProperties"}
-    }
+    made.fn_metadata.output_schema = of_result(made.fn_metadata.output_schema)
 
 
 def tool(  # noqa: PLR0913 - each is told by name, for every tool

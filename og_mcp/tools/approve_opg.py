@@ -26,11 +26,10 @@ async def approve_opg(  # noqa: PLR0913, PLR0917 - the signature is the contract
     idempotency_key: IdempotencyKey = "",
     dry_run: DryRun = False,
 ) -> AllowanceResult:
-    """Set how much OPG the contract Permit2 may take from the wallet to pay gateways.
+    """Set how much OPG chat, completion, web_search and generate_image may charge in all.
 
-    Needed once before chat, completion and generate_image; replaces the earlier allowance. Sends
-    one transaction on the payment chain and pays its gas in that chain's coin. A person is always
-    asked, but to revoke. The caps of the operator hold whatever the allowance is; status shows it.
+    Needed once before them; replaces the earlier allowance of the contract Permit2. Sends one
+    transaction on the payment chain and pays its gas. A person is always asked, except to revoke.
     """
     work = og.approve_opg(
         amount_opg,

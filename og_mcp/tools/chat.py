@@ -54,10 +54,10 @@ async def chat(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp c
 ) -> ChatResult:
     """Chat with a language model inside an attested enclave and return its verified answer.
 
-    A gateway call pays OPG up to payment.max_opg, shared by the calls of one session, an on-chain
-    call pays gas; dry_run tells the price. The answer's signature is checked before anything is shown, and verification says what
-    it covers. When an answer is lost, retry with the same idempotency_key: it is never paid twice.
-    search_models with kind llm lists the models; status tells whether OPG or allowance is missing.
+    Pays OPG for what it uses, at most payment.max_opg, which the calls of one session share; on
+    chain it pays gas. The answer's signature is checked before anything is shown; verification
+    says what it covers. When an answer is lost, retry with the same idempotency_key: it is never
+    paid twice. search_models with kind llm lists models and prices.
     """
     tokens = Tally("tokens")
     work = og.chat(

@@ -29,11 +29,9 @@ async def create_model(  # noqa: PLR0913, PLR0917 - the signature is the contrac
 ) -> CreatedModel:
     """Create a public model repository with its first version; with model_path, upload that file.
 
-    Where you have one of that name, the next version is added to it; its description stays.
-
-    Public at once, and cannot be undone; it pays nothing. The file is checked first: where it is
-    refused, nothing is created. When a later step fails the error says what was done, and the same
-    call again continues from there. Needs a hub account (OG_EMAIL, OG_PASSWORD, FIREBASE_API_KEY).
+    A name of your own gets its next version; its description stays. It pays nothing, is public at once, and
+    cannot be undone. The file is checked first. When a later step fails, the same call again
+    continues from there. Needs a hub account (OG_EMAIL, OG_PASSWORD, FIREBASE_API_KEY).
     """
     sent = Tally("bytes")
     work = og.create_model(

@@ -29,8 +29,8 @@ async def create_version(  # noqa: PLR0913, PLR0917 - the signature is the contr
 ) -> CreatedVersion:
     """Add an empty version to your own model repository and return its name for upload.
 
-    Public at once, and cannot be undone; it pays nothing. Every call adds one more version:
-    get_model lists the versions there are. create_model makes the first one by itself.
+    It pays nothing, is public at once, and cannot be undone; every call adds one more. create_model makes the
+    first one by itself.
     """
     work = og.create_version(
         model_name,

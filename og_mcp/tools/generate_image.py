@@ -48,10 +48,9 @@ async def generate_image(  # noqa: PLR0913, PLR0917 - the signature is the contr
 ) -> ImageResult:
     """Have images drawn from a prompt and keep them as files.
 
-    Each call pays OPG, up to payment.max_opg; dry_run tells the price. When an answer is lost,
-    retry with the same idempotency_key: it is never paid twice. Each image has a file, a resource and
-    a preview. Another width or height is scaled and cut from the original, which is kept. The TEE's
-    signature does not cover an image's bytes.
+    It pays OPG, and is retried, as chat. Each image has a file, a resource and a preview. Another
+    width or height is scaled and cut from the original, which is kept. The TEE's signature does
+    not cover an image's bytes.
     """
     work = og.generate_image(
         model,

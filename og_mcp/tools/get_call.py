@@ -21,11 +21,11 @@ from og_mcp.types import CallInfo
 async def get_call(
     call_id: CallId, og: OG, call: Call, principal: Principal, wait_s: WaitS = 20.0
 ) -> CallInfo:
-    """Return how far a call has come: its status, stage, fee in wei, and its result or its error.
+    """Return how far a call has come: its status, stage, fee, and its result or its error.
 
-    Waits up to wait_s seconds for a running call to end. Use it after a tool answered status
-    running, and for a call that failed at stage sent_unknown, before it is repeated. A failed
-    call is told here and is no error of this tool. Costs nothing; list_calls finds the ids.
+    Use it after a tool answered status running, and for a call that failed at stage
+    sent_unknown, before it is repeated. A failed call is told here and is not an error of this
+    tool. Free; list_calls finds the ids.
     """
     info = await with_progress(call, og.get_call(call_id, wait_s, principal=principal))
     return await illustrated_call(info, og, principal)

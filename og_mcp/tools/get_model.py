@@ -19,7 +19,6 @@ from og_mcp.types import Model
 async def get_model(model_name: ModelName, og: OG, author: Author = "") -> Model:
     """Return a model repository: its versions, their files and CIDs, and the tensors where known.
 
-    Tensor names, types and shapes say what the model_input of infer must hold. Where several
-    authors have a model of that name, the answer names them; repeat the call with author.
+    Tensor names, types and shapes say what the model_input of infer must hold.
     """
     return await og.get_model(model_name, author)

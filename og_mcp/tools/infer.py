@@ -42,11 +42,10 @@ async def infer(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp 
 ) -> InferenceResult:
     """Run an ONNX model on chain and return its outputs with the transaction that holds them.
 
-    Sends one transaction and pays its gas in the network's coin (fee_wei, in wei); dry_run tells
-    the most it may cost. Wrong input is refused before anything is sent. When an answer is lost,
-    retry with the same idempotency_key: the call is found again and not paid twice. Where it takes
-    long the status is running, and get_call waits on. get_model shows tensor names and shapes;
-    status tells whether wallet or funds are missing.
+    Sends one transaction and pays its gas in the network's coin; dry_run tells the highest fee.
+    Wrong input is refused before anything is sent. When an answer is lost, retry with the same
+    idempotency_key: it is not paid twice. Where the status is running, get_call waits on.
+    get_model shows tensor names and shapes.
     """
     work = og.infer(
         model_cid,

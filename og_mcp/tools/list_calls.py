@@ -27,8 +27,8 @@ async def list_calls(  # noqa: PLR0913, PLR0917 - the signature is the contract;
 ) -> CallList:
     """Return the calls that could cost something, newest first, and what all of them cost.
 
-    Each with time, model and first words, to find one whose answer was lost; get_call has its
-    result. Open amounts are signed and not yet settled. Costs nothing.
+    Each with time, model and first words; get_call has its result. Open amounts are signed and
+    not yet settled. Free.
     """
     return await og.list_calls(
         limit, status or None, tool, since=since, page=page, principal=principal

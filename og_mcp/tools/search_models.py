@@ -24,10 +24,9 @@ async def search_models(  # noqa: PLR0913, PLR0917 - the signature is the contra
     page: Page = 0,
     limit: PageLimit = 20,
 ) -> FoundModels:
-    """Find models by words of their name, author or description.
+    """Find models by words of their name, author, description or abilities.
 
-    Kind onnx: repositories on the Model Hub, which get_model shows with CIDs and tensors for infer.
-    Kind llm: what chat and completion take; kind image: what generate_image takes; with prices, the
-    cheapest first. A next_page above 0 is the page to ask for next.
+    Kind onnx: repositories of the Model Hub, for get_model and infer. llm: for chat and
+    completion; image: for generate_image; with prices, the cheapest first.
     """
     return await og.search_models(query, kind or None, author, page=page, limit=limit)

@@ -29,10 +29,9 @@ async def upload(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp
 ) -> UploadResult:
     """Publish a model file under a version of your own repository and return its CID for infer.
 
-    Public at once, and cannot be undone; a file of the same name in that version may be replaced.
-    It pays nothing. Files of any size are streamed, checked for secrets and, if ONNX, for being
-    whole. A file that the version has already is not sent again. Where it takes long the status is
-    running, and get_call waits on.
+    It pays nothing, is public at once, and cannot be undone; a file of the same name in that version may be
+    replaced. Files are checked for secrets and, if ONNX, for being whole. What the version has
+    already is not sent again. Where the status is running, get_call waits on.
     """
     sent = Tally("bytes")
     work = og.upload(

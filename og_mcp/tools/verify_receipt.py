@@ -25,12 +25,9 @@ async def verify_receipt(
 ) -> Verification:
     """Return whether a receipt holds: each check, its result, and who vouches for it.
 
-    Takes the call_id of a call made here, or a receipt from elsewhere, not both. Calls that pay or
-    go on chain leave one, failed ones too if they were charged or their answer was withheld; hub
-    calls leave none. By itself a receipt is at most consistent: what it keeps belongs together.
-    With online it is confirmed if the chain or the registry has it, too. none: a check failed, or
-    nothing signed speaks for it. No level covers what is not_checked, as the bytes of images.
-    Costs nothing.
+    Takes the call_id of a call made here, or a receipt. Calls that pay or go on chain leave one.
+    consistent: what it keeps belongs together; confirmed, with online: chain or registry have it
+    too. No level covers what is not_checked, as the bytes of images. Free.
     """
     return await og.verify_receipt(
         receipt or None, call_id=call_id, online=online, principal=principal

@@ -40,4 +40,5 @@ async def test_an_unknown_version_is_named(mcp: Client, localnet: LocalNetwork) 
     text = await refusal(mcp, "list_files", model_name=name, version="99.99")
 
     assert "'99.99'" in text
-    assert "get_model" in text
+    assert "it has '0.01'" in text
+    assert "create_version" in text

@@ -128,13 +128,13 @@ async def test_a_published_model_is_a_tool_with_its_tensors_as_arguments(
                 },
                 "idempotency_key": {
                     "default": "",
-                    "description": "Your name for this one request; repeat it when you retry the request.",
+                    "description": "Name of this request: the same on a retry.",
                     "pattern": "^[!-~]{0,128}$",
                     "type": "string",
                 },
                 "dry_run": {
                     "default": False,
-                    "description": "Check and tell the expected and the most cost; sends nothing.",
+                    "description": "Tell expected and highest cost; send nothing.",
                     "type": "boolean",
                 },
             },
