@@ -276,6 +276,7 @@ class InferenceResult(Shape):
     source: str = Field(
         default="", description="Where the output was read: event, precompile_event or node_api."
     )
+    vouched_by: str = Field(default="", description="The RPC whose word it is.")
     block_number: int = 0
     gas_used: int = Field(default=0, description="Gas units.")
     fee: str = Field(default="", description="What it cost, or with dry_run could at most.")

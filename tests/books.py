@@ -28,7 +28,8 @@ class Purse:
     folder: Path
     funds: int = FUNDS
     rpc_url: str = ""
-    """What stands in front of the network's RPC."""
+    base_rpc_url: str = ""
+    """What stands in front of the network's RPCs."""
 
     address: str = field(init=False)
     environ: dict[str, str] = field(init=False)
@@ -39,8 +40,8 @@ class Purse:
         account = {"address": wallet.address, "private_key": "0x" + bytes(wallet.key).hex()}
         ready_file = self.folder / "ready.json"
         ready = {**self.localnet.ready, "accounts": [account]}
-        if self.rpc_url:
-            ready["rpc_url"] = self.rpc_url
+        urls = {"rpc_url": self.rpc_url, "base_rpc_url": self.base_rpc_url}
+        ready |= {name: url for name, url in urls.items() if url}
         ready_file.write_text(json.dumps(ready))
         self.environ = {
             **self.localnet.environ,

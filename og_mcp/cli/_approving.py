@@ -92,6 +92,25 @@ def agree_to_replace(settings: Settings, call: Call, *, cancel: bool) -> None:
         raise click.ClickException("That is not the amount; nothing was signed.")
 
 
+def agree_to_release(call: Call) -> None:
+    """Ask a person before a call is given up that may still be mined.
+
+    Raises:
+        click.ClickException: Something else was typed.
+    """
+    most = coins(call.max_fee_wei)
+    print_rows(
+        {
+            "call": call.id,
+            "tool": call.tool,
+            "does": "gives it up; its transaction may still be mined, and do what was asked",
+            "holds": f"{most} coins in fees, for 24 hours more",
+        }
+    )
+    if click.prompt(f"Type the amount in coins to release it, {most}").strip() != most:
+        raise click.ClickException("That is not the amount; nothing was changed.")
+
+
 def _is_good(approval: Approval) -> bool:
     expires = approval.expires_at
     return expires is not None and not approval.taken and datetime.now(UTC) < expires

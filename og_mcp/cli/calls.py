@@ -1,7 +1,7 @@
 """`og-mcp calls`: what was spent and on what, and what waits for the operator.
 
 Reads the journal that the server writes (OG_DATA_DIR, OG_JOURNAL_URL), as the operator: calls of
-every principal are seen. Only `speed-up` and `cancel` talk to a network.
+every principal are seen. Only `speed-up`, `cancel` and `release` talk to a network.
 """
 
 from __future__ import annotations
@@ -175,6 +175,31 @@ def cancel(call_id: str) -> None:
     Where a person is asked before the call itself (OG_CONFIRM_ABOVE), it takes a terminal, too.
     """
     _replace(call_id, cancel=True)
+
+
+@command.command("release")
+@click.argument("call_id", metavar="ID")
+def release(call_id: str) -> None:
+    """Give up a call whose transaction is not mined: it may still be, and others go on without it.
+
+    Takes a terminal. Nothing is signed; what it may cost stays reserved for 24 hours.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        message = "release needs a terminal on stdin and stdout: a person has to type the amount."
+        raise click.ClickException(message)
+    most = at_desk(lambda desk: _released(desk, call_id))
+    click.echo(f"Released. It may still be mined; {most} coins stay reserved for 24 hours.")
+
+
+async def _released(desk: Desk, call_id: str) -> str:
+    from og_mcp.cli._approving import agree_to_release  # noqa: PLC0415 - as above
+    from og_mcp.client import Session  # noqa: PLC0415 - --help does without
+
+    call = await desk.call(call_id)
+    _check_network(desk.settings, call)
+    agree_to_release(call)
+    async with Session(desk.settings, journal=desk.journal) as og:
+        return await og.release(call.id, principal=call.principal)
 
 
 @command.command("prune")

@@ -54,6 +54,7 @@ class Chain:
         contracts: What stands on the chain beside the wallets; the OpenGradient contracts if not
             given, their registry owned by the first account.
         balance: Wei for each of `accounts`.
+        l1_wei_a_byte: What a transaction pays for each of its bytes beside its gas, as on a rollup.
     """
 
     gas_price: int
@@ -77,6 +78,7 @@ class Chain:
         gas_limit: int = GAS_LIMIT,
         contracts: Sequence[GenesisAccount] | None = None,
         balance: int = LOCAL_WALLET_WEI,
+        l1_wei_a_byte: int = 0,
     ) -> None:
         self.chain_id = chain_id
         self.gas_price, self.least_gas_price, self.held = GAS_PRICE, 0, False
@@ -88,6 +90,7 @@ class Chain:
             gas_limit=gas_limit,
             genesis=(*standing, *genesis.wallets(accounts, balance)),
             precompiles={precompile.ADDRESS: self._precompile},
+            l1_wei_a_byte=l1_wei_a_byte,
         )
         self.records = Records(self._ledger.head)
         self._pool = Pool()

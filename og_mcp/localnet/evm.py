@@ -69,6 +69,8 @@ class Executed(NamedTuple):
     transaction: SignedTransactionAPI
     receipt: ReceiptAPI
     computation: ComputationAPI
+    l1_fee: int
+    """Wei that were taken beside the gas."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ class Ledger:
         gas_limit: int,
         genesis: Iterable[GenesisAccount],
         precompiles: Mapping[bytes, Precompile],
+        l1_wei_a_byte: int = 0,
     ) -> None:
+        self._l1_wei_a_byte = l1_wei_a_byte
         chain_class = _chain_class(chain_id, _vm_class(precompiles))
         chain = chain_class.from_genesis(
             get_db_backend(), _genesis_header(gas_limit), _genesis_state(genesis)
@@ -151,9 +155,17 @@ class Ledger:
         for transaction in transactions:
             receipt, computation = vm.apply_transaction(header, transaction)
             header = vm.add_receipt_to_header(header, receipt)
-            executed.append(Executed(transaction, receipt, computation))
+            l1_fee = self._take_l1_fee(vm.state, transaction)
+            executed.append(Executed(transaction, receipt, computation, l1_fee))
         self.head = self._seal(vm, header, executed)
         return Mined(self.head, tuple(executed))
+
+    def _take_l1_fee(self, state: StateAPI, transaction: SignedTransactionAPI) -> int:
+        """Take what a rollup takes for the transaction's bytes, or what is left of the balance."""
+        sender = transaction.sender
+        fee = min(len(transaction.encode()) * self._l1_wei_a_byte, state.get_balance(sender))
+        state.delta_balance(sender, -fee)
+        return fee
 
     def _seal(
         self, vm: VirtualMachineAPI, header: BlockHeaderAPI, executed: Sequence[Executed]

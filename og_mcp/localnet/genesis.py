@@ -25,6 +25,12 @@ HEARTBEAT_WINDOW_S: Final = 30 * 24 * 3600
 OPG: Final = 10**18
 """Base units of one OPG."""
 
+GAS_PRICE_ORACLE: Final = "0x420000000000000000000000000000000000000F"
+"""Where every OP Stack chain has the contract that tells its L1 data fee."""
+
+L1_WEI_A_BYTE: Final = 10**9
+"""What a transaction of the payment chain pays for each of its bytes."""
+
 INVALID_OPCODE: Final = b"\xfe"
 """Code of an address that only a precompile answers: Solidity asks for some code before a call."""
 
@@ -87,6 +93,11 @@ def payment(
         ),
         GenesisAccount(address=PERMIT2, code=contracts.load("Permit2").deployed_bytecode),
         GenesisAccount(address=UPTO_PROXY, code=contracts.load("UptoProxy").deployed_bytecode),
+        GenesisAccount(
+            address=GAS_PRICE_ORACLE,
+            code=contracts.load("GasPriceOracle").deployed_bytecode,
+            storage={0: L1_WEI_A_BYTE},
+        ),
     )
 
 

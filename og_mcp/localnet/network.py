@@ -130,6 +130,7 @@ class _Network:
                     reserve,
                     Wallet.account(facilitator),
                 ),
+                l1_wei_a_byte=genesis.L1_WEI_A_BYTE,
             ),
         }
 

@@ -35,6 +35,9 @@ class TransactionRecord:
     price: int
     """Wei for each gas unit that were paid."""
 
+    l1_fee: int
+    """Wei that were taken beside the gas."""
+
     created: bytes
     """Address of the contract it created, or empty."""
 
@@ -117,7 +120,7 @@ def _transactions(mined: Mined) -> Iterator[TransactionRecord]:
     before = 0
     log_index = 0
     base_fee = mined.header.base_fee_per_gas or 0
-    for index, (transaction, receipt, computation) in enumerate(mined.executed):
+    for index, (transaction, receipt, computation, l1_fee) in enumerate(mined.executed):
         logs = tuple(
             Log(entry.address, tuple(t.to_bytes(32, "big") for t in entry.topics), entry.data, at)
             for at, entry in enumerate(receipt.logs, start=log_index)
@@ -131,6 +134,7 @@ def _transactions(mined: Mined) -> Iterator[TransactionRecord]:
             gas_used=receipt.gas_used - before,
             cumulative_gas_used=receipt.gas_used,
             price=base_fee + tip,
+            l1_fee=l1_fee,
             created=bytes(computation.msg.storage_address) if computation.msg.is_create else b"",
             logs=logs,
             logs_bloom=receipt.bloom,

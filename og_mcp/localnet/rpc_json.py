@@ -165,6 +165,8 @@ def receipt_json(block: BlockRecord, record: TransactionRecord) -> JSON:
         "gasUsed": quantity(record.gas_used),
         "cumulativeGasUsed": quantity(record.cumulative_gas_used),
         "effectiveGasPrice": quantity(record.price),
+        # A rollup's nodes tell it, others have no such field.
+        **({"l1Fee": quantity(record.l1_fee)} if record.l1_fee else {}),
         "contractAddress": to_checksum_address(record.created) if record.created else None,
         "logsBloom": _bloom(record.logs_bloom),
         "logs": [log_json(block, record, log) for log in record.logs],

@@ -458,6 +458,48 @@ def _cancelled(call_id: str, environ: Environ) -> tuple[int, str]:
         return terminal.end()
 
 
+@pytest.mark.slow
+@needs_terminal
+async def test_t31_a_call_is_released_at_a_terminal_alone_and_stays_reserved_for_a_day(
+    localnet: LocalNetwork, environ: Environ, request_of_sample: Request
+) -> None:
+    localnet.hold_blocks()
+    async with Session.from_env(environ) as og:
+        running = await og.infer(**request_of_sample, wait_s=1)
+        most = (await og.status()).budget["open_fee_wei"]
+        piped = await anyio.to_thread.run_sync(
+            partial(calls, "release", running.call_id, environ=environ)
+        )
+        typed = coins(int(most))
+        wrong = await anyio.to_thread.run_sync(_released, running.call_id, environ, typed, "yes")
+        code, screen = await anyio.to_thread.run_sync(
+            _released, running.call_id, environ, typed, typed
+        )
+        told = await og.get_call(running.call_id, 0)
+        still = (await og.status()).budget["open_fee_wei"]
+        localnet.release_blocks()
+        ended = await og.get_call(running.call_id, 30)
+
+    assert piped.exit_code == 1
+    assert "needs a terminal" in piped.stderr
+    assert wrong[0] == 1
+    assert "nothing was changed" in wrong[1]
+    assert code == 0, screen
+    assert f"It may still be mined; {typed} coins stay reserved for 24 hours." in screen
+    assert "may still be mined" in told.error
+    assert still == most
+    # Whatever was said of it: it is mined, and is told and charged so.
+    assert (ended.status, ended.fee_wei > 0) == ("done", True)
+
+
+def _released(call_id: str, environ: Environ, most: str, typed: str) -> tuple[int, str]:
+    """Release at a terminal; returns exit code and screen."""
+    with Terminal("calls", "release", call_id, environ=environ) as terminal:
+        terminal.read_until(f"Type the amount in coins to release it, {most}")
+        terminal.type(typed)
+        return terminal.end()
+
+
 def test_a_chat_tells_the_same_most_twice(environ: Environ) -> None:
     async def chat() -> None:
         async with Session.from_env(environ) as og:
@@ -505,7 +547,10 @@ def test_what_a_terminal_would_act_on_is_escaped() -> None:
 def test_help_is_told_without_the_journal() -> None:
     done = run("calls", "--help", environ={"PYTHONPROFILEIMPORTTIME": "1"})
 
-    assert all(verb in done.stdout for verb in ("show", "approve", "speed-up", "cancel", "prune"))
+    assert all(
+        verb in done.stdout
+        for verb in ("show", "approve", "speed-up", "cancel", "release", "prune")
+    )
     assert not {"sqlalchemy", "web3", "mcp", "rich"} & {
         line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()
     }

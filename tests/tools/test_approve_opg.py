@@ -45,7 +45,7 @@ async def test_the_allowance_is_what_was_agreed_to_and_zero_revokes_it(purse: Pu
 
     url = localnet.ready["base_rpc_url"]
     mined = localnet.rpc("eth_getTransactionReceipt", result["transaction_hash"], url=url)
-    fee = int(mined["gasUsed"], 16) * int(mined["effectiveGasPrice"], 16)
+    fee = int(mined["gasUsed"], 16) * int(mined["effectiveGasPrice"], 16) + int(mined["l1Fee"], 16)
     assert (result["status"], result["allowance_opg"]) == ("done", "2.5")
     assert int(result["fee_wei"]) == fee
     assert (allowed, status["allowance_opg"]) == (25 * OPG // 10, "2.5")

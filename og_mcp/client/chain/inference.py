@@ -77,6 +77,7 @@ class Inferred:
             model_cid=request["model_cid"],
             is_simulation_result=self.output.is_simulation_result,
             source=self.source,
+            vouched_by=mined.vouched_by,
             block_number=mined.block_number,
             gas_used=mined.gas_used,
             fee=fee_text(mined.fee_wei),

@@ -182,9 +182,11 @@ class Ledger:
             network = await self._parts.network.get()
             payment_chain = await self._paying.chain.get()
             of_payments = _chain_id_of(checked) == payment_chain.chain_id
+            # Another RPC than the one by whose word it was made, where there is one (T35).
+            chain = await self._parts.witness.get() or await self._parts.chain.get()
             verified = await receipts.confirm_online(
                 checked,
-                payment_chain if of_payments else await self._parts.chain.get(),
+                payment_chain if of_payments else chain,
                 network=network,
                 tee_registry=network.tee_registry,
                 settlement=(await load("receipts.settlement")).SettlementCheck(
@@ -245,6 +247,18 @@ class Ledger:
             ChainError: A cap is in the way, or the node did not take it.
         """
         return await self._replace(call_id, principal, cancel=True)
+
+    async def release(self, call_id: str, *, principal: str = LOCAL_PRINCIPAL) -> str:
+        """Give a call up that is not mined: it may still be, and its fee counts for 24 hours more.
+
+        Returns:
+            The most that it may still cost, in coins.
+
+        Raises:
+            CallStateError: It has no open transaction.
+        """
+        call = await (await self._parts.journal.get()).get(call_id, principal)
+        return await (await self._history_of(call)).release(call)
 
     async def approval(self, call_id: str) -> Approval:
         """Return what a person is asked to agree to."""

@@ -94,6 +94,7 @@ class Parts:
         self.network = Part(self._open_network)
         self.http = Part(self._open_http)
         self.chain = Part(self._open_chain)
+        self.witness = Part(self._open_witness)
         self.registry = Part(self._open_registry)
         self.gateways = Part(self._open_gateways)
         self.wallet = Part(self._open_wallet)
@@ -179,6 +180,18 @@ class Parts:
         chain: Chain = (await load("chain.chain")).Chain(rpc, network.chain_id)
         return chain
 
+    async def _open_witness(self) -> Chain | None:
+        """Open a second RPC that has to tell the same outcomes (threats.md T35), where there is one."""
+        network, http = await self.network.get(), await self.http.get()
+        others = [url for url in self.settings.rpc_urls if url != network.rpc_url]
+        if not others:
+            return None
+        rpc = (await load("chain.rpc")).RPC(
+            http, others[0], f"second {network.name} RPC", timeout_s=self.timeouts.rpc_s
+        )
+        witness: Chain = (await load("chain.chain")).Chain(rpc, network.chain_id)
+        return witness
+
     async def _open_registry(self) -> Registry:
         network, http = await self.network.get(), await self.http.get()
         if not network.tee_registry:
@@ -263,6 +276,7 @@ class Parts:
             await self.journal.get(),
             timeouts=self.timeouts,
             faucet_url=network.faucet_url,
+            witness=await self.witness.get(),
         )
         return sender
 

@@ -100,7 +100,7 @@ class PaymentParts:
     async def _open_chain(self) -> Chain:
         network = await self._parts.network.get()
         chain: Chain = (await load("chain.chain")).Chain(
-            await self.rpc.get(), network.base_chain_id
+            await self.rpc.get(), network.base_chain_id, takes_l1_fees=True
         )
         return chain
 

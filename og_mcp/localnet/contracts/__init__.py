@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 
-NAMES: Final = ("Inference", "OPG", "Permit2", "TEERegistry", "UptoProxy")
+NAMES: Final = ("GasPriceOracle", "Inference", "OPG", "Permit2", "TEERegistry", "UptoProxy")
 
 
 @dataclass(frozen=True)
