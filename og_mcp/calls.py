@@ -16,6 +16,7 @@ fee that was signed for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -262,6 +263,10 @@ class Journal(Protocol):
 
     async def settle_cap(self, cap_id: str, amount_opg: int, transaction_hash: str) -> None:
         """Record what the chain says a cap was settled for; its charged calls are `confirmed`."""
+        ...
+
+    async def known_nonces(self, account: Account, nonces: Sequence[str]) -> frozenset[str]:
+        """Return those of some Permit2 nonces, decimal text, that were signed for an account."""
         ...
 
     async def told_costs(self, cap_id: str) -> tuple[int, bool]:

@@ -414,12 +414,17 @@ class BudgetExceededError(ChainError):
         open_: int,
         asked: int,
         write: Callable[[int], str] = in_coins,
+        alone_until: datetime | None = None,
     ) -> None:
         super().__init__(
             f"The call may cost {write(asked)}; {write(spent)} were spent in the last 24 hours and "
             f"{write(open_)} are signed and still open, so that the cap of {write(cap)} that "
             f"{variable} sets would be passed; nothing was signed."
+            if alone_until is None
+            else f"This data folder is new to the wallet: until {alone_until:%Y-%m-%d %H:%M} UTC one "
+            f"payment may be open at a time, and {write(open_)} are; nothing was signed."
         )
+        self.alone_until = alone_until
         self.variable, self.cap, self.spent, self.open, self.asked = (
             variable,
             cap,
@@ -431,7 +436,9 @@ class BudgetExceededError(ChainError):
 
     @property
     def excess(self) -> int:
-        """By how much the cap would be passed."""
+        """What has to free before the call may be signed for."""
+        if self.alone_until is not None:
+            return self.open
         return self.spent + self.open + self.asked - self.cap
 
     @property
@@ -443,9 +450,10 @@ class BudgetExceededError(ChainError):
         """Tell when what is open frees at the latest."""
         self.hint = (
             "Open payments settle within minutes of their last use, and count until "
-            f"{latest:%Y-%m-%d %H:%M} UTC at the latest: repeat the call then. Only the operator can "
-            f"raise {self.variable}."
+            f"{latest:%Y-%m-%d %H:%M} UTC at the latest: repeat the call then."
         )
+        if self.alone_until is None:
+            self.hint += f" Only the operator can raise {self.variable}."
 
 
 class SimulationRevertedError(ChainError):

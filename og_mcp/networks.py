@@ -97,6 +97,9 @@ class Network:
     base_rpc_urls: tuple[str, ...] = ()
     """Further RPCs of the payment chain: one has to agree to what nothing but an RPC says."""
 
+    limits_new_journals: bool = True
+    """Whether a wallet may have been used from another data folder before (threats.md T34)."""
+
     settlement_depth: int = 12
     """Blocks of the payment chain on top of a settlement before it counts."""
 
@@ -205,6 +208,8 @@ def from_ready_file(ready: Mapping[str, Any]) -> Network:
         base_rpc_url=ready["base_rpc_url"],
         # Blocks come only where something is sent.
         settlement_depth=0,
+        # Wallets are as new as the network.
+        limits_new_journals=False,
         opg_token=ready["opg_token"],
         hub_url=ready["hub_url"],
         hub_read_url=ready["hub_read_url"],

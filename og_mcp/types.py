@@ -692,6 +692,9 @@ class OPGCaps:
     unrecorded: int = 0
     """What the chain shows as taken in that time and the journal does not know; counts on top."""
 
+    alone_until: datetime | None = None
+    """Until when one payment may be open at a time: the journal is new, and others may have signed."""
+
 
 CapStatus = Literal["open", "settled", "void"]
 

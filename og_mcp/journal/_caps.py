@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -57,6 +58,11 @@ class Caps:
     async def unpay(self, call_id: str) -> None:
         """Undo every payment of a call of which nothing left."""
         await self._pay(partial(_paying.unpay, call_id, self._owner))
+
+    async def known_nonces(self, account: Account, nonces: Sequence[str]) -> frozenset[str]:
+        """Return those that were signed for an account."""
+        work = partial(_paying.known_nonces, account.key, nonces)
+        return await self._store.run(work, durable=False)
 
     async def cap(self, cap_id: str) -> Cap:
         """Return one."""

@@ -7,6 +7,7 @@ which something of it may have left.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,6 +60,12 @@ _put_told: Final = Statement(
     .values(told_opg=bindparam("new_told_opg"))
 )
 _told_costs: Final = Statement(select(payments.c.told_opg).where(payments.c.cap_id == _cap))
+_by_nonce: Final = Statement(
+    select(caps.c.id).where(
+        caps.c.lane == bindparam("of_lane", type_=Text),
+        caps.c.nonce == bindparam("of_nonce", type_=Text),
+    )
+)
 _insert: Final = Statement(_new)
 _note_payment: Final = Statement(_note)
 _of_call: Final = Statement(select(caps).where(caps.c.opened_by == _call))
@@ -185,6 +192,15 @@ def told_costs(cap_id: str) -> Steps[tuple[int, bool]]:
     """Sum up what was told of the calls that one pays for, and whether it was told of all."""
     told = [one["told_opg"] for one in (yield from rows(_told_costs, of_cap=cap_id))]
     return sum(amount(one) for one in told if one), all(told)
+
+
+def known_nonces(lane: str, nonces: Sequence[str]) -> Steps[frozenset[str]]:
+    """Return those that were signed for an account."""
+    known: set[str] = set()
+    for nonce in nonces:
+        if (yield from row(_by_nonce, of_lane=lane, of_nonce=nonce)):
+            known.add(nonce)
+    return frozenset(known)
 
 
 def unpay(call_id: str, owner: str) -> Steps[None]:

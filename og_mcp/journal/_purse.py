@@ -94,7 +94,8 @@ class Purse:
         if of_call + asked > limits.per_call:
             raise OPGCapError(PER_CALL, of_call + asked, limits.per_call)
         spent = self.window_opg + limits.unrecorded
-        if spent + open_opg + asked > limits.per_day:
+        is_alone = limits.alone_until is not None and open_opg > 0
+        if is_alone or spent + open_opg + asked > limits.per_day:
             raise BudgetExceededError(
                 PER_DAY,
                 cap=limits.per_day,
@@ -102,6 +103,7 @@ class Purse:
                 open_=open_opg,
                 asked=asked,
                 write=in_opg,
+                alone_until=limits.alone_until if is_alone else None,
             )
 
     def add(self, principal: str, amount_opg: int) -> Steps[None]:

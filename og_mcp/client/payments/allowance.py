@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from og_mcp.calls import Journal
 from og_mcp.client.chain.chain import Receipt
 from og_mcp.client.chain.sender import Sender
 from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.chain.wallet import Transaction
 from og_mcp.client.payments.opg import OPG
 from og_mcp.client.payments.purse import Purse
+from og_mcp.client.payments.signing import first_approval
 from og_mcp.errors import InputError, coins, fee_text, quote
 from og_mcp.networks import PERMIT2, Network
-from og_mcp.types import AllowanceResult
+from og_mcp.types import Account, AllowanceResult
 
 GAS_MARGIN: Final = 1.5
 AMOUNT: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?")
@@ -66,10 +68,15 @@ class Allowance:
         opg: The token.
         sender: Sends transactions on the payment chain.
         purse: Knows what the allowance was.
+        journal: Remembers that it made the first approval (threats.md T34).
+        account: The payer's, on the payment chain.
     """
 
-    def __init__(self, opg: OPG, sender: Sender, purse: Purse) -> None:
+    def __init__(
+        self, opg: OPG, sender: Sender, purse: Purse, journal: Journal, account: Account
+    ) -> None:
         self._opg, self._sender, self._purse = opg, sender, purse
+        self._journal, self._account = journal, account
 
     async def price(self, amount: int, *, max_retries: int) -> Transaction:
         """Simulate an approval and return what would be signed for it, but for its nonce.
@@ -92,6 +99,7 @@ class Allowance:
             ServiceError: The node cannot be used; nothing was sent.
         """
         contract, data = self._opg.approval(amount)
+        before = (await self._purse.holdings(anew=True)).allowance
         try:
             mined = await self._sender.send(
                 ticket, contract, data, max_retries=max_retries, gas_margin=GAS_MARGIN
@@ -99,6 +107,9 @@ class Allowance:
         finally:
             # Whatever came of it: nothing is signed on an allowance that may be revoked.
             self._purse.forget()
+        if amount and not before:
+            # Nobody could be paid from this wallet so far, by no journal.
+            await self._journal.remember(first_approval(self._account), "made")
         return Approved(mined, amount)
 
     @staticmethod

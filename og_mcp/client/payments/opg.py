@@ -21,8 +21,6 @@ BALANCE_OF: Final = selector("balanceOf(address)")
 ALLOWANCE: Final = selector("allowance(address,address)")
 APPROVE: Final = selector("approve(address,uint256)")
 
-DAY_S: Final = 24 * 3600
-
 
 @dataclass(frozen=True)
 class Holdings:
@@ -52,8 +50,8 @@ class OPG:
 
     def __init__(self, rpc: RPC, chain: Chain, network: Network) -> None:
         self._rpc, self._chain, self._network = rpc, chain, network
-        self._ledger = Ledger(rpc, network.opg_token)
-        self.fates = Fates(self._ledger, network.settlement_depth)
+        self.ledger = Ledger(rpc, network.opg_token)
+        self.fates = Fates(self.ledger, network.settlement_depth)
         """What became of signed maxima, by this RPC."""
 
     async def account(self, address: str) -> Account:
@@ -71,7 +69,7 @@ class OPG:
             ServiceError: No usable answer.
         """
         token = self._network.opg_token
-        chain_id, newest, *amounts = await self._ledger.ask(
+        chain_id, newest, *amounts = await self.ledger.ask(
             ("eth_chainId", []),
             ("eth_getBlockByNumber", ["latest", False]),
             view(token, BALANCE_OF, ["address"], [address]),
@@ -81,26 +79,9 @@ class OPG:
         actual = quantity(chain_id, self._rpc.service, WORD)
         if actual != self._network.base_chain_id:
             raise WrongChainError(self._network.base_chain_id, actual, self._rpc.shown)
-        opg, allowance, coins = (self._ledger.word(amount) for amount in amounts)
-        ahead_s = int(time.time()) - self._ledger.block(newest).time
+        opg, allowance, coins = (self.ledger.word(amount) for amount in amounts)
+        ahead_s = int(time.time()) - self.ledger.block(newest).time
         return Holdings(opg=opg, allowance=allowance, coins=coins, ahead_s=ahead_s)
-
-    async def taken_in_a_day(self, address: str) -> int:
-        """Sum what others took from the wallet in the last 24 hours, base units; or a bit more.
-
-        What the chain itself shows, whatever became of the journal (threats.md T6): to whomever it
-        went, since a gateway that is gone was paid, too. What the wallet sent itself is no payment.
-
-        Raises:
-            ServiceError: The RPC does not tell.
-        """
-        [newest] = await self._ledger.blocks("latest")
-        first = await self._ledger.block_before(newest.time - DAY_S, newest)
-        transfers = await self._ledger.transfers(address, (), first.number, newest.number)
-        hashes = [one.transaction_hash for one in transfers]
-        sent = await self._ledger.transactions(hashes)
-        own = {one for one, by in sent.items() if str(by.get("from")).lower() == address.lower()}
-        return sum(one.amount for one in transfers if one.transaction_hash not in own)
 
     def approval(self, amount: int) -> tuple[str, bytes]:
         """Return contract and call data that allow Permit2 to take an amount, base units."""

@@ -14,7 +14,6 @@ from typing import Final
 import httpx
 
 from og_mcp.calls import Journal
-from og_mcp.client.chain.unrecorded import Unrecorded
 from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.clock import Clock, Moment
 from og_mcp.client.payments.gateway_session import GatewaySession, Line
@@ -26,6 +25,7 @@ from og_mcp.client.payments.purse import Purse
 from og_mcp.client.payments.requirements import Known
 from og_mcp.client.payments.sending import Outgoing, Sending
 from og_mcp.client.payments.signing import Signing
+from og_mcp.client.payments.spent_elsewhere import SpentElsewhere
 from og_mcp.client.tee.gateways import Gateway
 from og_mcp.errors import (
     BudgetExceededError,
@@ -62,7 +62,7 @@ class Payments:
     Args:
         network: What may be paid with, and to whom.
         journal: Every payment is on its disk before it is signed.
-        unrecorded: What was paid that the journal does not know.
+        elsewhere: What was paid that the journal does not know.
         purse: Balance and allowance.
         payer: Signs.
         account: The payer's account on the payment chain.
@@ -78,7 +78,7 @@ class Payments:
         self,
         network: Network,
         journal: Journal,
-        unrecorded: Unrecorded,
+        elsewhere: SpentElsewhere,
         purse: Purse,
         payer: Payer,
         account: Account,
@@ -95,7 +95,7 @@ class Payments:
         self._signing = Signing(
             network,
             journal,
-            unrecorded,
+            elsewhere,
             purse,
             payer,
             account,
@@ -166,7 +166,7 @@ class Payments:
         if session is not None and session.is_fit(session.requirement, now):
             return True
         try:
-            await self._signing.check_price(amount)
+            await self._signing.check_price(amount, await self._prices.timeout_s(tee_id, path))
         except BudgetExceededError as exc:
             if not _goes_on(session, exc, now):
                 raise

@@ -11,7 +11,6 @@ import anyio
 import anyio.lowlevel
 
 from og_mcp.calls import Journal
-from og_mcp.client.chain.unrecorded import Unrecorded
 from og_mcp.client.chain.wallet import check_endpoint
 from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.clock import Clock, Moment, check_clock
@@ -24,6 +23,7 @@ from og_mcp.client.payments.prices import Prices
 from og_mcp.client.payments.purse import Purse
 from og_mcp.client.payments.requirement import Requirement
 from og_mcp.client.payments.sending import Outgoing
+from og_mcp.client.payments.spent_elsewhere import SpentElsewhere
 from og_mcp.client.tee.gateways import Gateway
 from og_mcp.errors import (
     AllowanceError,
@@ -53,8 +53,16 @@ LOOK_S: Final = 5.0
 WAIT_SHARE: Final = 0.8
 """Share of OG_WAIT_S that settlements are waited for, so that a refusal still reaches who asked."""
 
+NEW_S: Final = 600
+"""Seconds beyond its deadline for which a new journal signs for one payment at a time."""
+
 VOID_S: Final = 2_400
 """Seconds from its deadline until an open payment counts no more, at the latest."""
+
+
+def first_approval(account: Account) -> str:
+    """Name the note that says that a journal has made a wallet's first approval."""
+    return f"first approval {account.key}"
 
 
 class Signing:
@@ -63,7 +71,7 @@ class Signing:
     Args:
         network: What may be paid with, and to whom.
         journal: Every payment is on its disk before it is signed.
-        unrecorded: What was paid that the journal does not know.
+        elsewhere: What was paid that the journal does not know.
         purse: Balance and allowance.
         payer: Signs.
         account: The payer's account on the payment chain.
@@ -79,7 +87,7 @@ class Signing:
         self,
         network: Network,
         journal: Journal,
-        unrecorded: Unrecorded,
+        elsewhere: SpentElsewhere,
         purse: Purse,
         payer: Payer,
         account: Account,
@@ -95,9 +103,10 @@ class Signing:
         self._purse, self._payer = purse, payer
         self._account, self._caps, self._prices = account, caps, prices
         self._limits, self._allow_insecure = limits, allow_insecure
-        self._unrecorded = unrecorded
+        self._elsewhere = elsewhere
         self._wait_s, self._clock = wait_s * WAIT_SHARE, clock
         self._looked_at: Moment | None = None
+        self._born: float | None = None
 
     async def sign(
         self,
@@ -139,9 +148,11 @@ class Signing:
         # A person is asked only for what nothing else is in the way of.
         of_call = order.cap.max_opg if order.cap is not None and order.signatures else 0
         self._check_clock(await self._purse.holdings())
-        await self.check_price(requirement.amount, of_call)
+        await self.check_price(requirement.amount, requirement.timeout_s, of_call)
         await self._agreed(outgoing, order, requirement.amount)
-        return await self._sign(outgoing, order, requirement, await self._limits_now())
+        return await self._sign(
+            outgoing, order, requirement, await self._limits_now(requirement.timeout_s)
+        )
 
     async def _is_less_open(self) -> bool:
         """Look whether what counts as open has settled, e.g. what an earlier process left."""
@@ -191,11 +202,12 @@ class Signing:
         now = self._clock.now()
         return GatewaySession(cap, requirement, signature, now, now, order.ticket.call_id)
 
-    async def check_price(self, amount: int, of_call: int = 0) -> None:
+    async def check_price(self, amount: int, timeout_s: int, of_call: int = 0) -> None:
         """Check a price against caps, balance and allowance, as a signature over it would be.
 
         Args:
             amount: Base units.
+            timeout_s: From its signature to its deadline.
             of_call: What is signed for the same call already, base units.
 
         Raises:
@@ -203,11 +215,12 @@ class Signing:
             BudgetExceededError: It would pass the cap of 24 hours.
             PaymentError: Balance or allowance do not cover it.
         """
-        limits = await self._limits_now()
+        limits = await self._limits_now(timeout_s)
         if of_call + amount > limits.per_call:
             raise OPGCapError(PER_CALL, of_call + amount, limits.per_call)
         budget = await self._journal.opg_budget(self._account, limits)
-        if amount > budget.left:
+        is_alone = limits.alone_until is not None and budget.open > 0
+        if is_alone or amount > budget.left:
             error = BudgetExceededError(
                 PER_DAY,
                 cap=budget.cap,
@@ -215,6 +228,7 @@ class Signing:
                 open_=budget.open,
                 asked=amount,
                 write=in_opg,
+                alone_until=limits.alone_until if is_alone else None,
             )
             if error.is_open_alone:
                 error.free_at(await self._frees_at(error.excess))
@@ -281,9 +295,39 @@ class Signing:
             raise InsufficientOPGError(self._payer.address, amount, held.opg)
         raise AllowanceError(self._payer.address, amount, held.allowance)
 
-    async def _limits_now(self) -> OPGCaps:
-        """Return the caps, with what the journal does not know of (threats.md T6)."""
-        return replace(self._limits, unrecorded=await self._unrecorded.amount())
+    async def _limits_now(self, timeout_s: int) -> OPGCaps:
+        """Return the caps, with what the journal does not know of (threats.md T6, T34)."""
+        return replace(
+            self._limits,
+            unrecorded=await self._elsewhere.amount(),
+            alone_until=await self._alone_until(timeout_s),
+        )
+
+    async def _alone_until(self, timeout_s: int) -> datetime | None:
+        """Tell until when one payment may be open at a time; `None` where several may.
+
+        Another data folder may have signed in the time before this one was made; what it signed is
+        past its deadline by then, or shown by the chain.
+        """
+        if not self._network.limits_new_journals:
+            return None
+        if self._born is None:
+            self._born = await self._born_at()
+        until = self._born + timeout_s + NEW_S
+        return datetime.fromtimestamp(until, UTC) if self._clock.now().wall < until else None
+
+    async def _born_at(self) -> float:
+        """Return when this journal was made, Unix seconds; 0 where no other can have signed before."""
+        if await self._journal.recall(first_approval(self._account)):
+            return 0.0
+        name, now = f"born {self._account.key}", self._clock.now().wall
+        written = await self._journal.recall(name)
+        if not written:
+            # One that paid before this was noted is older than any payment that is open.
+            has_paid = any(await self._journal.opg_totals(account=self._account))
+            written = "0" if has_paid else str(now)
+            await self._journal.remember(name, written)
+        return float(written)
 
     def _request(
         self, resource: str, order: Order, requirement: Requirement, draft: Draft

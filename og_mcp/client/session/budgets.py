@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import anyio
+from anyio import to_thread
 
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
 from og_mcp.client.session.payment_parts import PaymentParts
-from og_mcp.errors import JournalError, OGError, ServiceError
+from og_mcp.errors import JournalError, OGError, ServiceError, quote
 from og_mcp.types import Account, Budget, FeeCaps, OPGCaps
 
 ASK_S: Final = 6.0
@@ -83,7 +84,29 @@ class Budgets:
             account = await self._account(network.base_chain_id, address)
             return await journal.opg_budget(account, self._paying.limits)
 
-        return await _left("the payment chain's OPG", seen, recorded)
+        left = await _left("the payment chain's OPG", seen, recorded)
+        elsewhere = self._paying.elsewhere.opened
+        notes = (
+            left.note,
+            elsewhere.note if elsewhere is not None else "",
+            await self._other_folder(),
+        )
+        return replace(left, note="; ".join(filter(None, notes)))
+
+    async def _other_folder(self) -> str:
+        """Tell that the wallet was last paid from another data folder (threats.md T34)."""
+        settings = self._parts.settings
+        if settings.local:
+            return ""
+        address = await (await self._paying.wallet.get()).address()
+        other_folder = (await load("payments.data_folders")).other_folder
+        other = await to_thread.run_sync(other_folder, address, settings.data_dir)
+        if not other:
+            return ""
+        return (
+            f"this wallet was last paid from another data folder, {quote(other)}: each has a day's "
+            "cap of its own; use one, by OG_DATA_DIR"
+        )
 
     async def opg_limits(self) -> OPGCaps:
         """Return the caps on OPG, with what the journal does not know of.
@@ -91,7 +114,7 @@ class Budgets:
         Raises:
             ServiceError: Neither chain nor journal tell.
         """
-        unrecorded = await (await self._paying.unrecorded.get()).amount()
+        unrecorded = await (await self._paying.elsewhere.get()).amount()
         return replace(self._paying.limits, unrecorded=unrecorded)
 
     async def price(self) -> int:

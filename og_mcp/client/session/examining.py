@@ -138,7 +138,14 @@ class Examination:
         address, held = await self._held()
         if wrong := troubles.of_allowance(address, held, await self._budgets.price()):
             return wrong
-        return f"Permit2 may take {coins(held.allowance)} OPG"
+        told = f"Permit2 may take {coins(held.allowance)} OPG"
+        day = self._parts.settings.max_per_day
+        if held.allowance <= 2 * day or self._parts.settings.local:
+            return told
+        return (
+            f"{told}: more than twice OG_MAX_PER_DAY ({coins(day)} OPG), though it is the last bound "
+            "of a loss; approve_opg with less lowers it"
+        )
 
     async def _held(self) -> tuple[str, Holdings]:
         settings = self._parts.settings

@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+
+from anyio import to_thread
 
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.part import Part
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from og_mcp.client.chain.chain import Chain
     from og_mcp.client.chain.rpc import RPC
     from og_mcp.client.chain.sender import Sender
-    from og_mcp.client.chain.unrecorded import Unrecorded
     from og_mcp.client.chain.wallet import Wallet
     from og_mcp.client.llm.gateway_llm import GatewayLLM
     from og_mcp.client.payments.allowance import Allowance
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from og_mcp.client.payments.payer import Payer
     from og_mcp.client.payments.payments import Payments
     from og_mcp.client.payments.purse import Purse
+    from og_mcp.client.payments.spent_elsewhere import SpentElsewhere
     from og_mcp.client.session.history import History
 
 PRICE: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?")
@@ -56,7 +57,7 @@ class PaymentParts:
         self.wallet = Part(self._open_wallet)
         self.opg = Part(self._open_opg)
         self.caps = Part(self._open_caps)
-        self.unrecorded = Part(self._open_unrecorded)
+        self.elsewhere = Part(self._open_elsewhere)
         self.payer = Part(self._open_payer)
         self.purse = Part(self._open_purse)
         self.payments = Part(self._open_payments)
@@ -147,16 +148,17 @@ class PaymentParts:
         )
         return caps
 
-    async def _open_unrecorded(self) -> Unrecorded:
-        account, journal = (await self.caps.get()).account, await self._parts.journal.get()
-        opg = await self.opg.get()
-        unrecorded: Unrecorded = (await load("chain.unrecorded")).Unrecorded(
-            journal,
-            f"unrecorded payments {account.key}",
-            partial(journal.opg_budget, account, self.limits),
-            partial(opg.taken_in_a_day, account.address),
+    async def _open_elsewhere(self) -> SpentElsewhere:
+        parts = self._parts
+        elsewhere: SpentElsewhere = (await load("payments.spent_elsewhere")).SpentElsewhere(
+            await parts.journal.get(),
+            (await self.opg.get()).ledger,
+            (await self.caps.get()).account,
+            await parts.tasks.get(),
+            await self.clock.get(),
         )
-        return unrecorded
+        elsewhere.look_ahead()
+        return elsewhere
 
     async def _open_payer(self) -> Payer:
         network, wallet = await self._parts.network.get(), await self.wallet.get()
@@ -177,7 +179,7 @@ class PaymentParts:
         payments: Payments = (await load("payments.payments")).Payments(
             await parts.network.get(),
             await parts.journal.get(),
-            await self.unrecorded.get(),
+            await self.elsewhere.get(),
             purse,
             await self.payer.get(),
             caps.account,
@@ -190,6 +192,9 @@ class PaymentParts:
         )
         # An earlier process may have left some open.
         caps.watch()
+        if not parts.settings.local:
+            note = (await load("payments.data_folders")).note_folder
+            await to_thread.run_sync(note, caps.account.address, parts.settings.data_dir)
         return payments
 
     async def _open_sender(self) -> Sender:
@@ -211,7 +216,11 @@ class PaymentParts:
 
     async def _open_allowance(self) -> Allowance:
         allowance: Allowance = (await load("payments.allowance")).Allowance(
-            await self.opg.get(), await self.sender.get(), await self.purse.get()
+            await self.opg.get(),
+            await self.sender.get(),
+            await self.purse.get(),
+            await self._parts.journal.get(),
+            (await self.caps.get()).account,
         )
         return allowance
 
