@@ -498,6 +498,14 @@ class Journal(Protocol):
         """
         ...
 
+    async def look_through(self) -> None:
+        """Read all of it, which takes time in proportion.
+
+        Raises:
+            JournalError: It is damaged.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Close the journal; what runs then is orphaned."""
         ...

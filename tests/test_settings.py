@@ -38,6 +38,15 @@ def named(environ: Mapping[str, str]) -> list[str]:
     return [problem.variable for problem in problems(environ)]
 
 
+def refused(environ: Mapping[str, str]) -> str:
+    """Return what is wrong, nothing where it is not."""
+    try:
+        Settings.from_env(environ)
+    except ConfigurationError as exc:
+        return str(exc)
+    return ""
+
+
 def test_nothing_set_gives_the_local_network_and_the_documented_defaults() -> None:
     settings = Settings.from_env({})
 
@@ -328,6 +337,7 @@ def test_an_empty_value_counts_as_not_set() -> None:
 def test_more_than_one_wallet_is_an_error(second: str, tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(KEY if second == "OG_PRIVATE_KEY_FILE" else '{"version": 3}')
+    file.chmod(0o600)
 
     assert named({"OG_PRIVATE_KEY": KEY, second: str(file), "OG_KEYSTORE_PASSWORD": "p"}) == [
         second
@@ -337,6 +347,7 @@ def test_more_than_one_wallet_is_an_error(second: str, tmp_path: Path) -> None:
 def test_a_key_file_is_read_and_kept_by_its_path(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(f"{KEY}\n")
+    file.chmod(0o600)
 
     settings = Settings.from_env({"OG_PRIVATE_KEY_FILE": str(file)})
 
@@ -352,6 +363,53 @@ def test_a_file_without_a_key_is_told(content: str, tmp_path: Path) -> None:
     file.write_text(content)
 
     assert named({"OG_PRIVATE_KEY_FILE": str(file)}) == ["OG_PRIVATE_KEY_FILE"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes of files")
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        (0o600, ""),
+        (0o400, ""),
+        (0o640, "others can read"),
+        (0o644, "others can read"),
+        (0o622, "others can write"),
+        (0o666, "others can write"),
+    ],
+)
+def test_t44_a_key_file_is_the_owner_s_alone(tmp_path: Path, mode: int, reason: str) -> None:
+    file, link = tmp_path / "key", tmp_path / "link"
+    file.write_text(KEY)
+    file.chmod(mode)
+    link.symlink_to(file)
+
+    for path in (file, link):
+        told = refused({"OG_PRIVATE_KEY_FILE": str(path)})
+        assert bool(told) == bool(reason)
+        assert reason in told
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes of files")
+def test_t44_a_keystore_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "wallet.json"
+    file.write_text('{"version": 3, "crypto": {}}')
+    environ = {"OG_KEYSTORE": str(file), "OG_KEYSTORE_PASSWORD": "p"}
+
+    file.chmod(0o644)
+    assert not refused(environ)
+    file.chmod(0o664)
+    assert "OG_KEYSTORE: names a file that others can write" in refused(environ)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_t44_a_byte_order_mark_is_no_obstacle(tmp_path: Path, encoding: str) -> None:
+    key, store = tmp_path / "key", tmp_path / "wallet.json"
+    key.write_text(f"{KEY}\n", encoding=encoding)
+    key.chmod(0o600)
+    store.write_text('{"version": 3, "crypto": {}}', encoding=encoding)
+
+    assert not refused({"OG_PRIVATE_KEY_FILE": str(key)})
+    assert not refused({"OG_KEYSTORE": str(store), "OG_KEYSTORE_PASSWORD": "p"})
 
 
 def test_a_keystore_needs_its_password(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import click
 from og_mcp import redaction
 from og_mcp.cli._wire import Wire
 from og_mcp.client import Session
-from og_mcp.client.session.troubles import unused_keys
+from og_mcp.client.session.troubles import of_keys
 from og_mcp.networks import NETWORKS
 from og_mcp.server import serve_http, serve_stdio
 
@@ -33,8 +33,8 @@ def serve(environ: Mapping[str, str], wire: Wire | None, *, openai: bool = False
     _log(session.settings.log_level)
     public = {secret for one in NETWORKS.values() for secret in redaction.secrets_in(one)}
     redaction.install(set(redaction.secrets_in(session.settings)) - public)
-    if unused := unused_keys(session.settings):
-        click.echo(f"og-mcp: {unused.what} {unused.fix}", err=True)
+    for odd in of_keys(session.settings):
+        click.echo(f"og-mcp: {odd.what} {odd.fix}", err=True)
     if wire is not None and session.settings.transport == "stdio":
         if os.isatty(wire.stdin):
             click.echo("og-mcp waits for an MCP host on stdin. See also: og-mcp try", err=True)

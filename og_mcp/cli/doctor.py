@@ -31,7 +31,7 @@ def command(*, as_json: bool) -> None:
 
 async def _examine() -> list[Finding]:
     from og_mcp.client import Session  # noqa: PLC0415 - loads pydantic, which --help can do without
-    from og_mcp.client.session.troubles import unused_keys  # noqa: PLC0415 - as above
+    from og_mcp.client.session.troubles import of_keys  # noqa: PLC0415 - as above
 
     try:
         session = Session.from_env(os.environ)
@@ -45,9 +45,10 @@ async def _examine() -> list[Finding]:
     async with session as og:
         configured = f"network {og.settings.network_name}, data in {og.settings.data_dir}"
         findings = [Finding("configuration", held=True, detail=configured)]
-        if unused := unused_keys(og.settings):
-            # Nothing that is needed is missing.
-            findings.append(Finding("keys", held=True, detail=unused.what, fix=unused.fix))
+        # Nothing that is needed is missing because of these.
+        findings += [
+            Finding("keys", held=True, detail=odd.what, fix=odd.fix) for odd in of_keys(og.settings)
+        ]
         return findings + await og.examine()
 
 

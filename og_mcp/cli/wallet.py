@@ -76,11 +76,25 @@ def import_(context: click.Context, path: Path | None) -> None:
 
 @command.command("address")
 def address() -> None:
-    """Print the address of the configured wallet; a keystore is not decrypted for it."""
+    """Print the address of the configured wallet.
+
+    It is derived from the key; of a keystore without its password, it is what the file says.
+    """
     from og_mcp.settings import Settings  # noqa: PLC0415 - --help does without
 
-    settings = Settings.from_env(os.environ)
-    click.echo(_local_address(settings) if settings.local else _address(settings))
+    given = dict(os.environ)
+    is_locked = bool(given.get("OG_KEYSTORE", "").strip()) and not given.get(PASSWORD)
+    if is_locked:
+        # Only reading the file is asked for, which takes none.
+        given[PASSWORD] = "-"
+    settings = Settings.from_env(given)
+    if settings.local:
+        click.echo(_local_address(settings))
+    elif is_locked:
+        click.echo(_address_in_file(settings))
+        click.echo(f"As the file says; with {PASSWORD} it is derived from the key.", err=True)
+    else:
+        click.echo(_address(settings))
 
 
 def _keep(account: LocalAccount, path: Path | None) -> None:
@@ -139,17 +153,24 @@ def _local_address(settings: Settings) -> str:
     return str(read_ready_file(settings.localnet_ready_file)["accounts"][0]["address"])
 
 
+def _address_in_file(settings: Settings) -> str:
+    from og_mcp.client.chain.keystore import address_in  # noqa: PLC0415 - as above
+
+    assert settings.wallet is not None  # noqa: S101 - OG_KEYSTORE is set
+    named = address_in(Path(settings.wallet.secret.get_secret_value()))
+    if not named:
+        raise click.ClickException(
+            f"The keystore does not name its address: set {PASSWORD}, and it is derived."
+        )
+    return named
+
+
 def _address(settings: Settings) -> str:
     import anyio  # noqa: PLC0415 - as above
 
-    from og_mcp.client.chain.keystore import address_in  # noqa: PLC0415 - as above
     from og_mcp.client.chain.wallet import Wallet  # noqa: PLC0415 - as above
     from og_mcp.errors import NoWalletError  # noqa: PLC0415 - as above
 
-    source = settings.wallet
-    if source is None:
+    if settings.wallet is None:
         raise NoWalletError("wallet address", settings.network_name)
-    named = ""
-    if source.kind == "keystore":
-        named = address_in(Path(source.secret.get_secret_value()))
-    return named or anyio.run(Wallet(source).address)
+    return anyio.run(Wallet(settings.wallet).address)

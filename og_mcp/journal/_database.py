@@ -117,6 +117,14 @@ class Database(Protocol):
         """Raise JournalError where the journal is not what was opened any more."""
         ...
 
+    def look_through(self) -> None:
+        """Raise JournalError where the database is damaged; blocks, and takes time in proportion."""
+        ...
+
+    def is_locked(self, error: Exception) -> bool:
+        """Whether another program holds all of it, so that other work on it would fail, too."""
+        ...
+
     def is_transient(self, error: Exception) -> bool:
         """Whether the same work can hold on a new connection, or at once again."""
         ...

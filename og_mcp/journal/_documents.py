@@ -14,6 +14,7 @@ from typing import Final
 from anyio import to_thread
 
 from og_mcp.errors import JournalError, quote
+from og_mcp.journal._file_lock import MADE, PRIVATE
 
 INLINE_BYTES: Final = 64 * 1024
 FOLDER: Final = "documents"
@@ -84,7 +85,7 @@ class Documents:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._folder / name
         draft = path.with_suffix(f"{path.suffix}.draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(draft, MADE | os.O_TRUNC, PRIVATE)
         with os.fdopen(descriptor, "wb") as file:
             file.write(text.encode())
             file.flush()

@@ -6,7 +6,9 @@ libraries around them a tenth of what the journal may take for a call.
 
 from __future__ import annotations
 
+import logging
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +18,16 @@ from typing import Final
 
 import anyio
 
+from og_mcp.errors import JournalError, quote
+
+logger = logging.getLogger(__name__)
+
 PRIVATE: Final = 0o600
+PRIVATE_FOLDER: Final = 0o700
+OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+MADE: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+"""Flags of a file that is made where it is missing; a link is not followed (threats.md T44)."""
+
 LONGEST_PAUSE_S: Final = 0.01
 """Between two tries."""
 
@@ -47,7 +58,7 @@ class FileLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE)
+        self._descriptor = os.open(path, MADE, PRIVATE)
 
     def try_acquire(self) -> bool:
         """Take it if nobody has it."""
@@ -90,7 +101,7 @@ class FileMutex:
         pause = 0.001
         while not self._lock.try_acquire():
             self._held_last = False
-            self._waiting.touch(PRIVATE)
+            os.close(os.open(self._waiting, MADE, PRIVATE))
             await anyio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
         self._held_last = True
@@ -153,3 +164,25 @@ def locked(path: Path, timeout_s: float) -> Iterator[None]:
         yield
     finally:
         lock.close()
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder for its owner alone; from one that is there, others lose the right to write.
+
+    Raises:
+        JournalError: Others can write to it, and it is not ours.
+        OSError: It cannot be made.
+    """
+    folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    if os.name != "posix":
+        return
+    status = folder.stat()
+    if not status.st_mode & OTHERS_WRITE:
+        return
+    if status.st_uid != os.geteuid():
+        raise JournalError(
+            f"Others can write to the folder {quote(folder)}.",
+            "Set OG_DATA_DIR to a folder of your own: who can write there could change what was paid.",
+        )
+    folder.chmod(stat.S_IMODE(status.st_mode) & ~OTHERS_WRITE)
+    logger.warning("others can no longer write to the folder %s", folder)

@@ -11,6 +11,8 @@ from functools import partial
 from hashlib import sha256 as digest
 from typing import Final
 
+from anyio import to_thread
+
 from og_mcp.errors import InputError, JournalError
 from og_mcp.journal import _owners, _stages
 from og_mcp.journal._caps import Caps
@@ -70,6 +72,10 @@ class SQLJournal(Reading, Caps, Consents):
         """Begin to live as a process that runs calls."""
         arrive = partial(_owners.arrive, owner=self._owner, lease_s=self._lease_s)
         await self._store.run(arrive, durable=False)
+
+    async def look_through(self) -> None:
+        """Raise JournalError where the journal is damaged."""
+        await to_thread.run_sync(self._store.database.look_through)
 
     async def aclose(self) -> None:
         """Close the journal; what runs then is orphaned."""

@@ -11,13 +11,15 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from og_mcp.calls import Journal
 from og_mcp.errors import ConfigurationError, Problem
-from og_mcp.journal._database import Database
+from og_mcp.journal._database import BUSY_S, Database
 from og_mcp.journal._journal import SQLJournal
 from og_mcp.journal._sqlite import SQLiteDatabase
 from og_mcp.settings import Settings
 
 FILE: Final = "journal.db"
 VARIABLE: Final = "OG_JOURNAL_URL"
+MIN_BUSY_S: Final = 0.25
+"""Another process of og-mcp needs less to write."""
 
 
 async def opened(settings: Settings, lease_s: float) -> Journal:
@@ -39,11 +41,13 @@ def database_of(settings: Settings) -> Database:
     Raises:
         ConfigurationError: OG_JOURNAL_URL names none that can be used.
     """
+    # A step may wait eight times before it gives up: while others wait, too, and once more alone.
+    busy_s = min(BUSY_S, max(settings.wait_s / 8, MIN_BUSY_S))
     if settings.journal_url is None:
-        return SQLiteDatabase(settings.data_dir / FILE)
+        return SQLiteDatabase(settings.data_dir / FILE, busy_s)
     url = _parsed(settings.journal_url.get_secret_value())
     if url.drivername == "sqlite":
-        return SQLiteDatabase(_file(url, settings.data_dir))
+        return SQLiteDatabase(_file(url, settings.data_dir), busy_s)
     try:
         from og_mcp.journal._postgres import PostgresDatabase  # noqa: PLC0415 - an optional extra
     except ImportError as exc:

@@ -11,6 +11,7 @@ from sqlalchemy import URL
 from og_mcp.errors import JournalError, quote
 from og_mcp.journal._advisory import AdvisoryLocks
 from og_mcp.journal._database import BUSY_S
+from og_mcp.journal._file_lock import make_private
 from og_mcp.journal._libpq import PostgresConnection
 from og_mcp.journal._migrating import migrate
 from og_mcp.journal._sql import POSTGRESQL, Row
@@ -48,7 +49,7 @@ class PostgresDatabase:
 
     def prepare(self) -> None:
         """Bring the tables up to date, one process at a time."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.folder)
         connection = PostgresConnection(self._arguments, statement_timeout_s=120)
         try:
             connection.plain(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
@@ -70,6 +71,13 @@ class PostgresDatabase:
 
     def check(self) -> None:
         """Trust the server."""
+
+    def look_through(self) -> None:
+        """Trust the server with this, too."""
+
+    def is_locked(self, error: Exception) -> bool:  # noqa: ARG002 - the protocol's
+        """Rows are locked here, never the whole journal."""
+        return False
 
     def is_transient(self, error: Exception) -> bool:
         """Say whether the connection broke or the transaction lost to another one."""

@@ -21,12 +21,11 @@ from sqlalchemy import URL, Dialect
 
 from og_mcp.errors import JournalError, quote
 from og_mcp.journal._database import BUSY_S, Connection
-from og_mcp.journal._file_lock import PRIVATE, FileMutexes, locked
+from og_mcp.journal._file_lock import MADE, PRIVATE, FileMutexes, locked, make_private
 from og_mcp.journal._migrating import migrate
 from og_mcp.journal._sql import SQLITE
 from og_mcp.journal._steps import Answer, Query
 
-PRIVATE_FOLDER: Final = 0o700
 PREPARE_S: Final = 60.0
 """How long another process may take to make the tables."""
 
@@ -101,13 +100,14 @@ class SQLiteDatabase:
 
     Args:
         path: The file; made, with its folder, where it is missing.
+        busy_s: Seconds to wait for what another program writes.
     """
 
     dialect = SQLITE
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.folder = path, path.parent
+    def __init__(self, path: Path, busy_s: float = BUSY_S) -> None:
+        self.path, self.folder, self._busy_s = path, path.parent, busy_s
         self._identity: tuple[int, int] | None = None
 
     def prepare(self) -> None:
@@ -117,12 +117,12 @@ class SQLiteDatabase:
                 f"SQLite {sqlite3.sqlite_version} is too old for the journal.",
                 "Use a Python with SQLite 3.35 or newer, or PostgreSQL by OG_JOURNAL_URL.",
             )
-        self.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        make_private(self.folder)
         with locked(self.path.with_name(f"{self.path.name}.lock"), PREPARE_S):
             if not self.path.exists():
                 # Closing the file a second time would drop every lock that this process has on it,
                 # and another process would take the log away from under an open journal.
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, PRIVATE))
+                os.close(os.open(self.path, MADE, PRIVATE))
             self.path.chmod(PRIVATE)
             connection = self.connect()
             try:
@@ -134,7 +134,7 @@ class SQLiteDatabase:
 
     def connect(self) -> SQLiteConnection:
         """Open the connection for a worker thread."""
-        return SQLiteConnection(self.path, synchronous="FULL", timeout_s=BUSY_S)
+        return SQLiteConnection(self.path, synchronous="FULL", timeout_s=self._busy_s)
 
     def connect_nearby(self) -> Connection:
         """Open the connection for the event loop's thread."""
@@ -166,10 +166,44 @@ class SQLiteDatabase:
         code = getattr(error, "sqlite_errorcode", None)
         return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
 
+    def look_through(self) -> None:
+        """Read every page of the file."""
+        try:
+            connection = self.connect()
+            try:
+                [[found]] = connection.plain("PRAGMA quick_check(1)")
+            finally:
+                connection.close()
+        except sqlite3.Error as exc:
+            raise self.mapped(exc) from exc
+        if found != "ok":
+            raise _damaged(self.path, str(found))
+
+    def is_locked(self, error: Exception) -> bool:
+        """Say whether another program writes, or has opened the file for itself alone."""
+        return self.is_transient(error)
+
     def mapped(self, error: Exception) -> JournalError:
         """Name the file and what can be done."""
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            return JournalError(
+                f"The journal {quote(self.path)} is locked by another program.",
+                "Close what has it open, such as a database browser or a backup, and repeat the call.",
+            )
+        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            return _damaged(self.path, str(error))
         return JournalError(
             f"The journal {quote(self.path)} cannot be used: {quote(error)}.",
             "Check that the file can be written and the disk has room; OG_DATA_DIR and "
             "OG_JOURNAL_URL say where it is.",
         )
+
+
+def _damaged(path: Path, how: str) -> JournalError:
+    return JournalError(
+        f"The journal {quote(path)} is damaged: {quote(how)}.",
+        "Stop og-mcp, move the file and those beside it that end in -wal and -shm away, and put a copy "
+        "in their place or begin anew without: what is not in it is not counted against your caps, so "
+        "wait a day, or look first at what the wallet signed.",
+    )

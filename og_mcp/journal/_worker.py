@@ -48,6 +48,8 @@ class Job:
 
     result: Any = None
     error: Exception | None = None
+    met_lock: bool = False
+    """Whether it failed since another program holds the whole database."""
 
 
 class Worker:
@@ -131,8 +133,14 @@ class Worker:
         together = [job for job in jobs if not job.alone]
         if len(together) == 1 or (together and not self._do_together(together)):
             alone = [*together, *alone]
+        locked: Exception | None = None
         for job in alone:
-            self._do_alone(job)
+            if locked is None:
+                self._do_alone(job)
+                locked = job.error if job.met_lock else None
+            else:
+                # What waits behind it would only wait as long again.
+                job.error = locked
 
     def _do_together(self, jobs: Sequence[Job]) -> bool:
         try:
@@ -163,6 +171,7 @@ class Worker:
             [job.result] = self._attempt(job)
         except Exception as exc:  # noqa: BLE001 - as the first time
             self._undo()
+            job.met_lock = self._database.is_locked(exc)
             job.error = self._mapped(exc)
 
     def _attempt(self, job: Job) -> list[Any]:

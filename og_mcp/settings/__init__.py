@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from og_mcp.errors import ConfigurationError
 from og_mcp.networks import LOCAL, LOCAL_WALLET_WEI, NETWORKS, Network
 from og_mcp.settings._rules import BASE_KEY, KEYS, OVERRIDES, Draft, broken
+from og_mcp.settings._values import can_be_read_by_others, decoded
 from og_mcp.settings._variables import PREFIX, TOOLSETS, VARIABLES, place, read, unknown
 from og_mcp.types import PublishedModel
 
@@ -25,6 +26,8 @@ __all__ = [
     "Settings",
     "WalletKind",
     "WalletSource",
+    "can_be_read_by_others",
+    "decoded",
     "default_data_dir",
 ]
 

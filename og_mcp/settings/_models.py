@@ -153,7 +153,7 @@ def _table(path: Path) -> Mapping[str, object]:
     if len(content) > MAX_FILE_BYTES:
         raise v.BadValueError(f"names the file {quote(path)} of more than {MAX_FILE_BYTES} bytes")
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as exc:
         # Of the parser's words only the place: the rest may repeat what stands there.
         place = re.search(r"\(at line [0-9]+, column [0-9]+\)", str(exc))

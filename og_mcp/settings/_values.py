@@ -5,8 +5,10 @@ No reason given here repeats the text: any variable may have been given a secret
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
@@ -27,6 +29,8 @@ MAX_WHOLE_DIGITS: Final = 30
 MIN_TOKEN_LENGTH: Final = 16
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
 KEYSTORE_VERSION: Final = 3
+OTHERS_READ: Final = stat.S_IRGRP | stat.S_IROTH
+OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 SECP256K1_ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 
 _AMOUNT: Final = re.compile(rf"([0-9]{{1,{MAX_WHOLE_DIGITS}}})(?:\.([0-9]{{1,{DECIMALS}}}))?")
@@ -199,7 +203,7 @@ def path(text: str) -> Path:
 
 def key_file(text: str) -> Path:
     """Check that a file holds a private key as hexadecimal text; its path is made absolute."""
-    content = _content(path(text))
+    content = _content(path(text), is_secret=True)
     try:
         private_key(content.strip())
     except BadValueError as exc:
@@ -222,14 +226,54 @@ def keystore(text: str) -> Path:
     return path(text).absolute()
 
 
-def _content(found: Path) -> str:
+def _content(found: Path, *, is_secret: bool = False) -> str:
+    """Read a file that holds a key.
+
+    It may be a link, as Kubernetes mounts secrets, or readable by everybody on a read-only mount, as
+    Docker does; but nobody else may be able to write it, nor read it where it is our own and not
+    encrypted (threats.md T44).
+    """
     if not _probe(found, Path.is_file):
         raise BadValueError("names no file that is there")
     try:
         with found.open("rb") as file:
-            return file.read(MAX_KEY_FILE_BYTES).decode(errors="replace")
+            if not _is_read_only(file.fileno()):
+                _check_mode(os.fstat(file.fileno()), is_secret=is_secret)
+            return decoded(file.read(MAX_KEY_FILE_BYTES))
     except OSError:
         raise BadValueError("names a file that cannot be read") from None
+
+
+def _check_mode(status: os.stat_result, *, is_secret: bool) -> None:
+    """Refuse a file that the wrong people can open, where modes mean something."""
+    if os.name != "posix":
+        return
+    if status.st_mode & OTHERS_WRITE:
+        raise BadValueError("names a file that others can write: chmod 600 takes that from them")
+    # What root owns and nobody can write is a secret that was handed in, not a file of ours.
+    is_handed_in = status.st_uid == 0 and not status.st_mode & stat.S_IWUSR
+    is_own = status.st_uid == os.geteuid() and not is_handed_in
+    if is_secret and is_own and status.st_mode & OTHERS_READ:
+        raise BadValueError("names a file that others can read: chmod 600 takes that from them")
+
+
+def _is_read_only(descriptor: int) -> bool:
+    return hasattr(os, "fstatvfs") and bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
+
+
+def can_be_read_by_others(found: Path) -> bool:
+    """Whether other users of the machine can read a file; false where nobody can tell."""
+    try:
+        return os.name == "posix" and bool(found.stat().st_mode & OTHERS_READ)
+    except OSError:
+        return False
+
+
+def decoded(content: bytes) -> str:
+    """Read text of a file that an editor may have begun with a byte order mark."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    return content.decode("utf-8-sig", errors="replace")
 
 
 def future_file(text: str) -> Path:

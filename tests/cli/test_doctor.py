@@ -230,6 +230,48 @@ def test_a_key_that_the_local_network_does_not_use_is_said_in_doctor_status_and_
     assert not any("5" * 64 in text for text in (started.stderr, json.dumps(found)))
 
 
+async def _infer(environ: Mapping[str, str], localnet: LocalNetwork) -> None:
+    sample = localnet.ready["sample_models"][0]
+    async with Session.from_env(environ) as og:
+        await og.infer(sample["cid"], sample["model_input"])
+
+
+def test_t44_a_journal_that_was_restored_from_an_older_copy_is_told_with_what_to_do(
+    localnet: LocalNetwork,
+) -> None:
+    anyio.run(_infer, localnet.environ, localnet)
+    journal = localnet.data_dir / "journal.db"
+    copy = journal.read_bytes() if not journal.with_name("journal.db-wal").exists() else b""
+    assert copy
+    fresh = inside_findings(localnet.environ)["journal"]
+    anyio.run(_infer, localnet.environ, localnet)
+    journal.write_bytes(copy)
+
+    found = inside_findings(localnet.environ)["journal"]
+
+    assert not fresh["fix"]
+    assert re.search(
+        r"; the chain has (\d+) transactions of the wallet, and the journal ends at \d+$",
+        found["detail"],
+    )
+    assert "repeat no earlier request before you have looked" in found["fix"]
+
+
+def test_t44_a_damaged_journal_is_told_with_what_to_do(localnet: LocalNetwork) -> None:
+    anyio.run(_infer, localnet.environ, localnet)
+    journal = localnet.data_dir / "journal.db"
+    content = bytearray(journal.read_bytes())
+    content[4096 : len(content) : 512] = b"\xff" * len(range(4096, len(content), 512))
+    journal.write_bytes(content)
+    torn = inside_findings(localnet.environ)["journal"]
+    journal.write_bytes(b"This is not a database, and was one." * 400)
+    other = inside_findings(localnet.environ)["journal"]
+
+    for found in (torn, other):
+        assert "journal.db' is damaged" in found["detail"]
+        assert "-wal and -shm" in found["fix"]
+
+
 def test_a_wrong_value_is_told_with_its_variable() -> None:
     wrong = inside("doctor", environ={"OG_MAX_FEE_PER_DAY": "much"})
 

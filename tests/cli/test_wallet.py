@@ -142,12 +142,15 @@ def test_a_key_can_be_piped_in_and_the_wallet_used(tmp_path: Path) -> None:
         timeout=60,
         check=True,
     )
-    environ = {"OG_KEYSTORE": str(path), "OG_KEYSTORE_PASSWORD": "not needed for the address"}
+    environ = {"OG_KEYSTORE": str(path)}
     shown = inside("wallet", "address", environ=environ)
+    derived = inside(*("wallet", "address"), environ={**environ, "OG_KEYSTORE_PASSWORD": PASSWORD})
 
     assert facts(done.stdout) == (KNOWN_ADDRESS, path)
     assert f"OG_KEYSTORE='{path}'" in done.stdout
     assert (shown.returncode, shown.stdout) == (0, f"{KNOWN_ADDRESS}\n")
+    assert shown.stderr.startswith("As the file says; ")
+    assert (derived.returncode, derived.stdout, derived.stderr) == (0, f"{KNOWN_ADDRESS}\n", "")
 
 
 def test_a_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:
@@ -227,9 +230,27 @@ def test_a_keystore_that_names_no_address_is_decrypted_for_it(tmp_path: Path) ->
     assert "wrongpassword" not in wrong.stderr
 
 
+def test_t44_the_address_is_derived_where_a_password_is_there_whatever_the_file_says(
+    tmp_path: Path,
+) -> None:
+    path, other = tmp_path / "vector.json", "0x" + "ab" * 20
+    path.write_text(json.dumps({**KNOWN_KEYSTORE, "address": other}), encoding="utf-8-sig")
+    environ = {"OG_KEYSTORE": str(path)}
+
+    derived = inside(
+        *("wallet", "address"), environ={**environ, "OG_KEYSTORE_PASSWORD": "testpassword"}
+    )
+    said = inside("wallet", "address", environ=environ)
+
+    assert derived.stdout == f"{KNOWN_ADDRESS}\n"
+    assert said.stdout.lower() == f"{other}\n"
+    assert said.stderr.startswith("As the file says; with OG_KEYSTORE_PASSWORD it is derived")
+
+
 def test_the_address_of_a_key_or_of_a_key_file_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(f"{KNOWN_KEY}\n")
+    path.chmod(0o600)
 
     from_key = inside("wallet", "address", environ={"OG_PRIVATE_KEY": KNOWN_KEY})
     from_file = inside("wallet", "address", environ={"OG_PRIVATE_KEY_FILE": str(path)})

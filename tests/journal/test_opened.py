@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -24,7 +26,7 @@ from og_mcp.journal._migrating import HEAD, SCRIPTS
 from og_mcp.journal._opened import database_of
 from og_mcp.journal._schema import metadata
 from og_mcp.settings import Settings
-from og_mcp.types import Stage
+from og_mcp.types import CallRequest, Stage
 from tests.journal.paying import cap_for
 from tests.journal.steps import (
     ACCOUNT,
@@ -323,3 +325,53 @@ async def _statements_of_a_call(journal: Journal) -> list[str]:
     nearby.set_trace_callback(None)
     assert len(seen) > 4
     return [sql for sql in seen if not sql.startswith(("BEGIN", "COMMIT", "ROLLBACK", "--"))]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes of files")
+async def test_t44_files_are_not_made_through_links_and_others_lose_the_right_to_write(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    folder.chmod(0o777)
+    async with open_journal(at(folder)):
+        pass
+    mended = folder.stat().st_mode & 0o777
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "journal.db").symlink_to(tmp_path / "elsewhere.db")
+    with pytest.raises(JournalError, match="cannot be used"):
+        async with open_journal(at(linked)):
+            pass
+
+    assert mended == 0o755
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
+@pytest.mark.slow
+async def test_t44_a_journal_that_another_program_has_locked_is_told_within_the_wait(
+    tmp_path: Path,
+) -> None:
+    patient = replace(at(tmp_path / "data"), wait_s=6.0)
+    request = CallRequest(tool="infer", principal="local", network="local", request_hash="0" * 64)
+    async with open_journal(patient) as journal:
+        browser = sqlite3.connect(patient.data_dir / "journal.db", isolation_level=None)
+        browser.execute("BEGIN EXCLUSIVE")
+        told: list[str] = []
+
+        async def call(number: int) -> None:
+            with pytest.raises(JournalError) as locked:
+                await journal.open_call(replace(request, idempotency_key=str(number)))
+            told.append(str(locked.value))
+
+        with anyio.fail_after(patient.wait_s):
+            async with anyio.create_task_group() as group:
+                for number in range(5):
+                    group.start_soon(call, number)
+        browser.execute("ROLLBACK")
+        browser.close()
+        after = await journal.open_call(request)
+
+    assert len(told) == 5
+    assert all("is locked by another program. Close what has it open" in text for text in told)
+    assert after.joined is False

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+import pytest
 from mcp import Client
 
 from og_mcp.client import Session
@@ -49,3 +52,25 @@ async def test_a_key_that_is_not_used_is_told_and_keeps_nothing_from_working(
     (problem,) = status["problems"]
     assert problem["what"].startswith("OG_PRIVATE_KEY: set and not used, since OG_NETWORK=local")
     assert "OG_NETWORK=opengradient" in problem["fix"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
+async def test_t44_a_disk_that_takes_nothing_is_told(localnet: LocalNetwork) -> None:
+    import resource  # noqa: PLC0415 - not on Windows
+
+    async with Client(build_server(Session.from_env(localnet.environ))) as mcp:
+        await answer(mcp, "status")
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # Files that this process writes end there, as on a disk that is full.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+        try:
+            full = await answer(mcp, "status")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    (problem,) = full["problems"]
+    assert full["ready"] is False
+    assert problem["what"].startswith(
+        f"Nothing can be written to the data folder '{localnet.data_dir}': "
+    )
+    assert "set OG_DATA_DIR" in problem["fix"]

@@ -141,6 +141,7 @@ async def test_t26_og_mcp_s_own_files_are_not_published_whatever_their_names(
 ) -> None:
     key, data, ready = tmp_path / "notes.txt", tmp_path / "weights", Path(environ["OG_LOCALNET"])
     key.write_text("11" * 32, encoding="utf-8")
+    key.chmod(0o600)
     data.mkdir()
     (data / "notes.txt").write_text("a note", encoding="utf-8")
     os.link(key, tmp_path / "other.md")

@@ -97,7 +97,7 @@ def address_in(path: Path) -> str:
     Nothing in the file vouches for it; empty where it names none.
     """
     try:
-        address = json.loads(path.read_text(encoding="utf-8")).get("address")
+        address = json.loads(path.read_text(encoding="utf-8-sig")).get("address")
     except (OSError, ValueError, AttributeError, RecursionError):
         return ""
     if not isinstance(address, str) or not _ADDRESS.fullmatch(address):

@@ -29,7 +29,7 @@ from og_mcp.errors import (
 )
 from og_mcp.networks import Network, is_loopback, shown
 from og_mcp.redaction import hide
-from og_mcp.settings import WalletSource
+from og_mcp.settings import WalletSource, decoded
 from og_mcp.types import SignedTransaction
 
 FEE_CAP_VARIABLE: Final = "OG_MAX_FEE_PER_CALL"
@@ -265,7 +265,7 @@ def _read(source: WalletSource) -> LocalAccount:
     secret = source.secret.get_secret_value()
     if source.kind == "key":
         return read_key(secret)
-    text = Path(secret).read_text(encoding="utf-8")
+    text = decoded(Path(secret).read_bytes())
     if source.kind == "key_file":
         return read_key(text)
     password = source.password.get_secret_value() if source.password else ""

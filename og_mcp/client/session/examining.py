@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from anyio import move_on_after
+
 from og_mcp.client.session import troubles
 from og_mcp.client.session.budgets import Budgets, Left
 from og_mcp.client.session.loading import load
@@ -27,7 +29,16 @@ NAMED: Final = 3
 
 WALLET: Final = "wallet"
 
-Check = Callable[[], Awaitable[str | Trouble]]
+LANE_S: Final = 5.0
+"""Seconds that a call which is being signed may hold doctor up."""
+
+BEHIND: Final = (
+    "Another program used the wallet, which is fine, or the journal was restored from an older copy or "
+    "is not the one in use: then repeat no earlier request before you have looked at what the wallet "
+    "sent, since this journal does not know it and would pay again."
+)
+
+Check = Callable[[], Awaitable[str | Trouble | Finding]]
 """Looks at one thing: what is there, or what is wrong with it."""
 
 
@@ -180,13 +191,29 @@ class Examination:
         await (await self._parts.account.get()).id_token()
         return "the sign-in takes it"
 
-    async def _journal(self) -> str:
+    async def _journal(self) -> str | Finding:
         """Open the journal, and settle by hash and nonce what an earlier process left behind."""
         journal = await self._parts.journal.get()
+        await journal.look_through()
         kept = await journal.list_calls(None, 1)
         signs = self._parts.settings.wallet is not None or self._parts.settings.local
         settled = await self._reconcile() if kept and signs else []
-        return f"{len(settled)} interrupted call(s) settled{_left(await journal.unfinished())}"
+        told = f"{len(settled)} interrupted call(s) settled{_left(await journal.unfinished())}"
+        if kept and signs and (behind := await self._behind()):
+            return Finding("journal", held=True, detail=f"{told}; {behind}", fix=BEHIND)
+        return told
+
+    async def _behind(self) -> str:
+        """Compare the journal with the chain; empty where it knows of every transaction."""
+        account = await (await self._parts.sender.get()).account()
+        mined = (await (await self._parts.chain.get()).counts(account.address)).latest
+        known: int | None = None
+        with move_on_after(LANE_S):
+            async with (await self._parts.journal.get()).lane(account) as lane:
+                known = lane.next_nonce
+        if known is None or mined <= known:
+            return ""
+        return f"the chain has {mined} transactions of the wallet, and the journal ends at {known}"
 
     async def _fees(self) -> str | Trouble:
         """Tell what is left of the caps on fees, of each chain that transactions are sent on."""
@@ -228,9 +255,11 @@ class Examination:
             return _wrong(name, exc)
         except OGError as exc:
             return _wrong(name, exc)
-        if isinstance(seen, Trouble):
-            return Finding(name, held=False, detail=seen.what, fix=seen.fix)
-        return Finding(name, held=True, detail=seen)
+        if isinstance(seen, str):
+            seen = Finding(name, held=True, detail=seen)
+        elif isinstance(seen, Trouble):
+            seen = Finding(name, held=False, detail=seen.what, fix=seen.fix)
+        return seen
 
 
 def _left_of(left: Left, cap: int, unit: str) -> str:

@@ -86,7 +86,7 @@ def read_ready_file(path: Path) -> dict[str, Any]:
         LocalnetError: It is not there or not one.
     """
     try:
-        ready = json.loads(path.read_text(encoding="utf-8"))
+        ready = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as exc:
         raise LocalnetError(
             f"The ready file {quote(path)} cannot be read.",

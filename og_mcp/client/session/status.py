@@ -32,6 +32,9 @@ class _Look:
         self._problems: list[Trouble] = []
 
     async def status(self) -> Status:
+        disk = await anyio.to_thread.run_sync(troubles.of_disk, self._parts.settings.data_dir)
+        if disk is not None:
+            self._problems.append(disk)
         await self._try(self._look_at_wallet)
         if self._found["address"]:
             looks = [self._look_at_fees]
@@ -40,10 +43,9 @@ class _Look:
             async with anyio.create_task_group() as group:
                 for look in looks:
                     group.start_soon(self._try, look)
-        problems, unused = self._problems, troubles.unused_keys(self._parts.settings)
+        problems = self._problems
         ready = not problems
-        if unused is not None:
-            problems.append(unused)
+        problems += troubles.of_keys(self._parts.settings)
         return Status(
             network=self._parts.settings.network_name,
             budget=self._told(),

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from shutil import disk_usage
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 
-from og_mcp.errors import ConfigurationError, OGError, coins
+from og_mcp.errors import ConfigurationError, OGError, coins, quote
 from og_mcp.networks import Network
-from og_mcp.settings import Settings
+from og_mcp.settings import Settings, can_be_read_by_others
 from og_mcp.types import Budget, OPGCaps, Trouble
 
 if TYPE_CHECKING:
     from og_mcp.client.payments.opg import Holdings
+
+PROBE_BYTES: Final = 64 * 1024
+"""Of the file that shows whether the disk takes any."""
+
+MIN_FREE_BYTES: Final = 32 * 2**20
+"""Below it a few answers, or one picture, may fill the disk."""
 
 LATER: Final = "Wait until what was spent is a day old, or have the operator raise {}."
 
@@ -118,12 +127,50 @@ def _asked(price: int) -> str:
     return f" Gateways ask for {coins(price)} OPG to be covered." if price else ""
 
 
-def unused_keys(settings: Settings) -> Trouble | None:
-    """Tell that a key is configured which the local network does not use; keeps nothing from working."""
-    if not settings.unused_keys:
+def of_disk(folder: Path) -> Trouble | None:
+    """Tell that no call can be recorded in the data folder; writes a small file there, and removes it.
+
+    Blocks.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+        free = disk_usage(folder).free
+    except OSError as exc:
+        return Trouble(
+            what=f"Nothing can be written to the data folder {quote(folder)}: {exc.strerror}.",
+            fix="Make room there, or set OG_DATA_DIR to a folder of yours; no call is made before it "
+            "is recorded.",
+        )
+    if free >= MIN_FREE_BYTES:
         return None
-    names = " and ".join(settings.unused_keys)
     return Trouble(
-        what=f"{names}: set and not used, since OG_NETWORK=local has wallets of its own.",
-        fix=f"Set OG_NETWORK=opengradient to use the real network, or unset {names}.",
+        what=f"The disk of the data folder {quote(folder)} has {free // 2**20} MiB left.",
+        fix="Make room there: no call is made before it is recorded.",
     )
+
+
+def of_keys(settings: Settings) -> list[Trouble]:
+    """Tell what is odd about configured keys; it keeps nothing from working."""
+    told = []
+    if settings.unused_keys:
+        names = " and ".join(settings.unused_keys)
+        told.append(
+            Trouble(
+                what=f"{names}: set and not used, since OG_NETWORK=local has wallets of its own.",
+                fix=f"Set OG_NETWORK=opengradient to use the real network, or unset {names}.",
+            )
+        )
+    source = settings.wallet
+    if source is not None and source.kind != "key":
+        path = Path(source.secret.get_secret_value())
+        if can_be_read_by_others(path):
+            told.append(
+                Trouble(
+                    what=f"{source.variable}: other users of this machine can read {quote(path)}.",
+                    fix="Mount the secret with mode 0400, or make sure that nobody else is there.",
+                )
+            )
+    return told
