@@ -906,6 +906,17 @@ class PaymentRefusedError(PaymentError):
         self.what = what
 
 
+class OverchargedError(PaymentError):
+    """The recipient overcharged before (threats.md T46); nothing was signed."""
+
+    def __init__(self, recipient: str, what: str) -> None:
+        super().__init__(
+            f"Nothing more is signed for the recipient {recipient}: {what}; nothing was paid."
+        )
+        self.recipient = recipient
+        self.hint = f"To pay it all the same, its owner runs `og-mcp calls trust {recipient}` at a terminal."
+
+
 class PaymentRejectedError(PaymentError):
     """The gateway did not take the payment that it had asked for; its signature stays open."""
 

@@ -202,6 +202,26 @@ async def _released(desk: Desk, call_id: str) -> str:
         return await og.release(call.id, principal=call.principal)
 
 
+@command.command("trust")
+@click.argument("recipient", metavar="ADDRESS")
+def trust(recipient: str) -> None:
+    """Sign again for a recipient of payments that took more than it told. Takes a terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        message = "trust needs a terminal on stdin and stdout: a person has to type the address."
+        raise click.ClickException(message)
+    if click.prompt("Type the address again to have it paid").strip() != recipient:
+        raise click.ClickException("That is not the address; nothing was changed.")
+    what = at_desk(lambda desk: _trusted(desk, recipient))
+    click.echo(f"It is paid again, though {what}.")
+
+
+async def _trusted(desk: Desk, recipient: str) -> str:
+    from og_mcp.client import Session  # noqa: PLC0415 - --help does without
+
+    async with Session(desk.settings, journal=desk.journal) as og:
+        return await og.trust(recipient)
+
+
 @command.command("prune")
 @click.option("--before", type=DAYS, required=True, metavar="DATE", help="A day, UTC: 2026-11-22.")
 def prune(before: datetime) -> None:

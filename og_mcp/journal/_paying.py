@@ -191,7 +191,7 @@ def tell_cost(call_id: str, told_opg: int) -> Steps[None]:
 def told_costs(cap_id: str) -> Steps[tuple[int, bool]]:
     """Sum up what was told of the calls that one pays for, and whether it was told of all."""
     told = [one["told_opg"] for one in (yield from rows(_told_costs, of_cap=cap_id))]
-    return sum(amount(one) for one in told if one), all(told)
+    return sum(amount(one) for one in told if one), bool(told) and all(told)
 
 
 def known_nonces(lane: str, nonces: Sequence[str]) -> Steps[frozenset[str]]:

@@ -110,6 +110,8 @@ Spoil = Literal[
     "many_images",
     "no_images",
     "no_price",
+    "cost_under_told",
+    "cost_over_told",
     "no_cost",
     "annotated",
     "refuse",

@@ -14,6 +14,7 @@ from og_mcp.calls import Journal
 from og_mcp.client.payments.clock import Clock
 from og_mcp.client.payments.fates import Fates, Look, Settlement
 from og_mcp.client.payments.opg import OPG
+from og_mcp.client.payments.overcharges import Overcharges
 from og_mcp.errors import CallStateError, OGError, ServiceError
 from og_mcp.types import Account, Cap
 
@@ -51,6 +52,7 @@ class Caps:
         self._journal, self._opg, self._others = journal, opg, others
         self._tasks, self._clock = tasks, clock
         self.account = account
+        self.overcharges = Overcharges(journal, account)
         self._looking = anyio.Lock()
         self._begun = self._done = self._open = 0
         """Looks are numbered: the last that began, the last that told, and what it told."""
@@ -84,8 +86,9 @@ class Caps:
             return 0
         look = await self._opg.fates.look(caps)
         open_ = len(caps)
-        for cap_id, settlement in look.proven.items():
-            open_ -= await self._settle(cap_id, settlement)
+        for cap in caps:
+            if cap.id in look.proven:
+                open_ -= await self._settle(cap, look.proven[cap.id])
         doubtful = [cap for cap in caps if cap.id not in look.proven]
         if releases and doubtful:
             open_ -= await self._release(doubtful, look)
@@ -104,7 +107,7 @@ class Caps:
             claims = [one.claimed.get(cap.id) for one in looks]
             mine = claims[0]
             if mine is not None and mine.is_deep and claims.count(mine) > 1:
-                ended += await self._settle(cap.id, mine)
+                ended += await self._settle(cap, mine)
             elif cap in passed and all(one.has_passed(cap) for one in looks):
                 ended += await self._end_late(cap, [one for one in claims if one is not None])
         return ended
@@ -115,7 +118,7 @@ class Caps:
         largest = max(claims, key=lambda one: one.amount_opg, default=Settlement(0))
         if largest.transaction_hash:
             amount = min(max(largest.amount_opg, told), cap.max_opg)
-            return await self._settle(cap.id, Settlement(amount, largest.transaction_hash))
+            return await self._settle(cap, Settlement(amount, largest.transaction_hash))
         try:
             await self._journal.void_cap(cap.id, min(told, cap.max_opg))
         except CallStateError as exc:
@@ -145,14 +148,16 @@ class Caps:
                 logger.info("open payments were not looked up elsewhere: %s", exc)
         return []
 
-    async def _settle(self, cap_id: str, settlement: Settlement) -> int:
+    async def _settle(self, cap: Cap, settlement: Settlement) -> int:
+        # First: a process that ends in between must not forget it.
+        await self.overcharges.check(cap, settlement.amount_opg)
         try:
             await self._journal.settle_cap(
-                cap_id, settlement.amount_opg, settlement.transaction_hash
+                cap.id, settlement.amount_opg, settlement.transaction_hash
             )
         except CallStateError as exc:
             # Another process was faster.
-            logger.info("cap %s: %s", cap_id, exc)
+            logger.info("cap %s: %s", cap.id, exc)
         return 1
 
     def watch(self) -> None:

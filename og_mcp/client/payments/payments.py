@@ -22,6 +22,7 @@ from og_mcp.client.payments.paid_sending import PaidSending
 from og_mcp.client.payments.payer import Payer
 from og_mcp.client.payments.prices import CHALLENGE_HEADER, Prices
 from og_mcp.client.payments.purse import Purse
+from og_mcp.client.payments.requirement import LONGEST_DEADLINE_S
 from og_mcp.client.payments.requirements import Known
 from og_mcp.client.payments.sending import Outgoing, Sending
 from og_mcp.client.payments.signing import Signing
@@ -165,8 +166,12 @@ class Payments:
             session = None
         if session is not None and session.is_fit(session.requirement, now):
             return True
+        asked = await self._prices.remembered(tee_id, path)
+        timeout_s = LONGEST_DEADLINE_S if asked is None else asked.timeout_s
         try:
-            await self._signing.check_price(amount, await self._prices.timeout_s(tee_id, path))
+            if asked is not None:
+                await self._signing.check_recipient(asked.pay_to)
+            await self._signing.check_price(amount, timeout_s)
         except BudgetExceededError as exc:
             if not _goes_on(session, exc, now):
                 raise

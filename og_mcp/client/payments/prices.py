@@ -7,7 +7,7 @@ from typing import Final
 import httpx
 
 from og_mcp.calls import Journal
-from og_mcp.client.payments.requirement import LONGEST_DEADLINE_S, ZERO, Requirement, read_challenge
+from og_mcp.client.payments.requirement import ZERO, Requirement, read_challenge
 from og_mcp.client.payments.requirements import Known, Requirements
 from og_mcp.client.tee.gateways import Gateway
 from og_mcp.errors import PaymentRefusedError
@@ -40,10 +40,10 @@ class Prices:
             return None
         return known
 
-    async def timeout_s(self, tee_id: str, path: str) -> int:
-        """Return how far away a gateway's deadline is, as far as is known; else the farthest."""
+    async def remembered(self, tee_id: str, path: str) -> Requirement | None:
+        """Return what a gateway asked for last on a path, whether it is in order or not."""
         known = await self._requirements.find(tee_id, path)
-        return known.requirement.timeout_s if known is not None else LONGEST_DEADLINE_S
+        return None if known is None else known.requirement
 
     async def challenged(self, gateway: Gateway, path: str, response: httpx.Response) -> Known:
         """Read and remember what a 402 asks for; closes it.

@@ -32,6 +32,7 @@ from og_mcp.errors import (
     ClockError,
     InsufficientOPGError,
     OPGCapError,
+    OverchargedError,
     PaymentRefusedError,
     PaymentRejectedError,
     ServiceError,
@@ -145,6 +146,7 @@ class Signing:
         self, outgoing: Outgoing, order: Order, requirement: Requirement
     ) -> GatewaySession:
         self._check(outgoing.gateway, requirement)
+        await self.check_recipient(requirement.pay_to)
         # A person is asked only for what nothing else is in the way of.
         of_call = order.cap.max_opg if order.cap is not None and order.signatures else 0
         self._check_clock(await self._purse.holdings())
@@ -234,6 +236,15 @@ class Signing:
                 error.free_at(await self._frees_at(error.excess))
             raise error
         await self._check_holdings(amount)
+
+    async def check_recipient(self, pay_to: str) -> None:
+        """Refuse to pay who has overcharged.
+
+        Raises:
+            OverchargedError: It has (threats.md T46).
+        """
+        if what := (await self._caps.overcharges.all()).get(pay_to.lower()):
+            raise OverchargedError(pay_to, what)
 
     async def _frees_at(self, amount: int) -> datetime:
         """Tell when so much of what is open, base units, counts no more, at the latest."""

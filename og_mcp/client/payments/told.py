@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from og_mcp.errors import coins
@@ -27,6 +28,13 @@ def cost_of(answer: Mapping[str, Any]) -> int | None:
     told = answer.get("opengradient")
     units = _text(told.get("cost_opg"), _UNITS) if isinstance(told, dict) else ""
     return int(units) if units else None
+
+
+def usd_of(answer: Mapping[str, Any]) -> Decimal | None:
+    """Return what a gateway says that its answer cost, US dollars; `None` where it says nothing."""
+    told = answer.get("opengradient")
+    text = _text(told.get("cost_usd"), _DECIMAL) if isinstance(told, dict) else ""
+    return Decimal(text) if text else None
 
 
 def payment_of(cap: Cap | None) -> Payment:

@@ -236,7 +236,10 @@ class Examination:
         wrong = troubles.of_opg_caps(limits, left.budget, await self._budgets.price())
         if wrong:
             return wrong[0]
-        account = (await self._paying.caps.get()).account
+        caps = await self._paying.caps.get()
+        account = caps.account
+        if overcharged := troubles.of_overcharges(await caps.overcharges.all()):
+            return overcharged[0]
         open_ = await (await self._parts.journal.get()).open_caps(account)
         signed = f"{len(open_)} open, at most {coins(sum(cap.max_opg for cap in open_))} OPG"
         return f"{signed if open_ else 'none open'}; {_left_of(left, limits.per_day, 'OPG')}"

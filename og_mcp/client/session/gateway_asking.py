@@ -14,7 +14,7 @@ from anyio import CancelScope
 
 from og_mcp import catalogue
 from og_mcp.catalogue import Entry
-from og_mcp.client.payments.told import cost_of, payment_of, told_beside
+from og_mcp.client.payments.told import cost_of, payment_of, told_beside, usd_of
 from og_mcp.client.session.calling import Calling, Terms
 from og_mcp.client.session.consent_check import consent_check, use_approval
 from og_mcp.client.session.loading import load
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 HELD: Final = "balance and Permit2 allowance cover it"
 OPEN: Final = "a payment that is open covers it: nothing is signed as long as it is"
+
+OVER: Final = Decimal("1.05")
+"""How much more than the most is no overcharge."""
 
 Shared = Mapping[str, Any]
 """The fields that results of all gateway calls have."""
@@ -93,6 +96,14 @@ class GatewayRequest:
         return self.model.usd(
             input_tokens=self.question.estimated_tokens, output_tokens=body["max_tokens"]
         )
+
+    @property
+    def most_usd(self) -> Decimal | None:
+        """The most that it can cost by the catalogue: no byte of it is more than a token."""
+        body = self.question.body
+        if self.model is None or self.model.kind == "image":
+            return self.expected_usd
+        return self.model.usd(input_tokens=len(self.question.raw), output_tokens=body["max_tokens"])
 
 
 class GatewayAsking:
@@ -256,6 +267,18 @@ class GatewayAsking:
         history = await self._parts.history.get()
         told_opg = cost_of(answered.answer) if cap else None
         await history.record(ticket, stage, result.shown_json(), receipt, told_opg=told_opg)
+        if cap is not None:
+            await self._check_cost(ticket.call_id, request, cap, answered.answer)
+
+    async def _check_cost(
+        self, call_id: str, request: GatewayRequest, cap: Cap, answer: Mapping[str, Any]
+    ) -> None:
+        """Note a told cost that is above the most that the request can cost (threats.md T46)."""
+        told, most = usd_of(answer), request.most_usd
+        if told is None or most is None or told <= most * OVER:
+            return
+        words = f"it told a cost of {told} USD for call {call_id}, which costs at most {most} USD"
+        await (await self._paying.caps.get()).overcharges.note(cap.pay_to, words)
 
     async def _receipt(  # noqa: PLR0913, PLR0917 - the facts of one call
         self,

@@ -280,6 +280,20 @@ class Ledger:
         """
         return await (await self._parts.journal.get()).decline(call_id)
 
+    async def trust(self, recipient: str) -> str:
+        """Sign again for a recipient that overcharged; returns what it had done.
+
+        Raises:
+            InputError: It has not.
+        """
+        found: str = await (await self._paying.caps.get()).overcharges.forgive(recipient)
+        if not found:
+            raise InputError(
+                f"{quote(recipient)} is not a recipient that overcharged.",
+                "The tool status and og-mcp doctor name those for whom nothing is signed.",
+            )
+        return found
+
     async def prune(self, before: datetime) -> Pruned:
         """Remove delivered calls that ended before a time, and images that none names any more."""
         journal, images = await self._parts.journal.get(), await self._parts.images.get()

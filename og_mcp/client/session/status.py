@@ -99,6 +99,8 @@ class _Look:
         if address != found["address"]:
             found["payer"] = address
         price = await self._budgets.price()
+        overcharges = (await paying.caps.get()).overcharges
+        self._problems += troubles.of_overcharges(await overcharges.all())
         self._problems += troubles.of_opg_caps(paying.limits, self._opg.budget, price)
         lacking = (
             troubles.of_opg(address, held, price),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from shutil import disk_usage
 from tempfile import TemporaryFile
@@ -96,6 +97,17 @@ def of_opg_caps(limits: OPGCaps, budget: Budget | None, price: int) -> list[Trou
         )
         return [Trouble(what=what, fix=LATER.format("OG_MAX_PER_DAY"))]
     return []
+
+
+def of_overcharges(found: Mapping[str, str]) -> list[Trouble]:
+    """Tell for whom nothing is signed any more (threats.md T46)."""
+    return [
+        Trouble(
+            what=f"Nothing more is signed for the recipient {recipient}: {what}.",
+            fix=f"To pay it all the same, run og-mcp calls trust {recipient} at a terminal.",
+        )
+        for recipient, what in found.items()
+    ]
 
 
 def of_opg(address: str, held: Holdings, price: int) -> Trouble | None:

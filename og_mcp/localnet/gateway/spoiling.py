@@ -21,6 +21,7 @@ Variants that a client has to take:
 * `message_frames`: `message` in place of `delta` in streams.
 * `completion_field`: `completion` in place of `choices[0].text`.
 * `tools_left_out`: streams leave out tool calls. `no_done`: they end without `[DONE]`.
+* `cost_under_told`: a hundredth of what is taken is told. `cost_over_told`: a thousand times as much.
 * `no_cost`: no costs, as in older gateways. `annotated`: with `citations` and a `moderation`.
 * `slow_frames`: `delay_s` before each frame of a stream but the first.
 
@@ -53,6 +54,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Final, TypedDict
 
 from starlette.responses import (
@@ -204,6 +206,10 @@ def extras(fault: Fault | None, costs: JSON) -> JSON:
     """Choose what comes beside an answer."""
     if how(fault) == "no_cost":
         return {}
+    factor = {"cost_under_told": Decimal("0.01"), "cost_over_told": Decimal(1000)}.get(how(fault))
+    if factor is not None:
+        opg, usd = (Decimal(costs[name]) * factor for name in ("cost_opg", "cost_usd"))
+        costs = {**costs, "cost_opg": str(int(opg)), "cost_usd": f"{usd:f}"}
     told: JSON = {"opengradient": costs}
     return {**told, **_ANNOTATIONS} if how(fault) == "annotated" else told
 
