@@ -16,6 +16,7 @@
         * CallNotFoundError
         * AmbiguousCallError
         * ImageNotFoundError
+        * OutputNotFoundError
     * ChainError
         * WrongChainError
         * UnsafeEndpointError
@@ -24,6 +25,7 @@
         * OPGCapError
         * BudgetExceededError
         * SimulationRevertedError
+        * OutputUnreadableError
         * TransactionRefusedError
         * TransactionPendingError
         * SupersededError
@@ -62,6 +64,7 @@ Text from outside is quoted by `quote`, never pasted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -343,6 +346,15 @@ class ImageNotFoundError(NotFoundError):
         self.sha256 = sha256
 
 
+class OutputNotFoundError(NotFoundError):
+    """The data folder has no output of that hash for this principal."""
+
+    hint = "The result of infer names the outputs that it kept; get_call tells it again."
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"There is no output {quote(sha256)}.")
+
+
 class ChainError(OGError):
     """The chain, or a guard in front of it, answered no."""
 
@@ -466,6 +478,23 @@ class SimulationRevertedError(ChainError):
     def __init__(self, revert_reason: str) -> None:
         super().__init__(f"The contract refuses this call: {quote(revert_reason)}.")
         self.revert_reason = revert_reason
+        if re.search(r"\b(nan|[+-]?inf|infinity)\b", revert_reason, re.IGNORECASE):
+            self.hint = (
+                "NaN and infinities cannot go on chain: give another input, or let the model "
+                "replace them (IsNaN or IsInf with Where) and publish it anew. Nothing was paid."
+            )
+
+
+class OutputUnreadableError(ChainError):
+    """The simulation gives an output that could not be read from the chain either."""
+
+    hint = (
+        "Nothing was sent or paid: let the model give tensors of another form, or fewer values, "
+        "and publish it anew."
+    )
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"This call would give an output that cannot be read: {why}.")
 
 
 class TransactionRefusedError(ChainError):
@@ -817,7 +846,7 @@ class ServiceReplyError(ServiceError):
 
     def __init__(self, service: str, what: str) -> None:
         super().__init__(f"The {service} gave an answer that cannot be used: {what}.")
-        self.service = service
+        self.service, self.what = service, what
         self.hint = (
             f"Repeat the call later; where it stays so, the URL of the {service}, which og-mcp "
             "doctor shows, may be another service's."

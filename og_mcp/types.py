@@ -268,7 +268,8 @@ class InferenceResult(Shape):
     )
     transaction_hash: str = ""
     model_output: dict[str, Any] = Field(
-        default={}, description="Tensor name -> nested lists in the tensor's shape."
+        default={},
+        description="Tensor name -> nested lists; above 2,000 values shape, range, first values and the file that holds all. Integers beyond 2^53 are text.",
     )
     inference_mode: InferenceModeName
     model_cid: str

@@ -261,6 +261,14 @@ def _collect(results: Iterable[tuple[str, Any]]) -> ModelOutput:
 
 
 def _encode(name: str, value: Array) -> bytes:
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        index = tuple(np.argwhere(~np.isfinite(value))[0].tolist())
+        found = "NaN" if np.isnan(value[index]) else "an infinity"
+        where = "".join(f"[{axis}]" for axis in index)
+        raise CallRefusedError(
+            f"the output {json.dumps(name)} holds {found}{f' at {where}' if where else ''}, "
+            "and only finite numbers go on chain"
+        )
     try:
         return fixed_point.encode(value)
     except FixedPointError as exc:

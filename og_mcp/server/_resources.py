@@ -22,6 +22,7 @@ from og_mcp.tools import principal_of
 CALLS: Final = "og://calls/{call_id}"
 RECEIPTS: Final = "og://receipts/{call_id}"
 IMAGES: Final = "og://images/{sha256}"
+OUTPUTS: Final = "og://outputs/{sha256}"
 MODEL: Final = "og://models/{+model}"
 """With or without the provider, between which and the name there is a slash."""
 
@@ -148,3 +149,15 @@ def add_call_resources(server: MCPServer[Session]) -> None:
         with _told():
             kept = await request.lifespan_context.image(sha256, principal=principal_of(request))
         return kept.data
+
+    @server.resource(
+        OUTPUTS,
+        name="output",
+        title="Output",
+        description="A large output of infer, whole: .npy, or JSON; named by its SHA-256.",
+        mime_type="application/octet-stream",
+    )
+    async def output(sha256: str, read: Read) -> bytes:
+        request = read.request_context
+        with _told():
+            return await request.lifespan_context.output(sha256, principal=principal_of(request))

@@ -1,9 +1,10 @@
-"""Results that come with images: a small preview of each for the host to show, and a link to it."""
+"""Results that come with more than JSON: small previews of images, and links to what is kept whole."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Final
 
 from mcp.types import ContentBlock, ImageContent, ResourceLink
@@ -11,7 +12,7 @@ from pydantic import PrivateAttr
 
 from og_mcp.client import Session
 from og_mcp.errors import NotFoundError
-from og_mcp.types import CallInfo, Image, ImageResult, Shape
+from og_mcp.types import CallInfo, Image, ImageResult, InferenceResult, Shape
 
 PREVIEW_BYTES: Final = 600_000
 """Of all previews together: as base64 800,000 characters of the million that hosts take."""
@@ -38,24 +39,54 @@ class _IllustratedCall(_Illustrated, CallInfo):
 async def illustrated_result(result: ImageResult, og: Session, principal: str) -> ImageResult:
     """Add the images to what drawing gave."""
     shown = _IllustratedResult(**result.model_dump())
-    shown.blocks().extend(await _blocks_of(result.images, og, principal))
+    shown.blocks().extend(await _blocks_of(result.images, og, principal, previews=True))
     return shown
 
 
-async def illustrated_call(info: CallInfo, og: Session, principal: str) -> CallInfo:
-    """Add the images to what is told of a call, if it drew any."""
+async def illustrated_call(
+    info: CallInfo, og: Session, principal: str, *, previews: bool
+) -> CallInfo:
+    """Add the images to what is told of a call, if it drew any.
+
+    Args:
+        info: What is told.
+        og: Keeps the images.
+        principal: Whose they are.
+        previews: Whether to show them, too: false where the tool itself has shown them.
+    """
     if info.tool != "generate_image" or not info.result:
         return info
     shown = _IllustratedCall(**info.model_dump())
     images = ImageResult.model_validate(info.result).images
-    shown.blocks().extend(await _blocks_of(images, og, principal))
+    shown.blocks().extend(await _blocks_of(images, og, principal, previews=previews))
     return shown
 
 
-async def _blocks_of(images: Sequence[Image], og: Session, principal: str) -> list[ContentBlock]:
+def output_links(result: Shape) -> list[ContentBlock]:
+    """Link to the files of large outputs that a result names, if it names any."""
+    if isinstance(result, CallInfo):
+        outputs = result.result.get("model_output") or {}
+    else:
+        outputs = result.model_output if isinstance(result, InferenceResult) else {}
+    return [
+        ResourceLink(
+            type="resource_link",
+            uri=told["uri"],
+            name=f"{name}{PurePath(told['path']).suffix}",
+            mime_type="application/octet-stream",
+            size=told["size"],
+        )
+        for name, told in outputs.items()
+        if isinstance(told, dict) and str(told.get("uri", "")).startswith("og://outputs/")
+    ]
+
+
+async def _blocks_of(
+    images: Sequence[Image], og: Session, principal: str, *, previews: bool
+) -> list[ContentBlock]:
     blocks: list[ContentBlock] = []
     for image in images:
-        if og.settings.images == "preview":
+        if previews and og.settings.images == "preview":
             blocks += await _preview(image, PREVIEW_BYTES // len(images), og, principal)
         blocks.append(
             ResourceLink(

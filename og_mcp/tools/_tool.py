@@ -16,6 +16,7 @@ from pydantic import ConfigDict, ValidationError
 
 from og_mcp.errors import ApprovalRequiredError
 from og_mcp.tools._consent import begin_asking, give_up_asking
+from og_mcp.tools._illustrated import output_links
 from og_mcp.tools._refusal import refusal
 from og_mcp.tools._schema import of_result, without
 from og_mcp.tools._telling import failure, raised_in, told
@@ -106,7 +107,7 @@ def _word(enum: Sequence[Any], value: object) -> object:
 
 def _on_the_wire(result: Shape) -> CallToolResult:
     # mcp's own text block is indented JSON: one line for every number of a tensor.
-    blocks = result.blocks() if isinstance(result, Blocks) else []
+    blocks = result.blocks() if isinstance(result, Blocks) else output_links(result)
     return CallToolResult(
         content=[TextContent(type="text", text=result.shown_json()), *blocks],
         structured_content=result.shown(),

@@ -27,5 +27,6 @@ async def get_call(
     sent_unknown, before it is repeated. A failed call is told here and is not an error of this
     tool. Free; list_calls finds the ids.
     """
+    seen = await og.is_delivered(call_id, principal=principal)
     info = await with_progress(call, og.get_call(call_id, wait_s, principal=principal))
-    return await illustrated_call(info, og, principal)
+    return await illustrated_call(info, og, principal, previews=not seen)

@@ -83,6 +83,9 @@ class Quote:
     l1_fee: int = 0
     """Wei that the chain may take beside the gas: Base's L1 data fee."""
 
+    output: bytes = b""
+    """What the simulated call returns, where that was asked."""
+
 
 @dataclass(frozen=True)
 class Log:
@@ -178,7 +181,7 @@ class Chain:
             except RPCError as exc:
                 raise self._rpc.rejected(exc) from exc
 
-    async def quote(self, sender: str, to: str, data: bytes) -> Quote:
+    async def quote(self, sender: str, to: str, data: bytes, *, with_output: bool = False) -> Quote:
         """Simulate a call and ask what it takes; one HTTP request.
 
         Raises:
@@ -196,7 +199,9 @@ class Chain:
         if self._takes_l1_fees:
             calls.append(_l1_fee_bound(len(data) + ENVELOPE_BYTES))
         asked, first = len(calls), not self._known
-        replies = await self._rpc.ask(*calls, *(_FIRST_CONTACT if first else ()))
+        called = [("eth_call", [call, "latest"])] if with_output else []
+        replies = await self._rpc.ask(*calls, *(_FIRST_CONTACT if first else ()), *called)
+        returned = replies.pop() if with_output else None
         try:
             if first:
                 self._learn(*(reply.value() for reply in replies[asked:]))
@@ -204,11 +209,12 @@ class Chain:
             balance = quantity(replies[2].value(), self.service, WORD)
             nonce = quantity(replies[3].value(), self.service)
             l1_fee = quantity(replies[4].value(), self.service, WORD) if asked > 4 else 0  # noqa: PLR2004 - as asked above
+            output = b"" if returned is None else _bytes(returned.value(), self.service)
         except RPCError as exc:
             raise self._simulation_error(exc) from exc
         price = await self._price(replies[1])
         gas = min(gas, self.block_gas_limit)
-        return Quote(gas, price, balance, nonce, l1_fee * L1_FEE_MARGIN)
+        return Quote(gas, price, balance, nonce, l1_fee * L1_FEE_MARGIN, output)
 
     @property
     def block_gas_limit(self) -> int:
@@ -437,6 +443,13 @@ def reason_of(error: RPCError) -> str:
     except (ValueError, DecodingError, OverflowError):
         pass
     return error.message.removeprefix("execution reverted").lstrip(": ") or "no reason given"
+
+
+def _bytes(value: object, service: str) -> bytes:
+    try:
+        return bytes.fromhex(value.removeprefix("0x"))  # type: ignore[attr-defined]  # anything else is caught
+    except (AttributeError, TypeError, ValueError) as exc:
+        raise ServiceReplyError(service, "what a call returns is not hexadecimal") from exc
 
 
 def _read_log(raw: dict[str, Any]) -> Log:

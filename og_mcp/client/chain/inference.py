@@ -20,9 +20,11 @@ from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.chain.wallet import Transaction
 from og_mcp.client.codec.abi import decode_inference_event, decode_result, encode_run
 from og_mcp.client.codec.tensors import Inputs, ModelOutput, node_output, to_json
+from og_mcp.client.files.output_files import OutputFiles
 from og_mcp.client.wire.http import fetch_json
 from og_mcp.errors import (
     OutputMissingError,
+    OutputUnreadableError,
     ServiceError,
     ServiceRejectedError,
     ServiceReplyError,
@@ -51,7 +53,10 @@ class Inferred:
     """`event`, `precompile_event` or `node_api`."""
 
     values: dict[str, Any]
-    """The output as JSON values."""
+    """The output as JSON values, whole."""
+
+    shown: dict[str, Any]
+    """The output as results show it: large tensors are kept in files."""
 
     @property
     def response(self) -> dict[str, Any]:
@@ -72,7 +77,7 @@ class Inferred:
             network=network.name,
             status="done",
             transaction_hash=mined.transaction_hash,
-            model_output=self.values,
+            model_output=self.shown,
             inference_mode=InferenceMode[request["inference_mode"]].word,
             model_cid=request["model_cid"],
             is_simulation_result=self.output.is_simulation_result,
@@ -93,10 +98,13 @@ class Inference:
         network: Whose contract.
         sender: Sends the transactions.
         http: For the node's API.
+        files: Keeps large outputs.
     """
 
-    def __init__(self, network: Network, sender: Sender, http: httpx.AsyncClient) -> None:
-        self._network, self._sender, self._http = network, sender, http
+    def __init__(
+        self, network: Network, sender: Sender, http: httpx.AsyncClient, files: OutputFiles
+    ) -> None:
+        self._network, self._sender, self._http, self._files = network, sender, http, files
 
     async def price(
         self, model_cid: str, inputs: Inputs, mode: InferenceMode, *, max_retries: int
@@ -104,12 +112,14 @@ class Inference:
         """Simulate a call and return what would be signed for it, but for its nonce.
 
         Raises:
-            ChainError: As `Sender.offer`.
+            ChainError: As `Sender.offer`; `OutputUnreadableError` for what could not be read.
             ServiceError: The node cannot be used.
         """
         data = await to_thread.run_sync(encode_run, model_cid, int(mode), inputs)
         contract = self._network.inference_contract
-        _, transaction = await self._sender.offer(contract, data, max_retries=max_retries)
+        _, transaction = await self._sender.offer(
+            contract, data, max_retries=max_retries, read=_check_readable
+        )
         return transaction
 
     async def run(  # noqa: PLR0913 - all that says what runs, how, and for whom
@@ -141,11 +151,17 @@ class Inference:
         """
         data = await to_thread.run_sync(encode_run, model_cid, int(mode), inputs)
         contract = self._network.inference_contract
-        receipt = await self._sender.send(ticket, contract, data, max_retries=max_retries)
-        return await self.read(receipt, mode, outputs)
+        receipt = await self._sender.send(
+            ticket, contract, data, max_retries=max_retries, read=_check_readable
+        )
+        return await self.read(receipt, mode, ticket.principal, outputs)
 
     async def read(
-        self, receipt: Receipt, mode: InferenceMode, outputs: Sequence[TensorSpec] = ()
+        self,
+        receipt: Receipt,
+        mode: InferenceMode,
+        principal: str,
+        outputs: Sequence[TensorSpec] = (),
     ) -> Inferred:
         """Read the output: the contract's event, else the precompile's, else the node's API.
 
@@ -155,13 +171,16 @@ class Inference:
         try:
             output, source = await self._read(receipt, mode)
             values = await to_thread.run_sync(to_json, output, outputs)
+            shown = await to_thread.run_sync(self._files.present, output, values, principal)
         except ServiceError as exc:
             raise OutputMissingError(receipt.transaction_hash, str(exc), receipt.fee_wei) from exc
-        return Inferred(receipt, output, source, values)
+        return Inferred(receipt, output, source, values, shown)
 
-    async def read_back(self, mined: Receipt, request: Mapping[str, Any]) -> Inferred:
+    async def read_back(
+        self, mined: Receipt, request: Mapping[str, Any], principal: str
+    ) -> Inferred:
         """Read the output of an earlier call by its canonical request; else as `read`."""
-        return await self.read(mined, InferenceMode[request["inference_mode"]])
+        return await self.read(mined, InferenceMode[request["inference_mode"]], principal)
 
     async def _read(self, receipt: Receipt, mode: InferenceMode) -> tuple[ModelOutput, str]:
         log = find_log(receipt.logs, self._network.inference_contract, RESULT_TOPIC)
@@ -199,6 +218,19 @@ class Inference:
             raise
         results = answer.get("inference_results") if isinstance(answer, dict) else None
         return results if isinstance(results, list) else []
+
+
+async def _check_readable(data: bytes) -> None:
+    """Read what a simulated call returns as its answer will be read: later it is paid for.
+
+    Raises:
+        OutputUnreadableError: It cannot be read.
+    """
+    try:
+        output = await to_thread.run_sync(decode_result, data)
+        await to_thread.run_sync(to_json, output)
+    except ServiceReplyError as exc:
+        raise OutputUnreadableError(exc.what) from exc
 
 
 RESULT_PATHS: Final = {

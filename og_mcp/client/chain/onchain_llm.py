@@ -144,9 +144,11 @@ class OnchainLLM:
         mined = await self._sender.send(
             ticket, contract, data, max_retries=max_retries, gas_margin=GAS_MARGIN
         )
-        return await self.read_back(mined, request.canonical)
+        return await self.read_back(mined, request.canonical, ticket.principal)
 
-    async def read_back(self, mined: Receipt, request: Mapping[str, Any]) -> Answered:
+    async def read_back(
+        self, mined: Receipt, request: Mapping[str, Any], _principal: str
+    ) -> Answered:
         """Read the answer: in the contract's event, else in the precompile's.
 
         Args:

@@ -9,6 +9,7 @@ node does not have them, and takes its nonce over where the node does not take t
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 import anyio
@@ -39,6 +40,9 @@ GAS_MARGIN: Final = 3
 
 GAS_SALT: Final = 2**16
 """Gas units that the limit varies by."""
+
+Read = Callable[[bytes], Awaitable[None]]
+"""Reads what a call returns; raises for what cannot be read."""
 
 MAX_JUMP: Final = 64
 """Transactions that may wait above our record; more have to be mined to be believed."""
@@ -127,18 +131,26 @@ class Sender:
         return budget
 
     async def offer(
-        self, to: str, data: bytes, *, max_retries: int, gas_margin: float = GAS_MARGIN
+        self,
+        to: str,
+        data: bytes,
+        *,
+        max_retries: int,
+        gas_margin: float = GAS_MARGIN,
+        read: Read | None = None,
     ) -> tuple[Quote, Transaction]:
         """Simulate a call and price it: what `send` would sign, but for its nonce.
 
-        Raises:
+        Args and Raises:
             As `send`, up to the signature.
         """
         self._guard.check_endpoint()
         sender = await self._signer.address()
         async for attempt in attempts(max_retries, is_passing):
             with attempt:
-                offer = await self._chain.quote(sender, to, data)
+                offer = await self._chain.quote(sender, to, data, with_output=read is not None)
+        if read is not None and offer.output:
+            await read(offer.output)
         # Unused gas is free, and the salt gives each call a hash of its own: what the node says
         # about a hash is then about this call, even where another program makes the same one.
         most = self._chain.block_gas_limit - GAS_SALT
@@ -152,7 +164,7 @@ class Sender:
             raise InsufficientFundsError(sender, transaction.max_fee, offer.balance, faucet)
         return offer, transaction
 
-    async def send(
+    async def send(  # noqa: PLR0913 - what is sent, and how
         self,
         ticket: Ticket,
         to: str,
@@ -160,6 +172,7 @@ class Sender:
         *,
         max_retries: int,
         gas_margin: float = GAS_MARGIN,
+        read: Read | None = None,
     ) -> Receipt:
         """Call a contract in one transaction and wait until it is mined.
 
@@ -169,6 +182,7 @@ class Sender:
             data: Call data.
             max_retries: Further tries of questions, and of a sending as long as no byte has left.
             gas_margin: Gas limit over estimate.
+            read: Checks what the simulated call returns, or raises; nothing is signed then.
 
         Returns:
             The receipt of a transaction that succeeded.
@@ -187,7 +201,7 @@ class Sender:
             ServiceError: The node cannot be used; nothing was sent.
         """
         offer, transaction = await self.offer(
-            to, data, max_retries=max_retries, gas_margin=gas_margin
+            to, data, max_retries=max_retries, gas_margin=gas_margin, read=read
         )
         heard = await self._sign_and_send(ticket, offer, transaction, max_retries)
         return await self.outcomes.judge(ticket, await self.outcomes.receipt(ticket, heard))

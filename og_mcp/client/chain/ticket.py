@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from og_mcp.types import LOCAL_PRINCIPAL
+
 if TYPE_CHECKING:
     from og_mcp.client.chain.wallet import Signed
     from og_mcp.types import Cap
@@ -31,6 +33,9 @@ class Ticket:
 
     created_at: str = ""
     """When the call was opened, ISO 8601."""
+
+    principal: str = LOCAL_PRINCIPAL
+    """Whose call it is."""
 
     result: str = ""
     """Its good end, JSON, once the journal has it."""

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
+
 from og_mcp.client.codec.fixed_point import Numbers, from_pairs, shortest_float64
 from og_mcp.client.codec.malformed import NODE, malformed
 from og_mcp.client.wire.json_text import is_deeper
@@ -16,8 +18,11 @@ from og_mcp.errors import ServiceReplyError, quote
 from og_mcp.types import TensorSpec
 
 MAX_OUTPUT_RANK: Final = 32
-MAX_EMPTY: Final = 1024
-"""Product of a shape's other dimensions where one is 0."""
+MAX_EMPTY: Final = 65_536
+"""Empty lists that a tensor without values may be written as: the sizes before its first 0."""
+
+MAX_SIZES: Final = 2**40
+"""Product of a shape's other dimensions where one is 0; numpy takes no larger ones."""
 
 MAX_JSON_DEPTH: Final = 64
 """Nesting of a JSON output; deeper ones break the JSON writers they pass through."""
@@ -54,10 +59,11 @@ class ModelOutput:
             value: What the field holds.
 
         Raises:
-            ServiceReplyError: There is one of that name.
+            ServiceReplyError: There is another one of that name; a graph may list one twice.
         """
-        if name in self.numbers or name in self.strings or name in self.jsons:
-            malformed(f"two tensors are named {quote(name)}")
+        held = {**self.numbers, **self.strings, **self.jsons}
+        if name in held and not _is_same(held[name], value):
+            malformed(f"two tensors that differ are named {quote(name)}")
         getattr(self, kind)[name] = value
 
 
@@ -104,11 +110,15 @@ def shaped(name: str, numbers: Numbers, shape: Sequence[int]) -> Numbers:
 def fits(count: int, shape: Sequence[int]) -> bool:
     """Tell whether so many values fill the shape.
 
-    A shape without values must be small: [4294967295, 0] would become as many empty lists.
+    A shape without values must not be large before its first 0: [4294967295, 0] would become as
+    many empty lists.
     """
     if len(shape) > MAX_OUTPUT_RANK or any(size < 0 for size in shape):
         return False
-    if 0 in shape and math.prod(size or 1 for size in shape) > MAX_EMPTY:
+    if 0 in shape and (
+        math.prod(shape[: shape.index(0)]) > MAX_EMPTY
+        or math.prod(size or 1 for size in shape) > MAX_SIZES
+    ):
         return False
     return math.prod(shape) == count
 
@@ -150,6 +160,12 @@ def to_json(output: ModelOutput, specs: Sequence[TensorSpec] = ()) -> dict[str, 
         name: _nested_like(values, shapes.get(name, [])) for name, values in output.strings.items()
     }
     return {**numbers, **strings, **output.jsons}
+
+
+def _is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 - as the fields of `ModelOutput`
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return type(one) is type(other) and not isinstance(one, np.ndarray) and bool(one == other)
 
 
 def _number_lists(values: Numbers) -> Any:  # noqa: ANN401 - nested to any depth

@@ -113,7 +113,7 @@ class Allowance:
         return Approved(mined, amount)
 
     @staticmethod
-    async def read_back(mined: Receipt, request: Mapping[str, Any]) -> Approved:
+    async def read_back(mined: Receipt, request: Mapping[str, Any], _principal: str) -> Approved:
         """Tell what a mined approval gave: what was asked, since it did not revert."""
         return Approved(mined, base_units(request["amount_opg"]))
 

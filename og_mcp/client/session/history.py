@@ -84,7 +84,9 @@ class Outcome(Protocol):
 class Reader(Protocol):
     """Reads what a mined call gave."""
 
-    async def read_back(self, mined: Receipt, request: Mapping[str, Any]) -> Outcome:
+    async def read_back(
+        self, mined: Receipt, request: Mapping[str, Any], principal: str
+    ) -> Outcome:
         """Read it from the chain's receipt, and where that has it not, from where the node does.
 
         Raises:
@@ -335,7 +337,7 @@ class History:
         )
         try:
             await self._outcomes.judge(ticket, mined)
-            outcome = await self._readers[request["tool"]].read_back(mined, request)
+            outcome = await self._readers[request["tool"]].read_back(mined, request, call.principal)
         except OGError as exc:
             if isinstance(exc, ServiceError):
                 raise
@@ -381,6 +383,7 @@ class History:
             call.id,
             committed=True,
             created_at=call.created_at.isoformat(),
+            principal=call.principal,
             signed=[Signed.recorded(one) for one in await self._journal.transactions(call.id)],
         )
 

@@ -72,6 +72,16 @@ class Ledger:
             await journal.deliver(call_id)
         return (await load("session.telling")).info_of(call)  # type: ignore[no-any-return]  # a module put off
 
+    async def is_delivered(self, call_id: str, *, principal: str = LOCAL_PRINCIPAL) -> bool:
+        """Tell whether the end of a call was handed over already.
+
+        Raises:
+            CallNotFoundError: The principal has no such call.
+        """
+        journal = await self._parts.journal.get()
+        call = await journal.get(await journal.full_id(call_id, principal), principal)
+        return call.delivered_at is not None
+
     async def list_calls(  # noqa: PLR0913 - what may be asked for, by name
         self,
         limit: int = 20,
@@ -295,9 +305,10 @@ class Ledger:
         return found
 
     async def prune(self, before: datetime) -> Pruned:
-        """Remove delivered calls that ended before a time, and images that none names any more."""
-        journal, images = await self._parts.journal.get(), await self._parts.images.get()
-        pruned: Pruned = await (await load("session.pruning")).prune(journal, images, before)
+        """Remove delivered calls that ended before a time, and files that none names any more."""
+        journal = await self._parts.journal.get()
+        files = await self._parts.images.get(), await self._parts.outputs.get()
+        pruned: Pruned = await (await load("session.pruning")).prune(journal, files, before)
         return pruned
 
     async def _look_again(self, call: Call) -> Call:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from og_mcp.client.chain.onchain_llm import OnchainLLM
     from og_mcp.client.chain.sender import Sender
     from og_mcp.client.chain.wallet import Wallet
+    from og_mcp.client.files.output_files import OutputFiles
     from og_mcp.client.files.roots import FileRoots
     from og_mcp.client.hub.graphs import Graphs
     from og_mcp.client.hub.hub import Hub
@@ -63,6 +64,9 @@ JOURNAL_FILE: Final = "journal.db"
 
 IMAGES_FOLDER: Final = "images"
 """Where in the data folder images are kept."""
+
+OUTPUTS_FOLDER: Final = "outputs"
+"""Where in the data folder large outputs are kept."""
 
 KNOWN_FOLDER: Final = "models"
 """Where in the data folder models' tensors are kept."""
@@ -112,6 +116,7 @@ class Parts:
         self.names = Part(self._open_names)
         self.files = Part(self._open_files)
         self.images = Part(self._open_images)
+        self.outputs = Part(self._open_outputs)
 
     @property
     def has_past(self) -> bool:
@@ -281,12 +286,14 @@ class Parts:
         return sender
 
     async def _open_inference(self) -> Inference:
-        network, sender, http = (
+        network, sender, http, files = (
             await self.network.get(),
             await self.sender.get(),
             await self.http.get(),
+            await self.outputs.get(),
         )
-        inference: Inference = (await load("chain.inference")).Inference(network, sender, http)
+        make = (await load("chain.inference")).Inference
+        inference: Inference = make(network, sender, http, files)
         return inference
 
     async def _open_onchain_llm(self) -> OnchainLLM:
@@ -348,6 +355,11 @@ class Parts:
         folder, local = self.settings.data_dir / IMAGES_FOLDER, self.settings.local
         images: Images = (await load("images.images")).Images(folder, local=local)
         return images
+
+    async def _open_outputs(self) -> OutputFiles:
+        folder = self.settings.data_dir / OUTPUTS_FOLDER
+        files: OutputFiles = (await load("files.output_files")).OutputFiles(folder)
+        return files
 
 
 async def _nothing() -> None:

@@ -1,34 +1,46 @@
-"""Removing old calls, and the images that no call names any more."""
+"""Removing old calls, and the files that no call names any more."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from og_mcp.calls import Journal
-from og_mcp.client.images.images import Images
-from og_mcp.types import ImageResult, Pruned
+from og_mcp.types import Pruned
 
 PAGE: Final = 1000
 """Calls that are read at a time."""
 
+NAMED: Final = re.compile(r"og://(?:images|outputs)/([0-9a-f]{64})")
+NAMING_TOOLS: Final = ("generate_image", "infer")
+"""The tools whose results name files."""
 
-async def prune(journal: Journal, images: Images, before: datetime) -> Pruned:
-    """Remove delivered calls that ended before a time, and images that are older and not named."""
+
+class Files(Protocol):
+    """Files that results name."""
+
+    async def prune(self, named: set[str], before: datetime) -> int:
+        """Remove those that are older and not named; returns how many."""
+        ...
+
+
+async def prune(journal: Journal, kinds: tuple[Files, ...], before: datetime) -> Pruned:
+    """Remove delivered calls that ended before a time, and files that are older and not named."""
     pruned = await journal.prune(before)
-    removed = await images.prune(await _named(journal), before)
+    named = await _named(journal)
+    removed = sum([await files.prune(named, before) for files in kinds])
     return replace(pruned, files=pruned.files + removed)
 
 
 async def _named(journal: Journal) -> set[str]:
-    """Find the hashes of the images that calls name, whoever made them."""
+    """Find the hashes of the files that calls name, whoever made them."""
     named: set[str] = set()
-    last = ""
-    while calls := await journal.list_calls(None, PAGE, "done", "generate_image", last):
-        for call in calls:
-            result = (await journal.get(call.id, None)).result
-            images = ImageResult.model_validate_json(result).images if result else []
-            named |= {one.sha256 for image in images for one in (image, image.original)}
-        last = calls[-1].id
+    for tool in NAMING_TOOLS:
+        last = ""
+        while calls := await journal.list_calls(None, PAGE, "done", tool, last):
+            for call in calls:
+                named |= set(NAMED.findall((await journal.get(call.id, None)).result))
+            last = calls[-1].id
     return named

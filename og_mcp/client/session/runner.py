@@ -88,7 +88,8 @@ class Runner:
         """
         call_id = opened.call.id
         if not opened.joined:
-            ticket = Ticket(call_id, created_at=opened.call.created_at.isoformat())
+            created_at = opened.call.created_at.isoformat()
+            ticket = Ticket(call_id, created_at=created_at, principal=principal)
             # A call that is repeated under its payment has sent something before.
             ticket.committed = opened.call.cap is not None
             running = _Running(ticket)

@@ -155,6 +155,15 @@ class Session(Language, Ledger, Repositories):
             return await self._inferring.price(asked)
         return await self._inferring.run(asked, terms)
 
+    async def output(self, sha256: str, *, principal: str = LOCAL_PRINCIPAL) -> bytes:
+        """Return the file of a large output of `infer`, whole: .npy, or JSON.
+
+        Raises:
+            NotFoundError: The principal has none of that hash.
+        """
+        content: bytes = await (await self._parts.outputs.get()).read(sha256, principal)
+        return content
+
     def needs_consent(self, tool: str, *, max_opg: int = 0) -> bool:
         """Tell whether a person has to agree to a call first (OG_CONFIRM_ABOVE).
 

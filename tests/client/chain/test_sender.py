@@ -423,6 +423,7 @@ async def test_a_call_that_reverts_on_chain_tells_its_cost_and_has_a_receipt(
     og: Session, localnet: LocalNetwork
 ) -> None:
     localnet.fault("eth_estimateGas", "result", result=hex(200_000))
+    localnet.fault("eth_call", "result", result="0x")
 
     with pytest.raises(TransactionRevertedError, match="QmNoSuchModel") as caught:
         await og.infer("QmNoSuchModel", {"x": [1.0]})

@@ -318,7 +318,7 @@ def test_a_node_result_without_tensors_is_empty() -> None:
         ({"strings": [{"name": "x\ud800"}]}, "not Unicode"),
         ({"jsons": [{"name": "x", "value": "{"}]}, "as JSON"),
         ({"jsons": [{"name": "x", "value": "\ud800"}]}, "as JSON"),
-        ({"jsons": [{"name": "x"}, {"name": "x"}]}, "two tensors are named 'x'"),
+        ({"jsons": [{"name": "x"}, {"name": "x", "value": "1"}]}, "differ are named 'x'"),
     ],
 )
 def test_a_node_result_that_is_none_is_refused(value: object, said: str) -> None:
