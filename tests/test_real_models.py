@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import sys
 import tarfile
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 from subprocess import run
 from typing import Any
@@ -19,6 +22,7 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 from mcp import Client
+from mcp.types import BlobResourceContents
 
 from og_mcp.client import Session
 from og_mcp.server import build_server
@@ -227,6 +231,14 @@ async def test_models_of_pictures_and_sounds_answer_as_onnxruntime_does(  # noqa
     )
 
     assert_alike(result["model_output"], as_here(path, {name: value}))
+    # What a host is handed stays small, however much the model gives (OCR rec: 79,500 numbers).
+    assert len(json.dumps(result)) < 20_000
+    for told in result["model_output"].values():
+        if isinstance(told, dict):
+            (whole,) = (await mcp.read_resource(told["uri"])).contents
+            assert isinstance(whole, BlobResourceContents)
+            found, kept = np.load(BytesIO(base64.b64decode(whole.blob))), np.load(told["path"])
+            assert np.array_equal(found, kept)
 
 
 async def test_a_pitch_that_is_not_a_number_is_told_before_paying(

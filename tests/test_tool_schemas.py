@@ -38,8 +38,9 @@ def test_the_list_costs_a_conversation_no_more_than_its_budget() -> None:
         {name: tool[name] for name in ("name", "description", "inputSchema")} for tool in committed
     ]
 
-    assert tokens(calling) <= TOKENS_OF_CALLING, "names, descriptions, input schemas"
-    assert tokens(committed) <= TOKENS_IN_ALL, "the whole list"
+    figures = f"calling {tokens(calling):.0f}, the whole list {tokens(committed):.0f} tokens"
+    assert tokens(calling) <= TOKENS_OF_CALLING, figures
+    assert tokens(committed) <= TOKENS_IN_ALL, figures
 
 
 def test_no_schema_of_an_argument_holds_an_empty_word_or_null() -> None:

@@ -224,6 +224,24 @@ async def test_get_call_links_to_the_image_that_the_tool_has_shown(mcp: Client) 
     assert image_of(told) == image_of(drawn)
 
 
+@pytest.mark.slow
+async def test_get_call_shows_the_image_of_a_call_that_was_handed_back_running(
+    localnet: LocalNetwork,
+) -> None:
+    localnet.latency(3.0, service="gateway")
+    session = Session.from_env({**localnet.environ, "OG_WAIT_S": "1"})
+    async with Client(build_server(session)) as mcp:
+        running = await draw(mcp)
+        assert running.structured_content is not None
+        call_id = running.structured_content["call_id"]
+        first = await mcp.call_tool("get_call", {"call_id": call_id, "wait_s": 30})
+        again = await mcp.call_tool("get_call", {"call_id": call_id})
+
+    assert running.structured_content["status"] == "running"
+    check_preview(first)
+    assert not any(isinstance(block, ImageContent) for block in again.content)
+
+
 async def test_a_result_is_shown_though_its_file_is_gone(mcp: Client) -> None:
     drawn = await draw(mcp, idempotency_key="once")
     remove(image_of(drawn))
