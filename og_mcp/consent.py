@@ -67,16 +67,24 @@ def refused_words(tool: str, asked: ConsentRequest) -> str:
 
 
 def approve_command(call_id: str, settings: Settings) -> str:
-    """Write the command that approves a call, whole: a terminal may know another environment."""
+    """Write the command that approves a call, whole: a terminal may know another environment.
+
+    The URL of a journal on PostgreSQL is not told: it may hold a password.
+    """
     from og_mcp.settings import default_data_dir  # noqa: PLC0415 - only where somebody is refused
 
     beside = Path(sys.executable).with_name("og-mcp.exe" if sys.platform == "win32" else "og-mcp")
     found = str(beside) if beside.is_file() else shutil.which("og-mcp")
     program = [found] if found else [sys.executable, "-m", "og_mcp"]
     words = [*program, "calls", "approve", call_id]
-    elsewhere = settings.data_dir != default_data_dir()
+    variables = {}
+    if settings.data_dir != default_data_dir():
+        variables["OG_DATA_DIR"] = str(settings.data_dir)
+    url = settings.journal_url.get_secret_value() if settings.journal_url else ""
+    if url.startswith("sqlite:"):
+        variables["OG_JOURNAL_URL"] = url
     if sys.platform == "win32":
         line = " ".join(f'"{word}"' if " " in word else word for word in words)
-        return f'set "OG_DATA_DIR={settings.data_dir}" && {line}' if elsewhere else line
-    line = shlex.join(words)
-    return f"OG_DATA_DIR={shlex.quote(str(settings.data_dir))} {line}" if elsewhere else line
+        return "".join(f'set "{name}={value}" && ' for name, value in variables.items()) + line
+    given = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
+    return " ".join([*given, shlex.join(words)])

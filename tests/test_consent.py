@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
@@ -240,6 +242,25 @@ async def test_t41_an_error_in_place_of_an_answer_counts_as_nobody_to_ask(
 
     assert f"/og-mcp calls approve {call['call_id']}` in a terminal" in text
     assert sent(localnet) == before
+
+
+async def test_t41_the_command_names_what_a_terminal_would_look_for_elsewhere(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any]
+) -> None:
+    environ["OG_JOURNAL_URL"] = "sqlite:///my journal.db"
+    async with Client(server(environ)) as mcp:
+        text = await refusal(mcp, "infer", **arguments)
+        call = await only_call(mcp)
+
+    _, command, _ = text.split("`")
+    *variables, program, _, verb, call_id = shlex.split(command)
+    assert variables == [
+        f"OG_DATA_DIR={localnet.data_dir}",
+        "OG_JOURNAL_URL=sqlite:///my journal.db",
+    ]
+    assert Path(program).name == "og-mcp"
+    assert Path(program).is_absolute()
+    assert (verb, call_id) == ("approve", call["call_id"])
 
 
 @both_eras

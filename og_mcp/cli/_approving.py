@@ -48,7 +48,7 @@ async def approve_call(journal: Journal, call: Call) -> None:
             "tool": tool,
             "network": asked.network,
             **({"wallet": _wallet(asked.payer)} if asked.payer else {}),
-            **({"lets": others} if others else {}),
+            **({"does": others} if others else {}),
             "costs": f"at most {most_of(tool, asked)}",
             **({"does": f"{asked.what}; this cannot be undone"} if asked.what else {}),
             "request": cut(call.request) or f"not kept; its SHA-256 is {asked.request_hash}",

@@ -57,4 +57,4 @@ async def _verified(call: Call, result: dict[str, Any]) -> str:
     if not verification["valid"] or verification["level"] != "consistent":
         failed = [f"{c['name']}: {c['detail']}" for c in checks if c["result"] != "ok"]
         raise StepFailedError(f"level {verification['level']}: {'; '.join(failed)}")
-    return f"{verification['level']}: {verification['summary']}"
+    return f"{verification['level']}, {verification['summary']}"
