@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import select
 import subprocess
@@ -28,6 +29,7 @@ class Terminal:
             start_new_session=True,
         )
         os.close(theirs)
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
         self.seen = ""
         """Everything on the screen so far."""
 
@@ -64,5 +66,6 @@ class Terminal:
         except OSError:
             # Linux says so once nobody holds the other end any more.
             chunk = b""
-        self.seen += chunk.decode()
+        # A character may come in two pieces.
+        self.seen += self._decoder.decode(chunk)
         return bool(chunk)

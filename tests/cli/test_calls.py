@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from og_mcp.cli import _program
 from og_mcp.cli._calls_shown import _inert, plain
 from og_mcp.client import Session
-from og_mcp.errors import ApprovalRequiredError, OGError, coins
+from og_mcp.errors import ApprovalRequiredError, CallNotFoundError, OGError, coins
 from og_mcp.types import LOCAL_PRINCIPAL
 from tests.cli.program import inside
 from tests.cli.terminal import Terminal
@@ -233,6 +233,56 @@ def test_the_first_characters_of_an_id_will_do(
 
     assert call_id in done.stdout
     assert (done.exit_code, short.exit_code) == (0, 1)
+
+
+def test_t21_the_first_characters_find_nobody_else_s_call(
+    environ: Environ, request_of_sample: Request
+) -> None:
+    call_id = made(environ, request_of_sample, principal="http")
+
+    async def look() -> None:
+        async with Session.from_env(environ) as og:
+            with pytest.raises(CallNotFoundError):
+                await og.get_call(call_id[:8], 0)
+            assert (await og.get_call(call_id[:8], 0, principal="http")).call_id == call_id
+
+    anyio.run(look)
+
+
+@needs_terminal
+def test_a_terminal_is_shown_the_beginnings_of_ids(
+    environ: Environ, request_of_sample: Request
+) -> None:
+    call_id = made(environ, request_of_sample)
+
+    with Terminal("calls", environ=environ) as terminal:
+        code, screen = terminal.end()
+
+    assert code == 0, screen
+    assert call_id[:12] in screen
+    assert call_id not in screen
+
+
+@needs_terminal
+def test_t48_a_call_that_a_person_declined_is_not_approved_at_a_terminal(
+    environ: Environ, request_of_sample: Request
+) -> None:
+    call_id, _ = waiting(environ, request_of_sample)
+
+    async def decline() -> None:
+        async with Session.from_env(environ) as og:
+            await og.decline(call_id)
+
+    anyio.run(decline)
+    with Terminal("calls", "approve", call_id[:8], environ=environ) as terminal:
+        code, screen = terminal.end()
+    shown = calls(environ=environ).stdout
+
+    assert code == 1
+    assert "A person declined this request" in screen
+    assert "Type the amount" not in screen
+    assert "declined" in shown
+    assert "A person declined this request" in outcome(environ, request_of_sample)
 
 
 def test_a_receipt_is_written_for_its_owner_alone_and_verifies(
