@@ -23,6 +23,9 @@ class Heard:
     receipt: Receipt | None = None
     """Where the transaction was mined at once."""
 
+    error: ServiceUnreachableError | None = None
+    """Where no byte left."""
+
 
 class Delivery:
     """Brings signed transactions to one chain.
@@ -40,16 +43,13 @@ class Delivery:
         Args:
             signed: What was signed, on record.
             max_retries: Further tries as long as nothing was sent.
-
-        Raises:
-            ServiceUnreachableError: No byte of it left.
         """
         try:
             async for attempt in attempts(max_retries, is_unsent):
                 with attempt:
                     receipt = await self._chain.broadcast(signed.raw, signed.transaction_hash)
-        except ServiceUnreachableError:
-            raise
+        except ServiceUnreachableError as exc:
+            return Heard(Said.NOTHING_LEFT, plain(exc), error=exc)
         except RPCError as exc:
             heard = Heard(meaning_of(exc), f"the node answered {quote(exc.message)}")
         except ServiceError as exc:
@@ -63,10 +63,9 @@ class Delivery:
 
     async def send_again(self, signed: Signed) -> Heard:
         """Send what was sent before; the very same bytes can be mined only once."""
-        try:
-            return await self.send(signed)
-        except ServiceUnreachableError as exc:
-            return Heard(Said.REFUSED, plain(exc))
+        heard = await self.send(signed)
+        # They have left earlier.
+        return Heard(Said.REFUSED, heard.words) if heard.error else heard
 
     async def has(self, signed: Signed) -> bool:
         """Tell whether the node knows a transaction by its hash; false where it cannot be asked."""

@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 
 from og_mcp.calls import Journal, Lane
 from og_mcp.client.chain.chain import Chain, Receipt
-from og_mcp.client.chain.decisions import Own, Said, Seen, decide
+from og_mcp.client.chain.decisions import Held, Own, Said, Seen, decide
 from og_mcp.client.chain.delivery import Delivery, Heard, plain
 from og_mcp.client.chain.signer import Signer
 from og_mcp.client.chain.ticket import Ticket
@@ -23,7 +23,6 @@ from og_mcp.errors import (
     OGError,
     RPCsDifferError,
     ServiceError,
-    ServiceUnreachableError,
     SupersededError,
     TransactionCancelledError,
     TransactionPendingError,
@@ -154,8 +153,8 @@ class Outcomes:
         """
         async with self._signer.lane() as lane:
             await self._learn(ticket)
-            seen = await self._seen(ticket)
-            if ticket.is_superseded or seen.latest > seen.nonce:
+            ruling = decide(Said.REFUSED, await self._seen(ticket))
+            if ticket.is_superseded or ruling.held is not Held.NUMBER:
                 step = "be cancelled" if cancel else "be sped up"
                 raise CallStateError(
                     ticket.call_id, step, SUPERSEDED if ticket.is_superseded else USED
@@ -220,6 +219,17 @@ class Outcomes:
             raise RPCsDifferError(receipt.transaction_hash, *rpcs, has_one=other is not None)
         both = f"{receipt.vouched_by}, {other.vouched_by}"
         return replace(receipt, vouched_by=both)
+
+    async def keep(self, ticket: Ticket, lane: Lane, signed: Signed, heard: Heard) -> None:
+        """Keep a signature that was just sent; one of which nothing left is taken back.
+
+        Raises:
+            ServiceUnreachableError: Nothing left.
+        """
+        ruling = decide(heard.said, Seen(nonce=signed.nonce, latest=signed.nonce))
+        if ruling.held is Held.NOTHING and heard.error is not None:
+            await self._signer.undo(ticket, lane, signed)
+            raise heard.error
 
     async def look(self, ticket: Ticket) -> Seen:
         """Ask what the chain says about a call's nonce, and remember since when it is used for good.
@@ -327,12 +337,9 @@ class Outcomes:
         again = newest.cancelled(price, sender) if cancel else newest.replaced(price)
         with anyio.CancelScope(shield=True):
             signed = await self._signer.sign(ticket, lane, again)
-            try:
-                return signed, await self.delivery.send(signed)
-            except ServiceUnreachableError:
-                await self._signer.undo(ticket, lane, signed)
-                raise
-        raise AssertionError  # mypy: the scope might swallow an error
+            heard = await self.delivery.send(signed)
+            await self.keep(ticket, lane, signed, heard)
+        return signed, heard
 
     async def _replace_if_cheap(self, ticket: Ticket) -> None:
         if ticket.is_superseded:

@@ -1,4 +1,4 @@
-"""JSON-RPC over the shared httpx pool, and the one reader of its numbers.
+"""JSON-RPC over the shared httpx pool.
 
 Errors say whether a request can have arrived; money depends on the difference.
 """
@@ -6,7 +6,6 @@ Errors say whether a request can have arrived; money depends on the difference.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,16 +24,6 @@ MAX_REPLY_BYTES: Final = 128 * 2**20
 THREAD_ABOVE_BYTES: Final = 256 * 2**10
 """Bodies above this are encoded and parsed off the event loop: JSON takes about 10 ms a MiB."""
 
-COUNT: Final = 2**53 - 1
-"""Largest nonce, block number or amount of gas: what every reader of JSON holds exactly."""
-
-SECONDS: Final = 2**40 - 1
-"""Largest time of a block, unix seconds."""
-
-WORD: Final = 2**256 - 1
-"""Largest amount, price or chain id."""
-
-_QUANTITY: Final = re.compile(r"0x[0-9a-fA-F]{1,64}")
 _RATE_LIMIT_CODES: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, -32005, -32029})
 _RATE_LIMIT_WORDS: Final = ("rate limit", "too many requests", "request limit", "limit exceeded")
 
@@ -66,25 +55,6 @@ class Reply:
         if self.error is not None:
             raise self.error
         return self.result
-
-
-def quantity(value: object, service: str, largest: int = COUNT) -> int:
-    """Read a number that an RPC gave: `0x` and 1 to 64 hexadecimal digits, within its range.
-
-    Args:
-        value: As it came.
-        service: What errors call the RPC.
-        largest: What it can be at most: `COUNT`, `SECONDS` or `WORD`.
-
-    Raises:
-        ServiceReplyError: It is not a quantity, or out of range (threats.md T37).
-    """
-    if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
-        raise ServiceReplyError(service, "a number is not a hexadecimal quantity")
-    number = int(value, 16)
-    if number > largest:
-        raise ServiceReplyError(service, f"a number is out of range: {value}")
-    return number
 
 
 class RPC:

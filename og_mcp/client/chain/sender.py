@@ -29,7 +29,6 @@ from og_mcp.errors import (
     InsufficientFundsError,
     NonceHeldError,
     ServiceReplyError,
-    ServiceUnreachableError,
 )
 from og_mcp.types import Account, Budget, OpenNonce
 
@@ -232,11 +231,8 @@ class Sender:
         """Bring a transaction to the node; what never left is taken back."""
         # Whoever comes next asks the chain, unless the node turns out to have it.
         self._next = None
-        try:
-            heard = await self.outcomes.delivery.send(signed, max_retries)
-        except ServiceUnreachableError:
-            await self._signer.undo(ticket, lane, signed)
-            raise
+        heard = await self.outcomes.delivery.send(signed, max_retries)
+        await self.outcomes.keep(ticket, lane, signed, heard)
         if heard.said is Said.TAKEN:
             self._next = signed.nonce + 1
         return heard

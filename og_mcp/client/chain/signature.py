@@ -18,6 +18,8 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
+from og_mcp.client.wire import quantities
+
 FIELDS: Final = 9
 ADDRESS_BYTES: Final = 20
 WORD: Final = 32
@@ -141,8 +143,9 @@ _TEXTS: Final = frozenset({"to", "input"})
 def _bytes_of(text: str | None, *, is_number: bool) -> bytes:
     digits = (text or "0x").removeprefix("0x")
     if is_number:
-        digits = digits.lstrip("0")
-    return bytes.fromhex("0" * (len(digits) % 2) + digits)
+        number = quantities.read_quantity(text, quantities.WORD)
+        return number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return bytes.fromhex(digits)
 
 
 def recover(message_hash: bytes, parity: int, r: int, s: int) -> str:

@@ -10,7 +10,8 @@ from typing import Any, Final
 from eth_abi import abi as eth_abi
 from eth_utils.crypto import keccak
 
-from og_mcp.client.chain.rpc import RPC, SECONDS, WORD, Reply, RPCError, quantity
+from og_mcp.client.chain.rpc import RPC, Reply, RPCError
+from og_mcp.client.wire.quantities import SECONDS, WORD, quantity
 from og_mcp.errors import ServiceReplyError
 
 

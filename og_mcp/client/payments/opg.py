@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from og_mcp.client.chain.chain import Chain
-from og_mcp.client.chain.rpc import RPC, WORD, quantity
+from og_mcp.client.chain.rpc import RPC
 from og_mcp.client.payments.fates import Fates
 from og_mcp.client.payments.ledger import Ledger, call_data, selector, view
+from og_mcp.client.wire.quantities import WORD, quantity
 from og_mcp.errors import WrongChainError
 from og_mcp.networks import PERMIT2, Network
 from og_mcp.types import Account

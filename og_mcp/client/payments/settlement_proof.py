@@ -18,6 +18,7 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
 from og_mcp.client.chain.signature import read_signed, recover
+from og_mcp.client.wire.quantities import WORD, read_quantity
 from og_mcp.networks import UPTO_PROXY
 from og_mcp.types import Cap
 
@@ -84,7 +85,7 @@ def _signed(transaction: Mapping[str, Any]) -> tuple[str, str, int]:
     Raises:
         ValueError: It is none, or nobody can have signed it. Also KeyError, TypeError.
     """
-    kind = int(transaction.get("type") or "0x0", 16)
+    kind = read_quantity(transaction.get("type") or "0x0")
     fields = [_field(transaction, name) for name in _FIELDS[kind]]
     if kind == 0:
         legacy = read_signed(rlp.encode(fields))
@@ -93,7 +94,11 @@ def _signed(transaction: Mapping[str, Any]) -> tuple[str, str, int]:
     signed = keccak(envelope + rlp.encode(fields[:-3]))
     parity, r, s = (int.from_bytes(field, "big") for field in fields[-3:])
     whole = keccak(envelope + rlp.encode(fields))
-    return "0x" + whole.hex(), recover(signed, parity, r, s), int(transaction["chainId"], 16)
+    return (
+        "0x" + whole.hex(),
+        recover(signed, parity, r, s),
+        read_quantity(transaction["chainId"], WORD),
+    )
 
 
 def _field(record: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - bytes, or lists of them
@@ -113,6 +118,6 @@ def _bytes(text: str | None) -> bytes:
     return bytes.fromhex((text or "0x").removeprefix("0x"))
 
 
-def _number(text: str) -> bytes:
-    value = int(text, 16)
+def _number(text: object) -> bytes:
+    value = read_quantity(text, WORD)
     return value.to_bytes((value.bit_length() + 7) // 8, "big")

@@ -309,7 +309,7 @@ class History:
             if call.superseded_by:
                 why = f"its nonce was taken over by call {call.superseded_by}"
             raise CallStateError(call.id, step, why, hint)
-        if await self._outcomes.find_receipt(ticket) is not None:
+        if decide(Said.REFUSED, await self._outcomes.look(ticket)).held is Held.CHARGED:
             raise CallStateError(call.id, step, "it is mined already", hint)
         return ticket
 

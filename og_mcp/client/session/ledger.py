@@ -194,13 +194,14 @@ class Ledger:
             of_payments = _chain_id_of(checked) == payment_chain.chain_id
             # Another RPC than the one by whose word it was made, where there is one (T35).
             chain = await self._parts.witness.get() or await self._parts.chain.get()
+            payments = await self._paying.witness.get() or payment_chain
             verified = await receipts.confirm_online(
                 checked,
-                payment_chain if of_payments else chain,
+                payments if of_payments else chain,
                 network=network,
                 tee_registry=network.tee_registry,
                 settlement=(await load("receipts.settlement")).SettlementCheck(
-                    payment_chain, network.opg_token
+                    payments, network.opg_token
                 ),
             )
         else:

@@ -54,6 +54,7 @@ class PaymentParts:
         self.clock = Part(self._open_clock)
         self.rpc = Part(self._open_rpc)
         self.chain = Part(self._open_chain)
+        self.witness = Part(self._open_witness)
         self.wallet = Part(self._open_wallet)
         self.opg = Part(self._open_opg)
         self.caps = Part(self._open_caps)
@@ -104,6 +105,20 @@ class PaymentParts:
             await self.rpc.get(), network.base_chain_id, takes_l1_fees=True
         )
         return chain
+
+    async def _open_witness(self) -> Chain | None:
+        """Open a second RPC that the operator named; it has to tell the same outcomes (T35)."""
+        network, http = await self._parts.network.get(), await self._parts.http.get()
+        urls = self._parts.settings.base_rpc_urls
+        others = [url for url in urls if url != network.base_rpc_url]
+        if not others:
+            return None
+        rpc = (await load("chain.rpc")).RPC(
+            http, others[0], "payment chain's second RPC", timeout_s=self._parts.timeouts.rpc_s
+        )
+        chain = (await load("chain.chain")).Chain
+        witness: Chain = chain(rpc, network.base_chain_id, takes_l1_fees=True)
+        return witness
 
     async def _open_wallet(self) -> Wallet:
         key = self._parts.settings.base_key
@@ -211,6 +226,7 @@ class PaymentParts:
             guard,
             await parts.journal.get(),
             timeouts=parts.timeouts,
+            witness=await self.witness.get(),
         )
         return sender
 

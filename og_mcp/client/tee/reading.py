@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from og_mcp.client.chain.rpc import RPC, WORD, Call, Reply, RPCError, quantity
+from og_mcp.client.chain.rpc import RPC, Call, Reply, RPCError
 from og_mcp.client.tee.signature import read_key, tee_id_of
 from og_mcp.client.tee.tee_info import Info, read_info, read_infos
 from og_mcp.client.wire.pinned import pinned_context
+from og_mcp.client.wire.quantities import WORD, quantity
 from og_mcp.errors import ServiceReplyError, WrongChainError
 from og_mcp.types import Voucher
 

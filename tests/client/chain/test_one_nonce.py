@@ -121,7 +121,7 @@ class WatchedWallet(Wallet):
 
 async def test_a_fee_is_reserved_before_anything_is_signed(purse: Purse) -> None:
     network = from_ready_file({**purse.localnet.ready, "accounts": []})
-    key = purse.localnet.ready["accounts"][0]["private_key"]
+    key = "0x" + bytes(purse.localnet.new_wallet().key).hex()
     wallet = WatchedWallet(WalletSource(kind="key", secret=SecretStr(key)))
     guard = FeeGuard(network, 10**18, 10**9, allow_insecure=False)
     request = CallRequest(

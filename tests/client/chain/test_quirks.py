@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from og_mcp.client import Session, Timeouts
-from og_mcp.client.chain.rpc import COUNT, WORD, quantity
+from og_mcp.client.wire.quantities import COUNT, WORD, quantity
 from og_mcp.errors import OGError, RateLimitError, ServiceReplyError, TransactionPendingError
 from og_mcp.types import InferenceResult, Stage
 from tests.books import Purse, check_books

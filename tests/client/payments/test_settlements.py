@@ -567,3 +567,26 @@ async def test_at_the_defaults_a_chat_every_15_s_for_half_an_hour_is_never_refus
     sessions = {result.payment.cap_id for result in results}
     assert len(results) == 121
     assert (len(sessions), max(open_)) == (7, 25 * OPG)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("nonce", "-0x1"), ("chainId", "0x" + "f" * 65), ("type", "-0x1")]
+)
+def test_t37_a_settling_transaction_with_odd_numbers_proves_nothing(field: str, value: str) -> None:
+    transaction = {
+        "type": "0x2",
+        "chainId": "0x1",
+        "nonce": "0x0",
+        "maxPriorityFeePerGas": "0x0",
+        "maxFeePerGas": "0x0",
+        "gas": "0x0",
+        "to": UPTO_PROXY,
+        "value": "0x0",
+        "input": "0x",
+        "accessList": [],
+        "yParity": "0x0",
+        "r": "0x1",
+        "s": "0x1",
+    }
+
+    assert proven_amount({**transaction, field: value}, "0x00", a_cap(UPTO_PROXY)) is None
