@@ -273,6 +273,14 @@ class Journal(Protocol):
         """Return what gateways told of a cap's calls, base units, and whether they told of all."""
         ...
 
+    async def reopen_cap(self, cap_id: str) -> None:
+        """Record that a cap's settlement is gone from the chain: all of it counts as open again."""
+        ...
+
+    async def reversible_caps(self, account: Account, now_s: int) -> tuple[Cap, ...]:
+        """Return settled caps whose deadline, Unix seconds, is not past."""
+        ...
+
     async def void_cap(self, cap_id: str, counted_opg: int = 0) -> None:
         """Record that a cap can never be taken any more: unspent past its deadline (T7).
 

@@ -16,6 +16,7 @@ from og_mcp.journal._cap_records import row_of
 from og_mcp.journal._purse import take_turn
 from og_mcp.journal._sql import Row, Statement, now
 from og_mcp.journal._steps import Steps, change
+from og_mcp.journal._sums import amount
 from og_mcp.types import Stage
 
 calls, caps, payments = s.calls, s.caps, s.payments
@@ -79,6 +80,22 @@ _confirm_calls: Final = Statement(
         updated_at=now(),
     )
 )
+_reopen: Final = Statement(
+    update(caps)
+    .where(caps.c.id == _cap)
+    .values(status=s.CAP_OPEN, amount_opg="0", transaction_hash="", ended_at=None)
+)
+_unconfirm_calls: Final = Statement(
+    update(calls)
+    .where(calls.c.cap_id == _cap)
+    .values(
+        cap_status=s.CAP_OPEN,
+        stage=case(
+            (calls.c.stage == Stage.CONFIRMED.value, Stage.CHARGED.value), else_=calls.c.stage
+        ),
+        updated_at=now(),
+    )
+)
 _is_unknown = calls.c.stage == Stage.SENT_UNKNOWN.value
 _is_lost = _is_unknown & (calls.c.status == s.FAILED)
 _release_calls: Final = Statement(
@@ -113,6 +130,19 @@ def settle(cap_id: str, amount_opg: int, transaction_hash: str) -> Steps[None]:
     if (yield from change(_settle, of_cap=cap_id, **new)):
         yield from purse.add(found["principal"], amount_opg)
         yield from change(_confirm_calls, of_cap=cap_id)
+
+
+def reopen(cap_id: str) -> Steps[None]:
+    """Record that a settlement is gone from the chain: it may be taken for more."""
+    found = yield from row_of(cap_id)
+    purse = yield from take_turn(found["lane"])
+    found = yield from row_of(cap_id)
+    if found["status"] == s.CAP_SETTLED:
+        yield from purse.take_back(
+            found["principal"], amount(found["amount_opg"]), found["ended_at"]
+        )
+        yield from change(_reopen, of_cap=cap_id)
+        yield from change(_unconfirm_calls, of_cap=cap_id)
 
 
 def void(cap_id: str, counted_opg: int) -> Steps[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Boolean, Text, bindparam, or_, select
+from sqlalchemy import BigInteger, Boolean, Text, bindparam, or_, select
 
 from og_mcp.errors import CallNotFoundError
 from og_mcp.journal import _schema as s
@@ -21,6 +21,7 @@ PREFIX: Final = "of_cap_"
 
 columns: Final = tuple(column.label(f"{PREFIX}{column.name}") for column in caps.c)
 
+_deadline = bindparam("past_deadline", type_=BigInteger)
 _any_lane = bindparam("any_lane", type_=Boolean)
 _any_principal = bindparam("any_principal", type_=Boolean)
 _lane = bindparam("of_lane", type_=Text)
@@ -31,6 +32,11 @@ _open: Final = Statement(
     select(caps)
     .where(caps.c.is_open, or_(_any_lane, caps.c.lane == _lane))
     .order_by(caps.c.created_at, caps.c.id)
+)
+_reversible: Final = Statement(
+    select(caps).where(
+        caps.c.status == s.CAP_SETTLED, caps.c.lane == _lane, caps.c.deadline > _deadline
+    )
 )
 _open_amounts: Final = Statement(
     select(caps.c.max_opg).where(
@@ -92,6 +98,12 @@ def read(cap_id: str) -> Steps[Cap]:
 def read_open(account: Account | None) -> Steps[tuple[Cap, ...]]:
     """Return those without an end, the oldest first."""
     found = yield from rows(_open, **_chosen(None, account))
+    return tuple(cap_of(one) for one in found)
+
+
+def read_reversible(account: Account, now_s: int) -> Steps[tuple[Cap, ...]]:
+    """Return settled ones whose deadline is not past: without that settlement they could be taken."""
+    found = yield from rows(_reversible, of_lane=account.key, past_deadline=now_s)
     return tuple(cap_of(one) for one in found)
 
 

@@ -38,6 +38,15 @@ class Caps:
         settled = _purse.positive(amount_opg)
         await self._pay(partial(_cap_ends.settle, cap_id, settled, transaction_hash))
 
+    async def reopen_cap(self, cap_id: str) -> None:
+        """Record that the settlement of one is gone."""
+        await self._pay(partial(_cap_ends.reopen, cap_id))
+
+    async def reversible_caps(self, account: Account, now_s: int) -> tuple[Cap, ...]:
+        """Return settled ones whose deadline is not past."""
+        work = partial(_cap_records.read_reversible, account, now_s)
+        return await self._store.run(work, durable=False)
+
     async def void_cap(self, cap_id: str, counted_opg: int = 0) -> None:
         """Record that one can never be taken any more."""
         await self._pay(partial(_cap_ends.void, cap_id, _purse.positive(counted_opg)))

@@ -112,6 +112,15 @@ class Purse:
         window = self.window_opg + amount_opg
         yield from _keep(self.lane, window, self.floor)
 
+    def take_back(self, principal: str, amount_opg: int, at: int) -> Steps[None]:
+        """Count a settled payment no more; where its row is not found, it counts on."""
+        # The row is that of the turn that counted it, a moment before the settlement was written.
+        for bucket in (at // BUCKET_US, at // BUCKET_US - 1):
+            if (yield from _paid.take(self.lane, principal, bucket, amount_opg)):
+                window = self.window_opg - (amount_opg if bucket >= self.floor else 0)
+                yield from _keep(self.lane, window, self.floor)
+                return
+
 
 def take_turn(lane: str) -> Steps[Purse]:
     """Wait until nobody else changes the account's payments; the transaction's end ends the turn."""

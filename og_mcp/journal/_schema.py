@@ -274,6 +274,7 @@ caps = Table(
 
 Index("caps_open", caps.c.lane, **_where("is_open"))
 Index("caps_by_call", caps.c.opened_by)
+Index("caps_by_deadline", caps.c.lane, caps.c.deadline)
 Index("caps_by_nonce", caps.c.lane, caps.c.nonce, unique=True)
 
 payments = Table(

@@ -95,6 +95,15 @@ class Sums:
         before = amount(found["paid"]) if found else 0
         yield from change(self._put, **where, new_paid=str(before + paid))
 
+    def take(self, lane: str, principal: str, bucket: int, paid: int) -> Steps[bool]:
+        """Take off a row again; false where it holds less, and stays as it is."""
+        where = {"of_lane": lane, "of_principal": principal, "of_bucket": bucket}
+        found = yield from row(self._one, **where)
+        if found is None or amount(found["paid"]) < paid:
+            return False
+        yield from change(self._put, **where, new_paid=str(amount(found["paid"]) - paid))
+        return True
+
     def gather_old(self, lane: str, floor: int) -> Steps[None]:
         """Put what no window that ends after now will need into one row for each principal."""
         sums: dict[str, int] = defaultdict(int)

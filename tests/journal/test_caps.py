@@ -66,6 +66,24 @@ async def test_recording_a_payment_twice_records_one(journal: Journal) -> None:
     assert await journal.open_caps() == (caps[0],)
 
 
+async def test_a_settlement_that_is_gone_is_open_again_and_in_no_sum(journal: Journal) -> None:
+    call, cap_id = await answered(journal)
+    for _ in range(2):
+        await journal.settle_cap(cap_id, 7, "0x" + "ab" * 32)
+        settled = await spent_and_open(journal), (await journal.get(call.id, "local")).stage
+        reversible = await journal.reversible_caps(PAYER, 1_799_999_999)
+        await journal.reopen_cap(cap_id)
+        await journal.reopen_cap(cap_id)
+        reopened = await spent_and_open(journal), (await journal.get(call.id, "local")).stage
+
+        assert (settled, reopened) == (((7, 0), Stage.CONFIRMED), ((0, MOST), Stage.CHARGED))
+        assert [cap.id for cap in reversible] == [cap_id]
+        assert await journal.reversible_caps(PAYER, 1_800_000_000) == ()
+    cap = await journal.cap(cap_id)
+    assert (cap.status, cap.amount_opg, cap.transaction_hash) == ("open", 0, "")
+    assert await journal.opg_totals() == (0, MOST)
+
+
 async def test_a_nonce_that_was_signed_is_not_signed_for_another_call(journal: Journal) -> None:
     _, cap = await paid_call(journal)
 

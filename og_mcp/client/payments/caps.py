@@ -81,6 +81,7 @@ class Caps:
             return self._open
 
     async def _look(self, *, releases: bool) -> int:
+        await self._reopen()
         caps = await self._journal.open_caps(self.account)
         if not caps:
             return 0
@@ -93,6 +94,14 @@ class Caps:
         if releases and doubtful:
             open_ -= await self._release(doubtful, look)
         return open_
+
+    async def _reopen(self) -> None:
+        """Open again whose settlement is gone from the chain before its deadline."""
+        now = int(self._clock.now().wall)
+        settled = await self._journal.reversible_caps(self.account, now)
+        for cap in await self._opg.fates.unspent(settled) if settled else ():
+            logger.warning("the settlement of payment %s is gone from the chain", cap.id)
+            await self._journal.reopen_cap(cap.id)
 
     async def _release(self, caps: Sequence[Cap], look: Look) -> int:
         """End what nothing proves, where another RPC agrees or its deadline is long past."""

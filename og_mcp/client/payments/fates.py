@@ -136,6 +136,16 @@ class Fates:
         unspent = frozenset(cap.id for cap in caps if cap not in spent)
         return Look(newest, is_sound, proven, claimed, unspent)
 
+    async def unspent(self, caps: Sequence[Cap]) -> list[Cap]:
+        """Return those whose nonces Permit2 has not used.
+
+        Raises:
+            ServiceError: The chain does not tell.
+        """
+        [newest] = await self._ledger.blocks("latest")
+        spent = await self._spent(caps, newest)
+        return [cap for cap in caps if cap not in spent]
+
     def _proof(self, cap: Cap, taken: _Taken, newest: Block) -> Settlement | None:
         """Return the largest settlement that its facilitator signed, deep enough."""
         found = []

@@ -24,7 +24,7 @@ from og_mcp.client.wire.http import open_http
 from og_mcp.errors import PaymentRejectedError
 from og_mcp.networks import PERMIT2, UPTO_PROXY
 from og_mcp.settings import Settings
-from og_mcp.types import Account, Cap, ChatResult
+from og_mcp.types import Account, Cap, ChatResult, Stage
 from tests.books import Purse
 from tests.client.payments.chats import CAP, OPG, chat, settled, units
 from tests.client.payments.test_exposure import send
@@ -299,6 +299,35 @@ OTHERS: dict[str, Any] = {
     "asset": PERMIT2,
     "facilitator": PERMIT2,
 }
+
+
+async def test_a_settlement_that_is_gone_before_its_deadline_counts_in_full_again(
+    bench: Bench,
+) -> None:
+    async def never_spent(asked: Asked) -> object:
+        is_bitmap = asked.params[0]["data"].startswith(BITMAP)
+        return "0x" + "00" * 32 if is_bitmap else await asked.truth()
+
+    async with bench.session() as og:
+        result = await chat(og, "first")
+        bench.purse.localnet.settle()
+        before = await look(og)
+        settled_as = (await og.get_call(result.call_id)).stage
+        bench.rpc.on("eth_call", never_spent)
+        gone = await look(og)
+        during, open_as = await og.list_calls(), (await og.get_call(result.call_id)).stage
+        bench.rpc.honest()
+        again = await look(og)
+        after = await og.list_calls()
+        bench.pass_time(700)
+        bench.rpc.on("eth_call", never_spent)
+        late = await look(og)
+
+    [took] = settled(bench.purse)
+    assert (before, gone, again, late) == (["settled"], ["open"], ["settled"], ["settled"])
+    assert (settled_as, open_as) == (Stage.CONFIRMED, Stage.CHARGED)
+    assert (during.open_opg, during.spent_opg) == ("0.1", "0")
+    assert (after.open_opg, units(after.spent_opg)) == ("0", took)
 
 
 # Nobody can take it any more: by two clocks, and a second look.

@@ -15,3 +15,4 @@ def upgrade() -> None:
     """Add both; of what is there already neither is known."""
     for table, column in (("caps", "facilitator"), ("payments", "told_opg")):
         op.add_column(table, sa.Column(column, sa.Text, nullable=False, server_default=""))
+    op.create_index("caps_by_deadline", "caps", ["lane", "deadline"])
