@@ -287,6 +287,36 @@ async def test_t48_a_no_holds_for_the_same_request_under_any_key(
     assert sent(localnet) == before + 1
 
 
+@pytest.mark.slow
+@both_eras
+@pytest.mark.parametrize(
+    "person",
+    [
+        pytest.param(Answering("decline"), id="declines"),
+        pytest.param(Answering(agree=False), id="sends a no"),
+    ],
+)
+async def test_t48_over_stdio_a_no_ends_the_call_and_names_no_command(
+    localnet: LocalNetwork,
+    environ: dict[str, str],
+    arguments: dict[str, Any],
+    mode: str,
+    person: Answering,
+) -> None:
+    before, asked = sent(localnet), len(person.heard)
+    process: StdioServerParameters = over_stdio(environ)
+    async with Client(process, mode=mode, elicitation_callback=person) as mcp:
+        text = await refusal(mcp, "infer", **arguments)
+        again = await refusal(mcp, "infer", **arguments)
+        newest, declined = (await answer(mcp, "list_calls"))["calls"]
+
+    assert f"A person declined this request (call {declined['call_id']})" in text
+    assert f"A person declined this request (call {newest['call_id']})" in again
+    assert "og-mcp calls approve" not in text + again + declined["error"] + newest["error"]
+    assert len(person.heard) == asked + 1
+    assert sent(localnet) == before
+
+
 async def test_t48_after_ten_minutes_the_same_request_is_asked_about_again(
     localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any]
 ) -> None:
