@@ -95,7 +95,8 @@ class Network:
     """With `{cid}` in it; empty where the hub is not known to serve files by content id."""
 
     base_rpc_urls: tuple[str, ...] = ()
-    """Further RPCs of the payment chain: one has to agree to what nothing but an RPC says."""
+    """RPCs of the payment chain, of different operators: one beside `base_rpc_url` has to agree to
+    what nothing but an RPC says."""
 
     limits_new_journals: bool = True
     """Whether a wallet may have been used from another data folder before (threats.md T34)."""
@@ -138,7 +139,7 @@ OPENGRADIENT: Final = Network(
     node_api_url="https://sdk-devnet.opengradient.ai",
     base_chain_id=8453,
     base_rpc_url="https://base-rpc.publicnode.com",
-    base_rpc_urls=("https://mainnet.base.org",),
+    base_rpc_urls=("https://base-rpc.publicnode.com", "https://mainnet.base.org"),
     opg_token="0xFbC2051AE2265686a469421b2C5A2D5462FbF5eB",  # noqa: S106 - an address
     hub_url="https://api.opengradient.ai",
     hub_read_url="https://hub-api.opengradient.ai",

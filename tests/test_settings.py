@@ -131,6 +131,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
             "OG_WAIT_S": "1.5",
             "OG_TEE_PCR": f"{'ab' * 32}, 0x{'CD' * 32}",
             "OG_RPC_URLS": "https://a.example.com https://b.example.com",
+            "OG_BASE_RPC_URLS": "https://c.example.com,https://d.example.com",
             "OG_ALLOW_INSECURE": "YES",
             "OG_ALLOW_IMAGE_URLS": "1",
             "OG_IMAGES": "omit",
@@ -155,6 +156,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
         tee_registry=ADDRESS,
         base_rpc_url="https://base.example.com",
         base_chain_id=84532,
+        base_rpc_urls=(),
         node_api_url="https://node.example.com",
         hub_url="https://hub.example.com",
         hub_read_url="https://read.example.com",
@@ -164,6 +166,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
         faucet_url="",
     )
     assert settings.rpc_overridden
+    assert settings.base_rpc_urls == ("https://c.example.com", "https://d.example.com")
     assert settings.base_key is not None
     assert settings.email == "someone@example.com"
     assert settings.password is not None
@@ -800,3 +803,16 @@ def test_no_published_model_takes_the_name_of_a_tool(name: str) -> None:
     (problem,) = problems({**LOCAL, "OG_MODELS": f"Qm1:{name}"})
 
     assert "like a tool that is there already" in problem.what
+
+
+def test_a_second_rpc_of_base_is_of_another_operator_and_of_the_same_chain() -> None:
+    first, second = OPENGRADIENT.base_rpc_urls
+    own = Settings.from_env({**PUBLIC, "OG_BASE_RPC_URL": second, "OG_BASE_CHAIN_ID": "8453"})
+    elsewhere = {"OG_BASE_RPC_URL": "https://rpc.example.com", "OG_BASE_CHAIN_ID": "84532"}
+    other = Settings.from_env({**PUBLIC, **elsewhere})
+
+    assert OPENGRADIENT.base_rpc_url == first != second
+    assert own.network is not None
+    assert set(own.network.base_rpc_urls) - {own.network.base_rpc_url} == {first}
+    assert other.network is not None
+    assert other.network.base_rpc_urls == ()

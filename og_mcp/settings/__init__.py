@@ -226,6 +226,8 @@ def _network(draft: Draft) -> Network:
     if network.chain_id != profile.chain_id:
         # The public explorer and faucet know nothing of another chain.
         network = replace(network, explorer_tx_url="", faucet_url="")
+    if network.base_chain_id != profile.base_chain_id:
+        network = replace(network, base_rpc_urls=())
     return network
 
 

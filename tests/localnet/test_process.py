@@ -180,7 +180,7 @@ def test_options_choose_the_chain_ids(other: LocalNetwork) -> None:
 def test_options_choose_what_a_session_asks_for(other: LocalNetwork) -> None:
     asked = other.http.get(f"{other.ready['admin_url']}/payments/terms").json()
 
-    assert (asked["amount"], asked["max_timeout_seconds"]) == (str(10**18 // 4), 45)
+    assert (asked["amount"], asked["maxTimeoutSeconds"]) == (str(10**18 // 4), 45)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from og_mcp.calls import Journal
-from og_mcp.client import Session, Timeouts
-from og_mcp.errors import AnswerLostError, CallFailedError
+from og_mcp.client import Session
+from og_mcp.errors import CallFailedError
 from og_mcp.journal import open_journal
 from og_mcp.types import Call, Stage
 from tests import journal_worker
@@ -119,43 +119,6 @@ async def test_a_chat_whose_process_is_killed_while_it_repeats_itself_is_not_sen
     assert (repeated, found.status, found.stage) == (killed.id, "failed", Stage.SENT_UNKNOWN)
     assert sum(localnet.counters("gateway")["calls"].values()) == 0
     assert paid(purse) == 0
-
-
-@pytest.mark.slow
-async def test_t7_a_payment_is_free_again_only_after_a_final_block_past_its_deadline(
-    purse: Purse,
-) -> None:
-    purse.localnet.terms(maxTimeoutSeconds=30)
-    purse.localnet.safe_depth(2, "base_rpc")
-    async with purse.session(Timeouts(gateway_s=1.0)) as og:
-        purse.localnet.fault(CHAT, "hang", service="gateway", skip=1, limit_s=3.0)
-        with pytest.raises(AnswerLostError) as failed:
-            await chat(og)
-        [cap] = await (await og._parts.journal.get()).open_caps()  # noqa: SLF001 - its deadline
-        # A block for each look, until one is past the deadline: the newest is not final yet.
-        while newest(purse) <= cap.deadline:
-            purse.localnet.mine(chain="base_rpc")
-            assert (await looked_up(og, failed.value.call_id)) == Stage.SENT_UNKNOWN
-            await anyio.sleep(0.5)
-        assert (await og.list_calls()).open_opg == "0.1"
-        purse.localnet.mine(2, chain="base_rpc")
-        assert (await looked_up(og, failed.value.call_id)) == Stage.NOT_SENT
-        assert (await og.list_calls()).open_opg == "0"
-
-    assert paid(purse) == 0
-
-
-async def looked_up(og: Session, call_id: str) -> Stage:
-    """Ask the chain for what became of open payments; returns a call's stage after that."""
-    await (await og._paying.caps.get()).look()  # noqa: SLF001 - else asked every 20 s
-    return (await og.get_call(call_id)).stage
-
-
-def newest(purse: Purse) -> int:
-    """Return the newest block's time on the payment chain."""
-    url = purse.localnet.ready["base_rpc_url"]
-    block = purse.localnet.rpc("eth_getBlockByNumber", "latest", False, url=url)
-    return int(block["timestamp"], 16)
 
 
 async def killed_at(step: Step, purse: Purse) -> Call:

@@ -349,6 +349,7 @@ async def test_t7_an_unspent_payment_is_void_after_its_deadline_and_a_second_loo
     async with bench.session() as og:
         await unspent(bench, og)
         assert await look(og) == ["open"]
+        [lost] = [call for call in (await og.list_calls()).calls if call.tool == "chat"]
         bench.pass_time(PAST_S)
         first = [await look(og), await look(og)]
         bench.pass_time(599)
@@ -356,7 +357,9 @@ async def test_t7_an_unspent_payment_is_void_after_its_deadline_and_a_second_loo
         bench.pass_time(2)
         after = await look(og)
         listed = await og.list_calls()
+        found = await og.get_call(lost.call_id)
 
+    assert (lost.stage, found.stage) == (Stage.SENT_UNKNOWN, Stage.NOT_SENT)
     assert (first, before, after) == ([["open"], ["open"]], ["open"], ["void"])
     assert (listed.open_opg, listed.spent_opg) == ("0", "0")
 
