@@ -248,7 +248,11 @@ class Signing:
         ]
         if self.supersedes:
             queries.insert(0, Query(_supersede, {**of, "older_id": self.supersedes}))
-        *_, signed, _, stepped = yield from changes(*queries)
+        *superseded, signed, _, stepped = yield from changes(*queries)
+        if signed and 0 in superseded:
+            # It was mined, or released, since the lane was read.
+            why = f"call {self.supersedes} does not hold nonce {self.nonce} any more"
+            raise CallStateError(self.call_id, "be signed", why)
         if signed and stepped:
             return
         if stepped:

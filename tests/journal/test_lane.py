@@ -313,6 +313,20 @@ async def test_t31_a_take_over_of_which_nothing_left_gives_the_nonce_back(
     assert (await journal.budget(ACCOUNT, CAPS)).open == FEE
 
 
+async def test_t31_a_nonce_whose_call_was_mined_meanwhile_is_not_taken_over(
+    journal: Journal,
+) -> None:
+    older, newer = await signed_call(journal), await opened(journal)
+    async with journal.lane(ACCOUNT) as lane:
+        await lane.reserve(newer.id, 0, FEE, CAPS, supersedes=older.id)
+        await journal.settle(older.id, Stage.CHARGED, 1, "{}")
+        with pytest.raises(CallStateError, match="does not hold nonce 0 any more"):
+            await lane.signed(newer.id, 0, new_hash(), "0x", FEE)
+
+    assert await journal.transactions(newer.id) == ()
+    assert (await journal.get(newer.id, "local")).stage is Stage.NOT_SENT
+
+
 async def test_t31_a_released_call_counts_for_a_day_and_is_never_signed_again(
     journal: Journal,
 ) -> None:

@@ -182,6 +182,32 @@ async def test_t31_the_same_with_kill_9_between(purse: Purse, rpc: LyingRPC, lie
     assert await mined_by_call(purse) == [1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("lie", LIES)
+async def test_t31_a_days_cap_with_kill_9_between(purse: Purse, rpc: LyingRPC, lie: str) -> None:
+    async with purse.session() as og:
+        cap = 2 * (await infer(og, purse, dry_run=True)).fee_wei
+    rpc.on(SEND, LIES[lie])
+    environ = {**purse.environ, "OG_MAX_FEE_PER_DAY": coins(cap)}
+    sample = purse.localnet.ready["sample_models"][0]
+    for number in range(3):
+        seen = len(set(rpc.sent))
+        with journal_worker.running(environ) as worker:
+            worker.ask(sample["cid"], sample["model_input"], key=f"call {number}")
+            # Whoever comes next waits until the killed one counts as dead, and takes its nonce over.
+            with anyio.fail_after(60):
+                while len(set(rpc.sent)) == seen:  # noqa: ASYNC110 - another process sends
+                    await anyio.sleep(0.02)
+            worker.kill()
+
+    assert signed(rpc).keys() == {0}
+    assert (await budget_of(purse)).open == signed(rpc)[0] <= cap
+    await rpc.replay()
+    assert purse.sent() == 1
+    assert purse.spent() <= cap
+    assert sorted(await mined_by_call(purse)) == [0, 0, 1]
+
+
 async def test_t31_a_lying_safe_count_and_null_receipts_get_one_transaction_of_one_key(
     purse: Purse, rpc: LyingRPC
 ) -> None:
