@@ -281,7 +281,10 @@ def _left(calls: Sequence[Call]) -> str:
     """Name the calls that have no end yet, and what helps those whose transaction is not mined."""
     running = sum(call.status == "running" for call in calls)
     told = f", {running} under way" if running else ""
-    stuck = [call.id for call in calls if call.status != "running"]
+    # One whose nonce was taken over ends with the call that has it.
+    stuck = [
+        call.id for call in calls if call.status != "running" and call.fee_state != "superseded"
+    ]
     if not stuck:
         return told
     ids, more = ", ".join(stuck[:NAMED]), len(stuck) - NAMED
@@ -289,5 +292,6 @@ def _left(calls: Sequence[Call]) -> str:
         ids += f" and {more} more"
     return (
         f"{told}, {len(stuck)} in doubt, whose transaction is not mined: {ids}; repeating the same "
-        "request sends it again, og-mcp calls speed-up ID raises its price, cancel ID gives it up"
+        "request sends it again, og-mcp calls speed-up ID raises its price, cancel ID uses its nonce "
+        "up, release ID goes on without it"
     )
