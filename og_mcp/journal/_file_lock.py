@@ -170,7 +170,7 @@ def make_private(folder: Path) -> None:
     """Make a folder for its owner alone; from one that is there, others lose the right to write.
 
     Raises:
-        JournalError: Others can write to it, and it is not ours.
+        JournalError: Others can write to it, and it is not ours alone.
         OSError: It cannot be made.
     """
     folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
@@ -179,7 +179,8 @@ def make_private(folder: Path) -> None:
     status = folder.stat()
     if not status.st_mode & OTHERS_WRITE:
         return
-    if status.st_uid != os.geteuid():
+    # A sticky folder, such as /tmp, is shared on purpose.
+    if status.st_uid != os.geteuid() or status.st_mode & stat.S_ISVTX:
         raise JournalError(
             f"Others can write to the folder {quote(folder)}.",
             "Set OG_DATA_DIR to a folder of your own: who can write there could change what was paid.",

@@ -136,7 +136,7 @@ def test_a_key_can_be_piped_in_and_the_wallet_used(tmp_path: Path) -> None:
     done = subprocess.run(  # noqa: S603 - our own program
         command("wallet", "import", "--file", str(path)),
         env=clean({"OG_KEYSTORE_PASSWORD": PASSWORD}),
-        input=f" {KNOWN_KEY}\n",
+        input=f"\ufeff {KNOWN_KEY}\n",
         capture_output=True,
         text=True,
         timeout=60,

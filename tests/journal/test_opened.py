@@ -337,6 +337,12 @@ async def test_t44_files_are_not_made_through_links_and_others_lose_the_right_to
     async with open_journal(at(folder)):
         pass
     mended = folder.stat().st_mode & 0o777
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    with pytest.raises(JournalError, match="Others can write to the folder"):
+        async with open_journal(at(shared)):
+            pass
     linked = tmp_path / "linked"
     linked.mkdir()
     (linked / "journal.db").symlink_to(tmp_path / "elsewhere.db")
@@ -345,6 +351,7 @@ async def test_t44_files_are_not_made_through_links_and_others_lose_the_right_to
             pass
 
     assert mended == 0o755
+    assert shared.stat().st_mode & 0o7777 == 0o1777
     assert not (tmp_path / "elsewhere.db").exists()
 
 

@@ -30,12 +30,12 @@ def new_key() -> LocalAccount:
 
 
 def read_key(text: str) -> LocalAccount:
-    """Read a private key; white space around it does not count.
+    """Read a private key; white space around it does not count, nor a byte order mark before it.
 
     Raises:
         InputError: It is none; the message does not repeat it.
     """
-    text = text.strip()
+    text = text.removeprefix("\ufeff").strip()
     account: LocalAccount | None = None
     with suppress(ValueError):
         account = Account.from_key(text) if _HEX_KEY.fullmatch(text) else None
