@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -15,9 +19,10 @@ from mcp import Client
 from mcp.types import BlobResourceContents, ResourceLink
 from onnx import TensorProto, helper
 
+from og_mcp.client import Session
 from og_mcp.client.codec.outputs import ModelOutput, fits
 from og_mcp.client.files.output_files import OutputFiles
-from og_mcp.errors import ServiceReplyError
+from og_mcp.errors import NotFoundError, ServiceReplyError
 from tests.localnet_client import LocalNetwork
 from tests.tools.calls import answer, refusal
 
@@ -83,6 +88,28 @@ async def test_an_output_of_another_principal_or_of_nobody_is_not_found(tmp_path
     for sha256, principal in ((told["uri"][-64:], "two"), ("0" * 64, "one"), ("../x", "one")):
         with pytest.raises(Exception, match="There is no output"):
             await files.read(sha256, principal)
+
+
+async def test_an_output_is_pruned_with_its_call(localnet: LocalNetwork) -> None:
+    cid = published(localnet, model("Neg", ["n"]))
+    long_ago = datetime.now(UTC) - timedelta(days=9)
+    async with Session.from_env(localnet.environ) as og:
+        result = await og.infer(cid, {"x": [0.5] * 2500})
+        told = result.model_output["y"]
+        os.utime(told["path"], (long_ago.timestamp(), long_ago.timestamp()))
+        young = await og.prune(datetime.now(UTC))
+        kept = await og.output(told["uri"][-64:])
+    with closing(sqlite3.connect(f"{localnet.environ['OG_DATA_DIR']}/journal.db")) as journal:
+        journal.execute("UPDATE calls SET updated_at = ?", (int(long_ago.timestamp() * 10**6),))
+        journal.commit()
+
+    async with Session.from_env(localnet.environ) as og:
+        old = await og.prune(datetime.now(UTC))
+        with pytest.raises(NotFoundError):
+            await og.output(told["uri"][-64:])
+
+    assert (young.calls, young.files, old.calls) == (0, 0, 1)
+    assert kept.startswith(b"\x93NUMPY")
 
 
 def test_what_cannot_be_kept_is_handed_over_whole(tmp_path: Path) -> None:
