@@ -52,8 +52,11 @@ CAP_SETTLED: Final = "settled"
 CAP_VOID: Final = "void"
 """Values of a signed maximum's `status`."""
 
-WITHOUT_EFFECT: Final = "it ended without effect, and a repetition takes a new idempotency_key."
-"""The end of the error of a call whose nonce another transaction took."""
+NONCE_TAKEN: Final = (
+    "The node did not take this call's transaction, and another call's was mined under the same "
+    "nonce: this one ended without effect. Repeat it with a new idempotency_key."
+)
+"""The error of a call whose nonce another call's transaction took."""
 
 NEVER_TAKEN: Final = (
     "The request was sent and its answer is lost; its payment was never taken and can no longer "

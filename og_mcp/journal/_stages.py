@@ -259,7 +259,8 @@ class Settling:
             "new_result_hash": self.result_hash,
             "new_receipt": self.receipt,
         }
-        changed, _ = yield from changes(Query(_settle, settling), _ending_rivals(self.call_id))
+        ending = Query(_end_rivals, {"of_call": self.call_id, "rival_error": s.NONCE_TAKEN})
+        changed, _ = yield from changes(Query(_settle, settling), ending)
         if not changed:
             state = yield from _state_of(self.call_id)
             if state["status"] != s.DONE:
@@ -302,7 +303,8 @@ class Failing:
             return (yield from change(_fail_unknown, **what))
         new = {"new_stage": self.stage.value, "new_fee_wei": str(self.fee_wei)}
         failing = Query(_fail_charged, {**what, **new})
-        changed, _ = yield from changes(failing, _ending_rivals(self.call_id))
+        ending = Query(_end_rivals, {"of_call": self.call_id, "rival_error": s.NONCE_TAKEN})
+        changed, _ = yield from changes(failing, ending)
         return changed
 
     def _is_behind(self, state: Row) -> bool:
@@ -358,12 +360,6 @@ def no_until(call_id: str) -> Steps[datetime | None]:
     found = yield from row(_declined, call_id=call_id)
     at = found["declined_at"] if found else None
     return None if at is None else moment(at + NO_LASTS_US)
-
-
-def _ending_rivals(call_id: str) -> Query:
-    """End the other calls of its nonce, once a call is settled."""
-    error = f"Another transaction took its nonce, that of call {call_id}; {s.WITHOUT_EFFECT}"
-    return Query(_end_rivals, {"of_call": call_id, "rival_error": error})
 
 
 def _confirm_if(call_id: str, stage: Stage) -> Steps[None]:

@@ -278,7 +278,8 @@ class Outcomes:
     async def _learn(self, ticket: Ticket) -> None:
         """Take in what another process signed for the call, or for another one under its nonce."""
         recorded = await self._journal.transactions_under(ticket.call_id)
-        if len(recorded) <= len(ticket.signed) + len(ticket.rivals):
+        known = {one.transaction_hash for one in (*ticket.signed, *ticket.rivals)}
+        if not recorded or known == {one.transaction_hash for one in recorded}:
             return
         every = [Signed.recorded(one) for one in recorded]
         ticket.signed = [one for one in every if one.call_id == ticket.call_id]
