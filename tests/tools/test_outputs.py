@@ -174,6 +174,23 @@ async def test_t42_nan_is_told_before_paying_with_output_index_and_what_to_do(
     assert sent(localnet) == before
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_t42_an_answer_that_could_not_be_read_is_refused_before_gas_is_paid(
+    mcp: Client, localnet: LocalNetwork, dry_run: bool
+) -> None:
+    cid = published(localnet, model("Neg", [2]))
+    asked = {"model_cid": cid, "model_input": {"x": [1.0, 2.0]}}
+    await answer(mcp, "infer", **asked)
+    before = sent(localnet)
+    localnet.fault("eth_call", "result", result="0x" + "ff" * 64)
+
+    text = await refusal(mcp, "infer", **asked, dry_run=dry_run)
+
+    assert "would give an output that cannot be read" in text
+    assert "Nothing was sent or paid" in text
+    assert sent(localnet) == before
+
+
 async def test_an_output_that_is_listed_twice_is_given_once(
     mcp: Client, localnet: LocalNetwork
 ) -> None:
