@@ -275,7 +275,7 @@ async def test_what_the_runtime_cannot_hand_over_is_told_before_paying(
     text = await refusal(mcp, "infer", model_cid=cid, model_input=value)
 
     assert said in text
-    assert "500" not in text
+    assert "answered 500" not in text
     assert paid(localnet) == before
 
 
