@@ -134,6 +134,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
             "OG_BASE_RPC_URLS": "https://c.example.com,https://d.example.com",
             "OG_ALLOW_INSECURE": "YES",
             "OG_ALLOW_IMAGE_URLS": "1",
+            "OG_ALLOW_UNSIGNED": "yes",
             "OG_IMAGES": "omit",
             "OG_MODELS": "Qm1:one, Qm2:two",
             "OG_LOCAL_LLM_URL": "http://127.0.0.1:11434/v1",
@@ -183,6 +184,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
     assert settings.rpc_urls == ("https://a.example.com", "https://b.example.com")
     assert settings.allow_insecure
     assert settings.allow_image_urls
+    assert settings.allow_unsigned
     assert settings.images == "omit"
     assert settings.models == (
         PublishedModel(cid="Qm1", name="one"),
@@ -249,6 +251,7 @@ BAD_VALUES = {
     "OG_BASE_RPC_URLS": ["ftp://x", "https://a.example,nowhere"],
     "OG_ALLOW_INSECURE": ["maybe", "2"],
     "OG_ALLOW_IMAGE_URLS": ["https"],
+    "OG_ALLOW_UNSIGNED": ["always"],
     "OG_CHAT_MODEL": ["gpt 5", "a\x07", "x" * 201],
     "OG_IMAGE_MODEL": ["gpt 5"],
     "OG_IMAGES": ["all"],

@@ -97,6 +97,9 @@ class Settings:
     allow_image_urls: bool = False
     """Whether gateways of a real network may fetch web addresses that a call names."""
 
+    allow_unsigned: bool = False
+    """Whether answers are shown that their gateway signed nothing of."""
+
     tee_pcr: tuple[str, ...] = ()
     rpc_urls: tuple[str, ...] = field(default=(), repr=False)
     base_rpc_urls: tuple[str, ...] = field(default=(), repr=False)

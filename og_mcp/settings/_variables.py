@@ -65,6 +65,7 @@ VARIABLES: Final[Mapping[str, v.Parse[Any]]] = {
     "OG_BASE_RPC_URLS": v.many(v.url),
     "OG_ALLOW_INSECURE": v.boolean,
     "OG_ALLOW_IMAGE_URLS": v.boolean,
+    "OG_ALLOW_UNSIGNED": v.boolean,
     "OG_CHAT_MODEL": v.model,
     "OG_IMAGE_MODEL": v.model,
     "OG_IMAGES": v.one_of("preview", "omit"),

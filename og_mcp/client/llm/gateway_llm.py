@@ -105,6 +105,7 @@ class GatewayLLM:
         gateways: Connections to them.
         payments: Pays them.
         local: Whether signatures prove nothing here.
+        allow_unsigned: Whether answers that nobody signed are shown (threats.md T36).
     """
 
     def __init__(
@@ -114,9 +115,10 @@ class GatewayLLM:
         payments: Payments,
         *,
         local: bool,
+        allow_unsigned: bool = False,
     ) -> None:
         self._registry, self._gateways, self._payments = registry, gateways, payments
-        self._local = local
+        self._local, self._allow_unsigned = local, allow_unsigned
 
     async def price(self, question: Question) -> tuple[TEE, int]:
         """Return which TEE would be asked, and the cap it wants signed, base units; pays nothing.
@@ -247,7 +249,14 @@ class GatewayLLM:
         verify = VERIFY[question.path]
 
         def check() -> Evidence:
-            return verify(question.hashed, answer, tee, now=time.time(), local=self._local)
+            return verify(
+                question.hashed,
+                answer,
+                tee,
+                now=time.time(),
+                local=self._local,
+                allow_unsigned=self._allow_unsigned,
+            )
 
         try:
             evidence = await off_loop(check, question.raw, answer)

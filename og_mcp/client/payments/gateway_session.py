@@ -30,6 +30,14 @@ IDLE_S: Final = 50.0
 """Seconds without use after which a session is left: gateways settle it after 60 s, older ones
 after 100 s."""
 
+LONGEST_ID: Final = 512
+"""Characters of a session's id."""
+
+
+def is_session_id(given: str) -> bool:
+    """Whether what a gateway calls a session can be sent back to it (threats.md T38)."""
+    return 0 < len(given) <= LONGEST_ID and given.isascii() and given.isprintable()
+
 
 @dataclass
 class GatewaySession:

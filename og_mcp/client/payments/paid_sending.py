@@ -9,7 +9,11 @@ import httpx
 
 from og_mcp.calls import Journal
 from og_mcp.client.payments.clock import Clock
-from og_mcp.client.payments.gateway_session import SESSION_HEADER, GatewaySession
+from og_mcp.client.payments.gateway_session import (
+    SESSION_HEADER,
+    GatewaySession,
+    is_session_id,
+)
 from og_mcp.client.payments.order import Order, Sent
 from og_mcp.client.payments.prices import Prices
 from og_mcp.client.payments.requirements import Known
@@ -108,7 +112,12 @@ class PaidSending:
         self, session: GatewaySession, outgoing: Outgoing, order: Order
     ) -> httpx.Response:
         try:
-            response = await self._sending.send(outgoing, session.headers, session.cap)
+            request = self._sending.request(outgoing, session.headers)
+        except BaseException:
+            await self._take_back(session, order)
+            raise
+        try:
+            response = await self._sending.send(outgoing, request, session.cap)
         except ServiceUnreachableError as exc:
             await self._take_back(session, order)
             if order.left is None or order.repeats:
@@ -148,7 +157,7 @@ class PaidSending:
         if not response.is_success:
             return
         given = response.headers.get(SESSION_HEADER, "")
-        if given and given != session.id:
+        if is_session_id(given) and given != session.id:
             hide_briefly(given)
             session.id = given
         elif not session.id:

@@ -135,7 +135,8 @@ class Payments:
             PaymentRefusedError: It asks for something that is never signed.
             ServiceError: No usable answer.
         """
-        response = await self._sending.send(Outgoing(gateway, path, body, headers))
+        outgoing = Outgoing(gateway, path, body, headers)
+        response = await self._sending.send(outgoing, self._sending.request(outgoing))
         try:
             if response.status_code != PAYMENT_REQUIRED:
                 return 0
@@ -232,7 +233,7 @@ class Payments:
         gateway, path = outgoing.gateway, outgoing.path
         known = await self._prices.known(gateway, path)
         if known is None:
-            response = await self._sending.send(outgoing)
+            response = await self._sending.send(outgoing, self._sending.request(outgoing))
             if response.status_code != PAYMENT_REQUIRED:
                 return response
             known = await self._prices.challenged(gateway, path, response)

@@ -44,36 +44,43 @@ class Sending:
     def __init__(self, answer_s: float) -> None:
         self._timeout = httpx.Timeout(answer_s, connect=min(answer_s, CONNECT_S))
 
+    def request(
+        self, outgoing: Outgoing, payment: Mapping[str, str] | None = None
+    ) -> httpx.Request:
+        """Make a request ready; whatever fails here, nothing was sent.
+
+        Args:
+            outgoing: What.
+            payment: The header that pays for it.
+        """
+        return outgoing.gateway.http.build_request(
+            "POST",
+            outgoing.gateway.tee.endpoint.rstrip("/") + outgoing.path,
+            content=outgoing.body,
+            headers={"Content-Type": "application/json", **outgoing.headers, **(payment or {})},
+            timeout=self._timeout,
+        )
+
+    @staticmethod
     async def send(
-        self,
-        outgoing: Outgoing,
-        payment: Mapping[str, str] | None = None,
-        paid_by: Cap | None = None,
+        outgoing: Outgoing, request: httpx.Request, paid_by: Cap | None = None
     ) -> httpx.Response:
         """Send a request; its answer's body is not read yet.
 
         Args:
             outgoing: What.
-            payment: The header that pays for it.
-            paid_by: What that header stands for.
+            request: The same, ready.
+            paid_by: What its payment header stands for.
 
         Raises:
             ServiceUnreachableError: Nothing was sent.
             AnswerLostError: Sent under a payment, and no answer came.
             ServiceError: Sent without one, and no answer came.
         """
-        http = outgoing.gateway.http
-        url = outgoing.gateway.tee.endpoint.rstrip("/") + outgoing.path
-        request = http.build_request(
-            "POST",
-            url,
-            content=outgoing.body,
-            headers={"Content-Type": "application/json", **outgoing.headers, **(payment or {})},
-            timeout=self._timeout,
-        )
+        url = outgoing.gateway.tee.endpoint
         try:
             with mapped("gateway", url):
-                return await http.send(request, stream=True)
+                return await outgoing.gateway.http.send(request, stream=True)
         except ServiceUnreachableError:
             raise
         except ServiceError as exc:

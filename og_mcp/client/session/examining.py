@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MOST_GATEWAYS: Final = 3
 """Gateways that are tried before it is said that none answers."""
 
+UNSIGNED: Final = "answers that no gateway signed are shown (OG_ALLOW_UNSIGNED=1)"
+
 NAMED: Final = 3
 """Calls in doubt that are told by their ids."""
 
@@ -122,7 +124,8 @@ class Examination:
                 gateways.failed(gateway.tee.tee_id)
                 tried[gateway.tee.tee_id] = exc
                 continue
-            return f"{shown(gateway.tee.endpoint)} answers with its registered certificate"
+            told = f"{shown(gateway.tee.endpoint)} answers with its registered certificate"
+            return f"{told}; {UNSIGNED}" if self._parts.settings.allow_unsigned else told
         if tried:
             raise next(iter(tried.values()))
         raise NoGatewayError("the registry has none that is active")

@@ -281,5 +281,6 @@ class PaymentParts:
             await parts.gateways.get(),
             await self.payments.get(),
             local=parts.settings.local,
+            allow_unsigned=parts.settings.allow_unsigned,
         )
         return llm

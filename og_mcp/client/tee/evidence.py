@@ -125,8 +125,14 @@ def search_request(body: bytes) -> HashedForms:
     return HashedForms(partial(search_forms, body))
 
 
-def verify_chat(
-    request: HashedForms, answer: Mapping[str, Any], tee: TEE, *, now: float, local: bool
+def verify_chat(  # noqa: PLR0913 - what is verified, by what, and on what terms
+    request: HashedForms,
+    answer: Mapping[str, Any],
+    tee: TEE,
+    *,
+    now: float,
+    local: bool,
+    allow_unsigned: bool = False,
 ) -> Evidence:
     """Verify the answer to a chat request.
 
@@ -136,33 +142,58 @@ def verify_chat(
         tee: The TEE that was asked: what the connection's certificate belongs to.
         now: Unix seconds by our clock, as the answer came.
         local: The network is the local one, whose signatures prove nothing.
+        allow_unsigned: An answer without any signed field is shown, and said to be unsigned.
 
     Raises:
         VerificationError: It does not match; its content is not to be shown.
     """
-    return _verify(request, answer, tee, chat_content, now=now, local=local)
+    return _verify(
+        request, answer, tee, chat_content, now=now, local=local, allow_unsigned=allow_unsigned
+    )
 
 
-def verify_completion(
-    request: HashedForms, answer: Mapping[str, Any], tee: TEE, *, now: float, local: bool
+def verify_completion(  # noqa: PLR0913 - what is verified, by what, and on what terms
+    request: HashedForms,
+    answer: Mapping[str, Any],
+    tee: TEE,
+    *,
+    now: float,
+    local: bool,
+    allow_unsigned: bool = False,
 ) -> Evidence:
     """Verify the answer to a completion request; arguments as for `verify_chat`.
 
     Raises:
         VerificationError: It does not match; its content is not to be shown.
     """
-    return _verify(request, answer, tee, completion_content, now=now, local=local)
+    return _verify(
+        request,
+        answer,
+        tee,
+        completion_content,
+        now=now,
+        local=local,
+        allow_unsigned=allow_unsigned,
+    )
 
 
-def verify_search(
-    request: HashedForms, answer: Mapping[str, Any], tee: TEE, *, now: float, local: bool
+def verify_search(  # noqa: PLR0913 - what is verified, by what, and on what terms
+    request: HashedForms,
+    answer: Mapping[str, Any],
+    tee: TEE,
+    *,
+    now: float,
+    local: bool,
+    allow_unsigned: bool = False,
 ) -> Evidence:
     """Verify the answer to a request to search; arguments as for `verify_chat`.
 
     Raises:
         VerificationError: It does not match; its content is not to be shown.
     """
-    return _verify(request, answer, tee, search_content, now=now, local=local)
+    return _verify(
+        request, answer, tee, search_content, now=now, local=local, allow_unsigned=allow_unsigned
+    )
 
 
 def _verify(  # noqa: PLR0913 - what is verified, by what, and how it is read
@@ -173,10 +204,11 @@ def _verify(  # noqa: PLR0913 - what is verified, by what, and how it is read
     *,
     now: float,
     local: bool,
+    allow_unsigned: bool,
 ) -> Evidence:
     try:
         content = reading(answer)
-        if all(answer.get(name) in (None, "") for name in SIGNED_FIELDS):
+        if allow_unsigned and all(answer.get(name) in (None, "") for name in SIGNED_FIELDS):
             return _unsigned(content, request.first(), tee)
         claim = _claim(answer)
         _check_claim(claim, tee, now)
@@ -192,6 +224,9 @@ def _verify(  # noqa: PLR0913 - what is verified, by what, and how it is read
 
 def _claim(answer: Mapping[str, Any]) -> _Claim:
     missing = [name for name in SIGNED_FIELDS if answer.get(name) in (None, "")]
+    if len(missing) == len(SIGNED_FIELDS):
+        # Whoever takes all of them away must not get further than who takes one (threats.md T36).
+        raise _MismatchError("the gateway signed nothing, and OG_ALLOW_UNSIGNED is not set")
     if missing:
         raise _MismatchError(f"it is signed in part and lacks {', '.join(missing)}")
     return _Claim(

@@ -70,6 +70,8 @@ NOTHING_SENT: Final = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
     httpx.InvalidURL,
+    # A header that HTTP does not allow: it is looked at before a byte is written.
+    httpx.LocalProtocolError,
 )
 """Errors of httpx after which the service cannot have seen the request."""
 

@@ -13,6 +13,7 @@ import pytest
 
 from og_mcp.client import Session, Timeouts
 from og_mcp.client.chain.ticket import Ticket
+from og_mcp.client.llm.gateway_answer import Counted
 from og_mcp.client.llm.gateway_llm import GatewayLLM
 from og_mcp.client.llm.question import CHAT, Question
 from og_mcp.client.payments.order import Order
@@ -231,13 +232,31 @@ async def test_half_a_character_is_a_lost_answer(og: Session, localnet: LocalNet
     assert failed.value.stage is Stage.SENT_UNKNOWN
 
 
-async def test_an_answer_that_nobody_signed_is_shown_as_unsigned(
-    og: Session, localnet: LocalNetwork
+@pytest.mark.parametrize("counted", [None, _ignore])
+async def test_t36_an_answer_without_any_signed_field_is_withheld(
+    og: Session, localnet: LocalNetwork, counted: Counted | None
 ) -> None:
     localnet.spoil("unsigned")
 
-    result = await chat(og)
-    told = await og.verify_receipt(call_id=result.call_id)
+    with pytest.raises(VerificationError, match="signed nothing, and OG_ALLOW_UNSIGNED") as failed:
+        await chat(og, counted=counted)
+    receipt = await og.receipt(failed.value.call_id)
+
+    assert failed.value.stage is Stage.CHARGED
+    assert SENTENCE not in str(failed.value)
+    assert SENTENCE in receipt["tee"]["answer"]
+    assert "response" not in receipt
+    assert not (await og.verify_receipt(receipt)).valid
+
+
+async def test_t36_the_operator_may_have_it_shown_as_unsigned(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    environ = {**localnet.environ, "OG_DATA_DIR": str(tmp_path), "OG_ALLOW_UNSIGNED": "1"}
+    async with Session.from_env(environ) as og:
+        localnet.spoil("unsigned")
+        result = await chat(og)
+        told = await og.verify_receipt(call_id=result.call_id)
 
     assert result.content.startswith(SENTENCE)
     assert (result.verification.status, result.verification.covers) == ("unsigned", [])

@@ -368,7 +368,12 @@ def test_the_receipt_of_a_mismatch_keeps_the_evidence_and_does_not_hold(
 
 def test_an_unsigned_answer_proves_nothing_and_is_no_forgery() -> None:
     evidence = verify_chat(
-        chat_request(encode_body(REQUEST)), chat_answer("x"), ENCLAVE.tee, now=NOW, local=False
+        chat_request(encode_body(REQUEST)),
+        chat_answer("x"),
+        ENCLAVE.tee,
+        now=NOW,
+        local=False,
+        allow_unsigned=True,
     )
 
     verification = receipts.verify(built(evidence))

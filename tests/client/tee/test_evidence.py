@@ -25,6 +25,7 @@ from og_mcp.client.tee.evidence import (
     verify_completion,
 )
 from og_mcp.client.tee.registry import TEE
+from og_mcp.client.tee.withheld import SIGNED_FIELDS
 from og_mcp.errors import InputError, VerificationError
 from og_mcp.types import Stage
 from tests.client.enclave import NOW, VOUCHER, Enclave, chat_answer
@@ -140,8 +141,24 @@ def test_the_local_networks_signature_is_checked_alike_and_called_local() -> Non
         )
 
 
-def test_t16_an_answer_that_nobody_signed_is_called_unsigned() -> None:
-    evidence = verified(REQUEST, chat_answer("text"))
+def test_t36_an_answer_that_nobody_signed_is_withheld() -> None:
+    for nothing in ({}, dict.fromkeys(SIGNED_FIELDS, ""), dict.fromkeys(SIGNED_FIELDS)):
+        error = mismatch(REQUEST, chat_answer("forged") | nothing)
+
+        assert "the gateway signed nothing, and OG_ALLOW_UNSIGNED is not set" in str(error)
+        assert "forged" not in str(error)
+        assert "forged" in error.evidence["answer"]
+
+
+def test_t36_where_the_operator_allows_it_it_is_called_unsigned() -> None:
+    evidence = verify_chat(
+        chat_request(encode_body(REQUEST)),
+        chat_answer("text"),
+        TEE_,
+        now=NOW,
+        local=False,
+        allow_unsigned=True,
+    )
 
     assert evidence.text == "text"
     assert evidence.proof.status == "unsigned"
@@ -158,6 +175,15 @@ def test_an_answer_that_is_signed_in_part_is_a_mismatch(name: str) -> None:
         assert f"lacks tee_{name}" in str(error)
     alone = chat_answer("text") | {f"tee_{name}": answer_to(CANONICAL)[f"tee_{name}"]}
     assert "signed in part" in str(mismatch(REQUEST, alone))
+    with pytest.raises(VerificationError, match="signed in part"):
+        verify_chat(
+            chat_request(encode_body(REQUEST)),
+            alone,
+            TEE_,
+            now=NOW,
+            local=False,
+            allow_unsigned=True,
+        )
 
 
 def test_a_mismatch_tells_what_is_withheld_and_keeps_the_evidence() -> None:
@@ -418,7 +444,15 @@ def test_what_stands_behind_a_stop_sequence_is_signed_and_left_out(
     assert evidence.tee["content"] == "abcabc"
     cut = "of the answer: text, shown up to the first stop sequence"
     assert (cut in evidence.proof.covers) is evidence.is_cut
-    assert verified(request, chat_answer("abcabc")).text == shown
+    unsigned = verify_chat(
+        chat_request(encode_body(request)),
+        chat_answer("abcabc"),
+        TEE_,
+        now=NOW,
+        local=False,
+        allow_unsigned=True,
+    )
+    assert unsigned.text == shown
 
 
 def test_evidence_of_a_mismatch_keeps_no_images() -> None:

@@ -45,7 +45,7 @@ BECOMES: dict[type[Exception], type[ServiceError]] = {
     httpx.ReadError: ServiceReplyError,
     httpx.WriteError: ServiceReplyError,
     httpx.CloseError: ServiceReplyError,
-    httpx.LocalProtocolError: ServiceReplyError,
+    httpx.LocalProtocolError: ServiceUnreachableError,
     httpx.RemoteProtocolError: ServiceReplyError,
     httpx.DecodingError: ServiceReplyError,
     httpx.TooManyRedirects: ServiceReplyError,
