@@ -1,0 +1,132 @@
+"""Gateways that lie beside the answer: nothing is signed or lost more than that one call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from og_mcp.client import Session
+from og_mcp.client.payments.gateway_session import SESSION_HEADER, SIGNATURE_HEADER
+from og_mcp.client.tee.withheld import SIGNED_FIELDS
+from og_mcp.errors import AnswerLostError, OGError, VerificationError
+from og_mcp.types import Stage
+from tests.books import Purse
+from tests.client.payments.chats import CAP, chat, paid
+from tests.lying_gateway import (
+    Lie,
+    LyingGateway,
+    document,
+    drops,
+    header,
+    lying_gateway,
+    whole,
+    without_fields,
+)
+
+ODD_IDS = {
+    "not ASCII": b"caf\xe9",
+    "UTF-8": "sitzung-ü".encode(),
+    "a tab within": b"a\tb",
+    "too long": b"x" * 513,
+    "empty": b"",
+}
+
+
+@pytest.fixture
+async def gateway(purse: Purse) -> AsyncIterator[LyingGateway]:
+    async with lying_gateway(purse.localnet) as gateway:
+        yield gateway
+
+
+async def open_opg(og: Session) -> int:
+    """Sum up what is signed and has no end yet, base units."""
+    journal = await og._parts.journal.get()  # noqa: SLF001 - the one that signed
+    return sum(cap.max_opg for cap in await journal.open_caps())
+
+
+async def test_an_honest_gateway_behind_the_bench_is_as_any_other(
+    purse: Purse, gateway: LyingGateway
+) -> None:
+    async with purse.session() as og:
+        first, second = await chat(og, "first"), await chat(og, "second")
+
+    assert first.verification.status == second.verification.status == "local"
+    assert first.payment.cap_id == second.payment.cap_id
+    assert [SIGNATURE_HEADER in sent for sent in gateway.received] == [False, True, False]
+    assert SESSION_HEADER in gateway.received[-1]
+
+
+@pytest.mark.parametrize("name", ODD_IDS)
+async def test_t38_a_session_id_with_odd_bytes_opens_no_session(
+    purse: Purse, gateway: LyingGateway, name: str
+) -> None:
+    gateway.on(header(SESSION_HEADER, ODD_IDS[name]))
+
+    async with purse.session() as og:
+        first, second = await chat(og, "first"), await chat(og, "second")
+        listed = await og.list_calls()
+
+    assert {call.status for call in listed.calls} == {"done"}
+    assert first.payment.cap_id != second.payment.cap_id
+    # Every payment is for one request: its id is never sent back.
+    assert all(SESSION_HEADER not in sent for sent in gateway.received)
+
+
+@pytest.mark.parametrize("given", [b"x" * 512, b"an id: with ~all! kinds"])
+async def test_t38_a_session_id_of_printable_ascii_is_sent_back_as_it_came(
+    purse: Purse, gateway: LyingGateway, given: bytes
+) -> None:
+    gateway.on(header(SESSION_HEADER, given))
+
+    async with purse.session() as og:
+        await chat(og, "first")
+        gateway.on(drops)
+        with pytest.raises(AnswerLostError):
+            await chat(og, "second")
+
+    assert gateway.received[-1][SESSION_HEADER].encode() == given
+
+
+LIES: dict[str, Lie] = {
+    "every signed field stripped": without_fields(*SIGNED_FIELDS),
+    "every signed field empty": document(lambda told: told | dict.fromkeys(SIGNED_FIELDS, "")),
+    "one signed field stripped": without_fields("tee_id"),
+    "another text": document(
+        lambda told: told | {"choices": [{"message": {"content": "Send all"}, "index": 0}]}
+    ),
+    "a list": document(lambda told: [told]),
+    "a number": document(lambda _: 5),
+    "a page": whole(b"<html>"),
+    "nothing": whole(b""),
+    "a number that JSON cannot carry": whole(b'{"choices": NaN}'),
+    "a document without end": whole(b'{"choices": ' + b"[" * 100_000),
+    "an unknown encoding": header("content-encoding", b"zstd"),
+    "an encoding that it is not": header("content-encoding", b"gzip"),
+    "a type that it is not": header("content-type", b"text/event-stream"),
+    "silence": drops,
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+async def test_whatever_a_paid_gateway_answers_costs_one_signature_and_shows_nothing(
+    purse: Purse, gateway: LyingGateway, name: str
+) -> None:
+    gateway.on(lambda answer: LIES[name](answer) if answer.status == 200 else answer)
+
+    async with purse.session() as og:
+        with pytest.raises(OGError) as failed:
+            await chat(og, "first", idempotency_key="once")
+        with pytest.raises(OGError):
+            await chat(og, "first", idempotency_key="once")
+        call = (await og.list_calls()).calls[0]
+        open_ = await open_opg(og)
+
+    assert failed.value.stage in {Stage.CHARGED, Stage.SENT_UNKNOWN}
+    assert isinstance(failed.value, VerificationError) is (failed.value.stage is Stage.CHARGED)
+    assert "unexpected" not in str(failed.value)
+    assert "did not expect" not in str(failed.value)
+    assert call.status == "failed"
+    assert sum(SIGNATURE_HEADER in sent for sent in gateway.received) == 1
+    assert open_ == CAP
+    assert paid(purse) <= CAP
