@@ -73,8 +73,21 @@ def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def over_http(environ: Mapping[str, str], transport: str = "http", *flags: str) -> Iterator[str]:
-    """Serve HTTP on a free port; gives the address without a path."""
+def over_http(
+    environ: Mapping[str, str],
+    transport: str = "http",
+    *flags: str,
+    log: list[str] | None = None,
+) -> Iterator[str]:
+    """Serve HTTP on a free port; gives the address without a path.
+
+    Args:
+        environ: The variables of og-mcp.
+        transport: `http` or `sse`.
+        flags: Further flags of `serve`.
+        log: Gets what the server logs.
+    """
+    heard = [] if log is None else log
     arguments = ("serve", "--transport", transport, "--port", "0", *flags)
     with ending(start(environ, *arguments)) as process:
         assert process.stderr is not None
@@ -82,7 +95,9 @@ def over_http(environ: Mapping[str, str], transport: str = "http", *flags: str) 
         found = (re.search(r"og-mcp serves (http://[^/]+)", line) for line in lines)
         address = next(match[1] for match in found if match)
         # A full pipe would hold the server up.
-        threading.Thread(target=process.stderr.read, daemon=True).start()
+        reader = threading.Thread(target=heard.extend, args=(process.stderr,), daemon=True)
+        reader.start()
         yield address
         process.terminate()
         assert process.wait(END_S) == 0
+        reader.join(END_S)

@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
-from typing import Final, Self, TypeVar, cast
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 import anyio
 from anyio import AsyncFile, CancelScope
 from anyio.lowlevel import checkpoint
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
+from mcp.types import INVALID_REQUEST, PARSE_ERROR, ErrorData, JSONRPCError
+from pydantic import ValidationError
 
 from og_mcp.client import Session
 from og_mcp.server._server import build_server, serve_connection
 
+if TYPE_CHECKING:
+    # As in `_server`: mcp names them nowhere else.
+    from mcp.shared._stream_protocols import ReadStream, WriteStream
+
 T = TypeVar("T")
 
 _CHUNK: Final = 1 << 16
+
+_MARK: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+"""A string of JSON, or what opens and closes a level."""
+
+_ID: Final = re.compile(r'\s*:\s*(?:(-?[0-9]{1,18})(?=\s*[,}])|"([^"\\]{1,200})")')
+_BEGINNING: Final = 1 << 16
+"""Characters of a broken frame that are searched for its id."""
 
 
 async def _abandonable(work: Callable[[], T]) -> T:
@@ -106,6 +122,81 @@ class _Writer:
             rest = rest[os.write(self._descriptor, rest) :]
 
 
+class _Messages:
+    """The messages that arrive, without what is not one: that is answered by an error here.
+
+    mcp drops a frame that it cannot read, and its sender would wait for ever.
+    """
+
+    def __init__(
+        self,
+        reader: ReadStream[SessionMessage | Exception],
+        writer: WriteStream[SessionMessage],
+    ) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def receive(self) -> SessionMessage:
+        while True:
+            item = await self._reader.receive()
+            if isinstance(item, SessionMessage):
+                return item
+            if isinstance(item, ValidationError) and (error := _error_for(item)) is not None:
+                await self._writer.send(SessionMessage(error))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        await self._reader.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def _error_for(refused: ValidationError) -> JSONRPCError | None:
+    """Say what is wrong with a frame, under its id where one can be found; nothing if it is blank."""
+    problems = refused.errors(include_url=False, include_context=False)
+    frames = [problem["input"] for problem in problems]
+    if problems[0]["type"] != "json_invalid":
+        ids = (frame["id"] for frame in frames if isinstance(frame, dict) and "id" in frame)
+        named = next((one for one in ids if isinstance(one, (int, str))), None)
+        what = ErrorData(code=INVALID_REQUEST, message="This is not a JSON-RPC 2.0 message.")
+        return JSONRPCError(jsonrpc="2.0", id=named, error=what)
+    text = str(frames[0])[:_BEGINNING]
+    if not text.strip():
+        return None
+    what = ErrorData(code=PARSE_ERROR, message="This line is not JSON.")
+    return JSONRPCError(jsonrpc="2.0", id=_id_in(text), error=what)
+
+
+def _id_in(text: str) -> int | str | None:
+    """Find the id of a broken frame: at its first level alone, since arguments may have ids too."""
+    depth = 0
+    for mark in _MARK.finditer(text):
+        if mark[0] in "[{":
+            depth += 1
+        elif mark[0] in "]}":
+            depth -= 1
+        elif depth == 1 and mark[0] == '"id"' and (value := _ID.match(text, mark.end())):
+            number, word = value.groups()
+            return int(number) if number else str(word)
+    return None
+
+
 async def serve_stdio(session: Session, stdin: int, stdout: int) -> None:
     """Serve MCP on two descriptors until the host closes `stdin`, or SIGINT or SIGTERM.
 
@@ -118,8 +209,8 @@ async def serve_stdio(session: Session, stdin: int, stdout: int) -> None:
     reader, writer = cast("AsyncFile[str]", _Lines(stdin)), cast("AsyncFile[str]", _Writer(stdout))
     async with anyio.create_task_group() as group:
         group.start_soon(_cancel_on_signal, group.cancel_scope)
-        async with stdio_server(reader, writer) as streams:
-            await serve_connection(server, *streams)
+        async with stdio_server(reader, writer) as (messages, answers):
+            await serve_connection(server, _Messages(messages, answers), answers)
         group.cancel_scope.cancel()
 
 
