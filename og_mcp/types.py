@@ -230,6 +230,7 @@ class CreatedModel(Shape):
 
 CheckResult = Literal["ok", "failed", "not_checked"]
 Level = Literal["consistent", "confirmed", "none"]
+PartStatus = Literal["claimed", "consistent", "confirmed"]
 
 
 class Check(Shape):
@@ -239,6 +240,13 @@ class Check(Shape):
     result: CheckResult
     source: str = Field(description="Who vouches for it.")
     detail: str
+
+
+class PartLevel(Shape):
+    """How far a part of a receipt holds."""
+
+    name: Literal["request", "answer", "payment"]
+    level: PartStatus
 
 
 class Verification(Shape):
@@ -252,6 +260,8 @@ class Verification(Shape):
         description="consistent: what it keeps belongs together; confirmed: the chain has it too; "
         "none: a check failed, or nothing signed speaks for what it keeps."
     )
+    shows: str = Field(default="", description="What is proven, and what is not.")
+    parts: list[PartLevel] = Field(default=[], description="claimed: nothing but the file says it.")
     summary: str = Field(description="How many checks passed, failed, and need the network.")
     checks: list[Check]
 

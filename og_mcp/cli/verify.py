@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
 _MARKS: Final = {"ok": "[green]ok[/]", "failed": "[red]failed[/]", "not_checked": "not checked"}
 
-_FAILED: Final = "The receipt does not hold."
-_UNKNOWN: Final = "Nothing failed, and not enough could be checked to say that it belongs together."
-_CONFIRMED: Final = "What the receipt keeps belongs together, and the chain has it."
-_CONSISTENT: Final = "What the receipt keeps belongs together"
-
 
 class _UnreadableError(click.ClickException):
     """Nothing was found out about the receipt."""
@@ -50,7 +45,7 @@ def command(file: Path, online: bool, as_json: bool) -> None:
     if as_json:
         click.echo(verification.model_dump_json(indent=2))
     else:
-        _print(verification, online=online)
+        _print(verification)
     sys.exit(_exit_code(verification, online=online))
 
 
@@ -111,22 +106,7 @@ def _environ(receipt: Any) -> dict[str, str]:  # noqa: ANN401 - JSON
     return {**chosen, **os.environ}
 
 
-def _summed_up(verification: Verification, *, online: bool) -> str:
-    """Say in a sentence what was found, and which checks it says nothing about."""
-    if any(check.result == "failed" for check in verification.checks):
-        return _FAILED
-    if verification.level == "none":
-        return _UNKNOWN
-    if verification.level == "consistent":
-        more = "that the chain has it was not found out" if online else "--online asks the chain"
-        summed_up = f"{_CONSISTENT}; {more}."
-    else:
-        summed_up = _CONFIRMED
-    unchecked = ", ".join(one.name for one in verification.checks if one.result == "not_checked")
-    return f"{summed_up} Not checked: {unchecked}." if unchecked else summed_up
-
-
-def _print(verification: Verification, *, online: bool) -> None:
+def _print(verification: Verification) -> None:
     from rich.console import Console  # noqa: PLC0415 - --help does without
     from rich.markup import escape  # noqa: PLC0415 - as above
     from rich.table import Table  # noqa: PLC0415 - as above
@@ -141,4 +121,5 @@ def _print(verification: Verification, *, online: bool) -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print(f"{verification.summary}.")
-    console.print(_summed_up(verification, online=online))
+    unchecked = ", ".join(one.name for one in verification.checks if one.result == "not_checked")
+    console.print(verification.shows + (f" Not checked: {unchecked}." if unchecked else ""))

@@ -158,7 +158,7 @@ def test_a_receipt_of_hashes_is_verified_as_far_as_it_goes_and_online_as_any_oth
     assert offline.returncode == 0
     assert "Not checked: request_hash, response_hash" in " ".join(offline.stdout.split())
     assert online.returncode == 0, online.stdout
-    assert "the chain has it" in online.stdout
+    assert "confirmed by the network" in " ".join(online.stdout.split())
 
 
 def test_online_a_receipt_that_the_chain_does_not_have_ends_with_one(

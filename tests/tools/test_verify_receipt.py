@@ -11,6 +11,7 @@ from mcp import Client
 from mcp.types import TextResourceContents
 
 from og_mcp.client import Session
+from og_mcp.client.receipts import receipts
 from og_mcp.server import build_server
 from tests.localnet_client import LocalNetwork
 from tests.tools.calls import answer, refusal
@@ -53,7 +54,7 @@ async def test_a_receipt_is_checked_by_itself(
 
     by_itself = await answer(mcp, "verify_receipt", receipt=receipt)
 
-    assert receipt["schema"] == "og-mcp/receipt/1"
+    assert receipt["schema"] == "og-mcp/receipt/2"
     assert receipt["chain"]["transaction_hash"] == made["transaction_hash"]
     assert by_itself == await answer(mcp, "verify_receipt", call_id=made["call_id"])
 
@@ -94,7 +95,7 @@ async def test_a_saved_receipt_is_read_below_the_roots_alone(
 
     assert (saved["valid"], saved["level"]) == (True, "consistent")
     assert saved["summary"] == (
-        "10 checks passed, 0 failed, 1 needs the local network, 2 could not be checked"
+        "11 checks passed, 0 failed, 1 needs the local network, 2 could not be checked"
     )
     assert "an object in it has a key twice" in double
     assert "'empty.json' is not a receipt: it is not readable JSON" in empty
@@ -139,8 +140,8 @@ async def test_a_local_receipt_relabelled_as_real_is_not_valid_online(
     mcp: Client, request_of_sample: dict[str, Any]
 ) -> None:
     made = await answer(mcp, "infer", **request_of_sample)
-    receipt = await receipt_of(mcp, made["call_id"]) | {"network": "opengradient"}
-    del receipt["digest"]
+    receipt = await receipt_of(mcp, made["call_id"])
+    receipt = receipts.digested(receipt | {"network": "opengradient"})
 
     verified = await answer(mcp, "verify_receipt", receipt=receipt, online=True)
 

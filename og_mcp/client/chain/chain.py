@@ -300,14 +300,14 @@ class Chain:
 
         A pruned node does not tell old balances; what came in meanwhile hides what went out.
         """
-        now = await self._block("latest")
+        now = await self.block("latest")
         if now is None:
             return 0
         number, time = now
         low, high = 0, number
         while low < high:
             middle = (low + high) // 2
-            block = await self._block(hex(middle))
+            block = await self.block(hex(middle))
             if block is None:
                 return 0
             low, high = (middle + 1, high) if block[1] < time - DAY_S else (low, middle)
@@ -317,7 +317,7 @@ class Chain:
             return 0
         return max(0, quantity(held, self.service, WORD) - await self.balance(address))
 
-    async def _block(self, tag: str) -> tuple[int, int] | None:
+    async def block(self, tag: str) -> tuple[int, int] | None:
         """Return a block's number and timestamp; `None` where the node does not have it."""
         block = await self._call("eth_getBlockByNumber", tag, False)
         if not isinstance(block, dict):

@@ -47,6 +47,8 @@ class SignedCall:
     """Address in small letters; empty where the transaction makes a contract."""
 
     data: bytes
+    value: int = 0
+    """Wei that are sent along."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ class Legacy:
     """As in `SignedCall`."""
 
     data: bytes
+    value: int
+    """Wei that are sent along."""
+
     chain_id: int
     signed_hash: bytes
     """What was signed: the hash of all that stands before the signature."""
@@ -85,6 +90,7 @@ def read_signed(raw: bytes) -> SignedCall:
         sender=recover(fields.signed_hash, *fields.signature),
         to=fields.to,
         data=fields.data,
+        value=fields.value,
     )
 
 
@@ -103,7 +109,7 @@ def read_fields(raw: bytes) -> Legacy:
     numbers = [_number(field) for index, field in enumerate(fields) if index not in {3, 5}]
     if len(to) not in {0, ADDRESS_BYTES}:
         raise ValueError("the address that it calls is malformed")
-    nonce, gas_price, gas_limit, _, v, r, s = numbers
+    nonce, gas_price, gas_limit, value, v, r, s = numbers
     chain_id, parity = divmod(v - 35, 2)
     if chain_id < 1:
         raise ValueError("its signature names no chain (EIP-155)")
@@ -114,6 +120,7 @@ def read_fields(raw: bytes) -> Legacy:
         gas_limit=gas_limit,
         to="0x" + to.hex() if to else "",
         data=data,
+        value=value,
         chain_id=chain_id,
         signed_hash=keccak(rlp.encode(payload)),
         signature=(parity, r, s),

@@ -15,17 +15,25 @@ from typing import Any, Final
 from og_mcp.client.chain.signature import SignedCall, read_signed
 from og_mcp.client.receipts import tee_checks as _tee_checks
 from og_mcp.client.receipts.chain_signature import check_signature
+from og_mcp.client.receipts.fields import (
+    NEWER,
+    SCHEMA,
+    SCHEMAS,
+    check_fields,
+    check_labels,
+    check_provider,
+    check_tool,
+)
 from og_mcp.client.receipts.functions import Function, function_of
-from og_mcp.client.receipts.labels import check_labels, check_tool
 from og_mcp.client.receipts.named_network import SOURCE as TABLE
 from og_mcp.client.receipts.named_network import chain_network, payment_network
 from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal, read_hex, read_logs
+from og_mcp.client.receipts.settlement import check_terms
 from og_mcp.client.wire.canonical_json import digest
 from og_mcp.errors import OGError, quote
 from og_mcp.networks import Network
 from og_mcp.types import Check, CheckResult
 
-SCHEMA: Final = "og-mcp/receipt/1"
 REQUIRED: Final = ("call_id", "network", "tool", "created_at", "request_hash")
 EVIDENCE: Final = ("chain", "tee")
 """Parts that prove something; a receipt has one of them at least."""
@@ -120,17 +128,20 @@ def run(evidence: Evidence, name: str, test: Test, source: str) -> Check:
 
 
 def _schema(evidence: Evidence) -> str:
-    if evidence.receipt.get("schema") != SCHEMA:
-        raise MismatchError(f"it is {quote(evidence.receipt.get('schema'))}, not {SCHEMA}")
+    schema = evidence.receipt.get("schema")
+    if schema not in SCHEMAS:
+        raise MismatchError(f"it is {quote(schema)}, not {' or '.join(SCHEMAS)}, {NEWER}")
     missing = [name for name in REQUIRED if not isinstance(evidence.receipt.get(name), str)]
     if missing:
         raise MismatchError(f"it lacks {', '.join(missing)}")
     if not any(isinstance(evidence.receipt.get(part), Mapping) for part in EVIDENCE):
         raise MismatchError(f"it has no evidence: none of the parts {', '.join(EVIDENCE)}")
-    return f"a receipt of schema {SCHEMA}"
+    return f"a receipt of schema {schema}"
 
 
 def _digest(evidence: Evidence) -> str:
+    if evidence.receipt.get("schema") == SCHEMA and DIGEST not in evidence.receipt:
+        raise MismatchError("it has no digest, which every receipt of its schema has")
     told = evidence.part(DIGEST)
     equal(whole_digest(evidence.receipt), told, "the SHA-256 of all but request and answer")
     return "nothing was changed by accident; whoever changes it on purpose can make it anew"
@@ -156,6 +167,8 @@ def _transaction_hash(evidence: Evidence) -> str:
 def _contract(evidence: Evidence) -> str:
     told = str(evidence.part("chain", "contract"))
     equal(evidence.signed.to, told.lower(), "the contract that is called")
+    if evidence.signed.value:
+        raise MismatchError(f"the transaction sends {evidence.signed.value} wei along")
     return f"the signed transaction calls {told}"
 
 
@@ -183,6 +196,7 @@ Test = Callable[[Evidence], str]
 EVERY: Final[Mapping[str, Test]] = MappingProxyType(
     {
         "schema": _schema,
+        "fields": check_fields,
         DIGEST: _digest,
         "request_hash": _request_hash,
         "response_hash": _response_hash,
@@ -204,8 +218,8 @@ OF_PART: Final[Mapping[str, Mapping[str, Test]]] = MappingProxyType(
                 "network": chain_network,
             }
         ),
-        "tee": _tee_checks.CHECKS,
-        "payment": MappingProxyType({"payment": payment_network}),
+        "tee": MappingProxyType({**_tee_checks.CHECKS, "provider": check_provider}),
+        "payment": MappingProxyType({"payment": payment_network, "payment_terms": check_terms}),
     }
 )
 """Checks of the parts that a receipt may have."""

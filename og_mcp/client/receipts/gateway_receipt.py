@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from og_mcp.client.receipts.checks import SCHEMA, digested
+from og_mcp.client.receipts.checks import digested
+from og_mcp.client.receipts.fields import SCHEMA
 from og_mcp.client.tee.section import without_content
 from og_mcp.client.wire.canonical_json import canonical, digest
 from og_mcp.client.wire.offloading import off_loop
@@ -20,8 +21,14 @@ from og_mcp.types import Cap, Shape
 if TYPE_CHECKING:
     from og_mcp.client.chain.ticket import Ticket
 
-ANSWER: Final = frozenset({"content", "tool_calls", "finish_reason", "text", "images"})
+ANSWER: Final = frozenset({"content", "tool_calls", "text", "images"})
 """Fields of a result that are the answer; the rest is told elsewhere in the receipt."""
+
+WORDS: Final = frozenset({"finish_reason", "usage", "cost", "citations", "moderation"})
+"""Fields of a result that are the gateway's word alone, in the part `claims`."""
+
+OF_CONTENT: Final = frozenset({"citations", "moderation"})
+"""Those of them that tell what was asked and answered."""
 
 
 async def build(  # noqa: PLR0913 - the facts of one call, each told by name
@@ -50,6 +57,11 @@ async def build(  # noqa: PLR0913 - the facts of one call, each told by name
     content: dict[str, Any] = {"request": dict(request)}
     if result is not None:
         content["response"] = _answer(result)
+    left_out: frozenset[str] = frozenset() if keep_content else OF_CONTENT
+    claims: dict[str, Any] = {"settlement": dict(settlement)} if settlement else {}
+    if result is not None:
+        kept = set(WORDS - left_out)
+        claims |= result.model_dump(mode="json", include=kept, exclude_defaults=True)
 
     def make() -> str:
         hashes = {f"{name}_hash": digest(value) for name, value in content.items()}
@@ -65,8 +77,9 @@ async def build(  # noqa: PLR0913 - the facts of one call, each told by name
         if tee:
             receipt["tee"] = dict(tee) if keep_content else without_content(tee)
         if cap is not None:
-            said = {"settlement": dict(settlement)} if settlement else {}
-            receipt["payment"] = payment_section(cap) | said
+            receipt["payment"] = payment_section(cap)
+        if claims:
+            receipt["claims"] = claims
         return canonical(digested(receipt))
 
     # Hashing a long answer takes over 10 ms.

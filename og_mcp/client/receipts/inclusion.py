@@ -12,9 +12,11 @@ from og_mcp.client.chain.signature import SignedCall, raw_of, read_signed
 from og_mcp.client.receipts.checks import Evidence
 from og_mcp.client.receipts.functions import function_of
 from og_mcp.client.receipts.reading import MismatchError, NotKeptError, log_json, read_logs
+from og_mcp.client.receipts.settlement import held_to_time
 from og_mcp.client.wire.canonical_json import digest
 from og_mcp.errors import ServiceReplyError, quote
 
+FOR_EVER: Final = 2**63
 _TRANSACTION_HASH: Final = re.compile(r"0x[0-9a-f]{64}")
 
 
@@ -28,6 +30,8 @@ class Mined:
     """As the RPC tells it."""
 
     receipt: Receipt
+    block_time: int
+    """Unix seconds."""
 
 
 async def look_up(part: object, chain: Chain) -> Mined:
@@ -62,7 +66,10 @@ async def look_up(part: object, chain: Chain) -> Mined:
         raise MismatchError(f"the chain's transaction is another kind: {exc}") from exc
     if signed.transaction_hash != transaction_hash:
         raise ServiceReplyError(chain.service, "a transaction does not have the hash asked for")
-    return Mined(signed, raw, str(sent.get("from")), mined)
+    block = await chain.block(hex(mined.block_number))
+    if block is None:
+        raise ServiceReplyError(chain.service, "it does not have the transaction's block")
+    return Mined(signed, raw, str(sent.get("from")), mined, block[1])
 
 
 def complete(receipt: Mapping[str, Any], mined: Mined) -> dict[str, Any]:
@@ -114,6 +121,8 @@ def compare(receipt: Mapping[str, Any], found: Mined) -> str:
         MismatchError: They differ.
     """
     part, mined, sender = receipt["chain"], found.receipt, found.sender
+    # A stuck transaction may be mined at any time after.
+    held_to_time(Evidence(receipt), found.block_time, "its block", 900, FOR_EVER)
     wrong = [
         words
         for words, differs in {

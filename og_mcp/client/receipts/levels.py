@@ -1,20 +1,20 @@
 """How far a receipt holds: no word stronger than what was checked (threats.md T14).
 
-What a receipt keeps must be bound by what is signed, and something signed there must be. What it
-leaves out (OG_RECEIPTS=hashes), and the images that no TEE signs, take nothing away: their checks say
-`not_checked`.
+What a receipt keeps must be bound by what is signed, and something signed there must be. The whole is
+the least of request, answer and payment. Parts that are no more than claimed are named instead: what
+is left out (OG_RECEIPTS=hashes), images that no TEE signs, a payment that has not settled.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, Literal
 
 from og_mcp.client.receipts.named_network import name_of
 from og_mcp.client.receipts.tee_checks import IMAGES
 from og_mcp.networks import LOCAL
-from og_mcp.types import Check, Level, Verification
+from og_mcp.types import Check, Level, PartLevel, PartStatus, Verification
 
 SIGNED: Final = {
     "chain": frozenset({"signature"}),
@@ -37,7 +37,18 @@ OF_ANSWER: Final = {
 }
 """Part -> what binds an answer that is kept to it."""
 
+OF_PAYMENT: Final = frozenset({"payment_terms"})
 OF_HASHES: Final = ("request_hash", "response_hash")
+SETTLEMENT: Final = "settlement"
+
+WORDS: Final = {
+    "confirmed": "confirmed by the network",
+    "consistent": "consistent with what is signed or settled by the file alone",
+    "claimed": "only claimed by whoever made the file",
+}
+"""Level -> what it says of a part."""
+
+_ORDER: Final = ("claimed", "consistent", "confirmed")
 
 
 def verdict(
@@ -63,11 +74,16 @@ def verdict(
     ):
         asked = {name for name in online if name in results} | _told_by_chain(receipt)
         level = "confirmed" if all(results[name] == "ok" for name in asked) else "consistent"
+    parts = _parts(receipt, results, level) if isinstance(receipt, dict) else []
+    if level == "confirmed" and any(part.level == "consistent" for part in parts):
+        level = "consistent"
     network = name_of(receipt)
     return Verification(
         network=network,
         valid=level != "none",
         level=level,
+        shows=_shown(parts, level, is_failed="failed" in results.values()),
+        parts=parts,
         summary=_counted(found, to_ask, "local" if network == LOCAL else "public"),
         checks=list(found),
     )
@@ -102,6 +118,52 @@ def _needed(receipt: Mapping[str, Any]) -> set[str]:
             if isinstance(receipt["response"], Mapping) and {*receipt["response"]} == IMAGES:
                 needed -= {"tee_response"}
     return needed
+
+
+def _parts(receipt: Mapping[str, Any], results: Mapping[str, str], level: Level) -> list[PartLevel]:
+    """Tell of request, answer and payment how far each holds; none is above the evidence's level."""
+    of_part = SIGNED.keys() & receipt.keys()
+    bound: tuple[tuple[Literal["request", "answer"], Mapping[str, frozenset[str]], str], ...] = (
+        ("request", OF_REQUEST, "request_hash"),
+        ("answer", OF_ANSWER, "response_hash"),
+    )
+    found = [
+        PartLevel(
+            name=name,
+            level="claimed"
+            if level == "none" or not all(_holds(of[part], results) for part in of_part)
+            else level,
+        )
+        for name, of, kept in bound
+        if kept in receipt
+    ]
+    if "payment" in receipt:
+        paid: PartStatus = "claimed"
+        if level != "none" and _holds(OF_PAYMENT, results):
+            paid = "confirmed" if results.get(SETTLEMENT) == "ok" else "consistent"
+        found.append(PartLevel(name="payment", level=paid))
+    return found
+
+
+def _holds(names: Collection[str], results: Mapping[str, str]) -> bool:
+    return all(results.get(name) == "ok" for name in names)
+
+
+def _shown(parts: Sequence[PartLevel], level: Level, *, is_failed: bool) -> str:
+    """Say in one sentence what is shown of each part, and what nothing in a receipt shows."""
+    if is_failed:
+        return "The receipt does not hold."
+    if level == "none":
+        return "Nothing failed, and not enough could be checked to say that it belongs together."
+    told = [
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {WORDS[one]}"
+        for one in reversed(_ORDER)
+        if (names := [part.name for part in parts if part.level == one])
+    ]
+    said = "; ".join(
+        [*told, "call id, time and which call a payment was for are what the file says"]
+    )
+    return f"{said[0].upper()}{said[1:]}."
 
 
 def _told_by_chain(receipt: Mapping[str, Any]) -> set[str]:

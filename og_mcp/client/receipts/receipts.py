@@ -1,6 +1,6 @@
 """Receipts: what a call sent and got, so that anyone can check that it belongs together.
 
-A receipt is JSON of schema `og-mcp/receipt/1` (interface.md section 4). Offline it can be shown
+A receipt is JSON of schema `og-mcp/receipt/2` (interface.md section 4). Offline it can be shown
 `consistent`: request, signed transaction, events and answer fit each other. That the transaction
 stands on the chain with these events, only the chain can tell (`confirm_online`): whoever makes a
 receipt can sign one with a key of their own (threats.md T14).
@@ -19,7 +19,8 @@ from og_mcp.client.chain.signature import read_signed
 from og_mcp.client.codec.canonical import canonical_input
 from og_mcp.client.receipts import checks
 from og_mcp.client.receipts.chain_signature import kept_signature
-from og_mcp.client.receipts.checks import SCHEMA, Evidence, digested
+from og_mcp.client.receipts.checks import Evidence, digested
+from og_mcp.client.receipts.fields import SCHEMA
 from og_mcp.client.receipts.functions import function_of
 from og_mcp.client.receipts.inclusion import UNBOUND, compare, complete, look_up
 from og_mcp.client.receipts.levels import verdict

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from og_mcp.client.chain.chain import Chain, Receipt
 from og_mcp.client.payments.ledger import TRANSFER
+from og_mcp.client.receipts.fields import SCHEMAS
 from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal
 from og_mcp.errors import coins, quote
 from og_mcp.networks import UPTO_PROXY
 from og_mcp.types import Check
+
+if TYPE_CHECKING:
+    from og_mcp.client.receipts.checks import Evidence
 
 NAME: Final = "settlement"
 _WORD: Final = 64
@@ -29,6 +34,11 @@ _HASH: Final = re.compile(r"0x[0-9a-f]{64}")
 _NONCE: Final = re.compile(r"[0-9]{1,78}", re.ASCII)
 _AMOUNT: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,18})?", re.ASCII)
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
+_TERMS: Final = (
+    *("scheme", "network", "asset", "payer", "pay_to", "spender"),
+    *("nonce", "deadline", "max_opg", "cap_id"),
+)
+"""What every payment has."""
 
 
 class SettlementCheck:
@@ -99,6 +109,58 @@ class SettlementCheck:
             for log in mined.logs
             if log.address.lower() == self._token.lower() and list(log.topics) == wanted
         ]
+
+
+def check_terms(evidence: Evidence) -> str:
+    """Hold a payment's terms to each other, and to when the call was made; asks nobody.
+
+    A deadline is at most an hour ahead. A receipt of the first schema may be of a call that was
+    tried again later, under its first time.
+    """
+    if "chain" in evidence.receipt:
+        raise MismatchError("a call that is a transaction pays no gateway, and this one says so")
+    part = evidence.part("payment")
+    missing = [name for name in _TERMS if name not in part]
+    if missing:
+        raise MismatchError(f"it lacks {', '.join(missing)}")
+    amount, hash_ = part.get("amount_opg"), part.get("transaction_hash")
+    void = (amount, hash_) == ("0", "")
+    settled = isinstance(hash_, str) and _HASH.fullmatch(hash_) is not None
+    if (amount is None) != (hash_ is None) or (amount is not None and not (void or settled)):
+        raise MismatchError(
+            "amount_opg and transaction_hash do not go together: both are there, neither, or "
+            '"0" and ""'
+        )
+    if _base_units(amount or "0") > _base_units(part["max_opg"]):
+        raise MismatchError("amount_opg is above max_opg")
+    _signed({**part, "amount_opg": amount or "0"})
+    held_to_time(evidence, part["deadline"], "the deadline", 120, 3_720)
+    if not settled:
+        raise NotKeptError(
+            "its terms go together; it names no settlement, so that nobody speaks for them"
+        )
+    return "amount, maximum, deadline and settlement go together"
+
+
+def held_to_time(evidence: Evidence, at: int, what: str, before: int, after: int) -> None:
+    """Hold a moment, in Unix seconds, to when the file says that the call was made.
+
+    Raises:
+        MismatchError: It is further from it than can be.
+        NotKeptError: It is later than can be without a second try, which the first schema allows.
+    """
+    made = evidence.part("created_at")
+    try:
+        apart = at - datetime.fromisoformat(made).astimezone(UTC).timestamp()
+    except (ArithmeticError, TypeError, ValueError) as exc:
+        raise MismatchError(f"its created_at is not a time: {quote(made)}") from exc
+    if apart < -before:
+        raise MismatchError(f"{what} is {-apart:.0f} s before the call was made")
+    if apart > after:
+        words = f"{what} is {apart:.0f} s after the call was made"
+        if evidence.part("schema") == SCHEMAS[0]:
+            raise NotKeptError(f"{words}: it may have been tried again")
+        raise MismatchError(words)
 
 
 def _signed(part: Mapping[str, Any]) -> str:

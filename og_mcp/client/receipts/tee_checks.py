@@ -23,6 +23,7 @@ from og_mcp.client.receipts.reading import (
     named,
     read_hex,
 )
+from og_mcp.client.receipts.settlement import held_to_time
 from og_mcp.client.tee.canonical_request import (
     read_body,
     request_forms,
@@ -145,6 +146,15 @@ def _signature(evidence: Evidence) -> str:
     return f"RSA-PSS by the TEE's key over both hashes and the time {timestamp}"
 
 
+def _time(evidence: Evidence) -> str:
+    """Hold the time that was signed to when the file says that the call was made."""
+    timestamp = evidence.part("tee", "timestamp")
+    if type(timestamp) is not int:
+        raise MismatchError(f"the timestamp is not a whole number: {quote(timestamp)}")
+    held_to_time(evidence, timestamp, "the time that was signed", 900, 4_500)
+    return "the time that was signed fits the receipt's created_at"
+
+
 def _text(evidence: Evidence, *path: str) -> str:
     text = evidence.part(*path)
     if not isinstance(text, str):
@@ -178,6 +188,7 @@ CHECKS: Final[Mapping[str, Callable[[Evidence], str]]] = MappingProxyType(
         "tee_output_hash": _output_hash,
         "tee_response": _response,
         "tee_signature": _signature,
+        "tee_time": _time,
         "tee_network": tee_network,
     }
 )

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Final
 
 import anyio
@@ -88,7 +89,8 @@ class Runner:
         """
         call_id = opened.call.id
         if not opened.joined:
-            created_at = opened.call.created_at.isoformat()
+            # Of this try: one under the same key may come a month after the first.
+            created_at = datetime.now(UTC).isoformat()
             ticket = Ticket(call_id, created_at=created_at, principal=principal)
             # A call that is repeated under its payment has sent something before.
             ticket.committed = opened.call.cap is not None

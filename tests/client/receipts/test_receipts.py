@@ -480,6 +480,7 @@ def test_a_receipt_verifies_long_after_its_network_is_gone() -> None:
     assert verification.level == "consistent"
     assert results(verification) == {
         "schema": "ok",
+        "fields": "ok",
         # It was made before receipts had one.
         "digest": "not_checked",
         "request_hash": "ok",
@@ -628,7 +629,7 @@ async def test_an_rpc_that_cannot_be_used_is_an_error_and_no_verdict(
 @pytest.mark.parametrize(
     ("receipt", "check"),
     [
-        (changed("schema", to="og-mcp/receipt/2"), "schema"),
+        (changed("schema", to="og-mcp/receipt/3"), "schema"),
         (changed("request", "model_cid", to="QmOther"), "request_hash"),
         (changed("response", "totals", to=[1]), "response_hash"),
         (changed("chain", "transaction_hash", to="0x" + "00" * 32), "transaction_hash"),
@@ -739,8 +740,9 @@ def test_a_name_that_goes_with_chain_and_contract_is_told_by_our_own_table() -> 
 def test_what_nothing_speaks_for_is_named() -> None:
     verification = receipts.verify({**KEPT, "zkml": {"proof": "0x00"}, "notes": {}})
 
+    assert failed(verification) == {"fields"}
+    assert "'zkml', 'notes'" in detail(verification, "fields")
     told = detail(verification, "labels")
-    assert "'zkml', 'notes'" in told
     assert KEPT["call_id"] in told
     assert KEPT["created_at"] in told
 

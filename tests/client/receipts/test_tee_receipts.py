@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from copy import deepcopy
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from og_mcp.client.tee.registry import TEE, Registry
 from og_mcp.client.tee.section import without_content
 from og_mcp.client.wire.http import open_http
 from og_mcp.errors import VerificationError
-from og_mcp.networks import from_ready_file
+from og_mcp.networks import NETWORKS, UPTO_PROXY, from_ready_file
 from og_mcp.settings import Settings
 from og_mcp.types import Check, Verification
 from tests.client.enclave import NOW, Enclave, chat_answer
@@ -42,7 +43,18 @@ REQUEST: dict[str, Any] = {
 }
 CANONICAL = REQUEST | {"temperature": 0.0}
 CALLS = [{"id": "c", "type": "function", "function": {"name": "sum", "arguments": "{}"}}]
-PAYMENT = {"scheme": "upto", "cap_id": "cap", "max_opg": "0.1"}
+PAYMENT = {
+    "scheme": "upto",
+    "network": f"eip155:{NETWORKS['opengradient'].base_chain_id}",
+    "asset": NETWORKS["opengradient"].opg_token,
+    "payer": "0x" + "22" * 20,
+    "pay_to": "0x" + "33" * 20,
+    "spender": UPTO_PROXY,
+    "nonce": "1",
+    "deadline": NOW + 600,
+    "max_opg": "0.1",
+    "cap_id": "cap",
+}
 
 REQUEST_CHECKS = {"request_hash", "tee_request"}
 
@@ -76,7 +88,7 @@ def put_together(  # noqa: PLR0913 - the facts of one call, each told by name
         "call_id": "call",
         "network": network,
         "tool": tool,
-        "created_at": "2026-01-01T00:00:00+00:00",
+        "created_at": datetime.fromtimestamp(NOW, UTC).isoformat(),
         **(content if keep_content else {}),
         **{f"{name}_hash": receipts.digest(value) for name, value in content.items()},
         "tee": dict(tee) if keep_content else without_content(tee),
@@ -121,6 +133,7 @@ def test_t14_offline_a_receipt_is_consistent_and_no_more(evidence: Evidence) -> 
     assert verification.level == "consistent"
     assert results(verification) == {
         "schema": "ok",
+        "fields": "ok",
         "digest": "not_checked",
         "request_hash": "ok",
         "response_hash": "ok",
@@ -133,8 +146,11 @@ def test_t14_offline_a_receipt_is_consistent_and_no_more(evidence: Evidence) -> 
         "tee_output_hash": "ok",
         "tee_response": "ok",
         "tee_signature": "ok",
+        "tee_time": "ok",
         "tee_network": "ok",
-        "payment": "not_checked",
+        "provider": "not_checked",
+        "payment": "ok",
+        "payment_terms": "not_checked",
         "tee_registry": "not_checked",
         "settlement": "not_checked",
     }
@@ -268,7 +284,7 @@ def test_another_request_or_answer_does_not_fit_the_evidence() -> None:
         ("response", {"text": ""}, "tee_response"),
     ):
         hashed = {part: other, f"{part}_hash": receipts.digest(other)}
-        assert failed(receipts.verify({**receipt, **hashed})) - {"tool"} == {found_by}
+        assert failed(receipts.verify({**receipt, **hashed})) - {"tool", "fields"} == {found_by}
 
 
 @pytest.mark.parametrize(
@@ -312,7 +328,7 @@ def test_an_answer_of_nothing_that_can_be_signed_is_not_called_bound() -> None:
     verification = receipts.verify({**receipt, **hashed})
 
     assert (verification.valid, verification.level) == (False, "none")
-    assert failed(verification) == set()
+    assert failed(verification) == {"fields"}
     assert results(verification)["tee_response"] == "not_checked"
 
 
@@ -328,7 +344,7 @@ def test_t17_images_are_not_called_proven_by_a_signature_that_leaves_them_out(te
     assert (verification.valid, verification.level) == (True, "consistent")
     assert results(verification)["tee_response"] == "not_checked"
     assert "does not cover images" in detail(verification, "tee_response")
-    assert failed(as_chat) == {"tool"}
+    assert failed(as_chat) == {"tool", "fields"}
     assert failed(others) == {"response_hash"}
 
 
@@ -421,8 +437,8 @@ def test_names_from_outside_are_quoted_and_few() -> None:
 
     verification = receipts.verify({**receipt, **hashed, **evil})
 
-    assert verification.level == "consistent"
-    for name in ("labels", "tee_request", "tee_response"):
+    assert failed(verification) == {"fields"}
+    for name in ("fields", "tee_request", "tee_response"):
         told = detail(verification, name)
         assert len(told) < 1000
         assert "obey" in told

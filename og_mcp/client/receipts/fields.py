@@ -1,0 +1,193 @@
+"""Which fields a receipt has, and which of its words nothing speaks for (threats.md T39).
+
+The lists are closed: a field that no release of og-mcp writes is named, and fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from og_mcp import catalogue
+from og_mcp.client.receipts.reading import MismatchError, NotKeptError, equal, named
+from og_mcp.client.tee.canonical_request import read_body, tool_of
+from og_mcp.errors import quote
+
+if TYPE_CHECKING:
+    from og_mcp.client.receipts.checks import Evidence
+
+SCHEMAS: Final = ("og-mcp/receipt/1", "og-mcp/receipt/2")
+"""What is read; the last one is written."""
+
+SCHEMA: Final = SCHEMAS[-1]
+NEWER: Final = "or it was made by a newer og-mcp"
+
+_FILE: Final = "uri mime_type width height size sha256"
+_GATEWAY: Final = "tool inference_mode provider settlement_mode body"
+
+_BOTH: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "": (
+            "schema call_id network tool created_at digest request request_hash response "
+            "response_hash chain tee payment"
+        ),
+        "chain": (
+            "chain_id transaction_hash block_number block_hash contract raw_transaction logs "
+            "signed_hash signature sender"
+        ),
+        "chain.logs": "address topics data",
+        "tee": (
+            "tee_id endpoint pcr_hash public_key canonical_request content request_hash "
+            "output_hash timestamp signature registry digest mismatch answer"
+        ),
+        "tee.registry": "rpc chain_id block_number block_hash",
+        "payment": (
+            "scheme network asset payer pay_to spender nonce deadline max_opg cap_id amount_opg "
+            "transaction_hash"
+        ),
+        "response.tool_calls": "id type function",
+        "response.tool_calls.function": "name arguments",
+        "response.images": f"{_FILE} original",
+        "response.images.original": _FILE,
+    }
+)
+"""Path of an object, or of the objects of a list -> its fields, separated by blanks."""
+
+_OF_SCHEMA: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        SCHEMAS[0]: {"payment": "settlement", "payment.settlement": "processing_hash"},
+        SCHEMAS[1]: {
+            "": "claims",
+            "claims": "finish_reason usage cost citations moderation settlement",
+            "claims.usage": "prompt_tokens completion_tokens total_tokens",
+            "claims.cost": "opg usd source",
+            "claims.citations": "url title",
+            "claims.settlement": "processing_hash",
+            "request.attachments": "name size sha256",
+        },
+    }
+)
+"""Schema -> what it has beside that."""
+
+_OF_TOOL: Final[Mapping[tuple[str, str], Mapping[str, str]]] = MappingProxyType(
+    {
+        (SCHEMAS[0], "chat"): {"request": _GATEWAY, "response": "content tool_calls finish_reason"},
+        (SCHEMAS[0], "completion"): {"request": _GATEWAY, "response": "text"},
+        (SCHEMAS[0], "generate_image"): {
+            "request": f"{_GATEWAY} width height",
+            "response": "images",
+        },
+        (SCHEMAS[1], "chat"): {
+            "request": f"{_GATEWAY} attachments",
+            "response": "content tool_calls",
+        },
+        (SCHEMAS[1], "completion"): {"request": _GATEWAY, "response": "text"},
+        (SCHEMAS[1], "web_search"): {
+            "request": "tool settlement_mode body",
+            "response": "content",
+        },
+        (SCHEMAS[1], "generate_image"): {
+            "request": f"{_GATEWAY} width height attachments save_as",
+            "response": "images",
+        },
+    }
+)
+"""Schema and tool of a gateway call -> fields of request and answer; on-chain ones are compared whole."""
+
+
+def check_fields(evidence: Evidence) -> str:
+    """Find every field that no release writes, at every depth that is ours to define."""
+    receipt = evidence.receipt
+    schema, tool = str(receipt.get("schema")), str(receipt.get("tool"))
+    lists = {path: set(names.split()) for path, names in _BOTH.items()}
+    for path, names in _OF_SCHEMA[schema].items():
+        lists[path] = lists.get(path, set()) | set(names.split())
+    if "tee" in receipt:
+        of_tool = _OF_TOOL.get((schema, tool))
+        if of_tool is None:
+            raise MismatchError(f"{quote(tool)} is not a tool that gateways answer, {NEWER}")
+        lists |= {path: set(names.split()) for path, names in of_tool.items()}
+    unknown = list(_unknown(receipt, "", lists))
+    if unknown:
+        raise MismatchError(f"it has fields that no receipt has: {named(unknown)}, {NEWER}")
+    return "every field is one that receipts of this schema and tool have"
+
+
+def _unknown(value: Any, path: str, lists: Mapping[str, set[str]]) -> Iterator[str]:  # noqa: ANN401 - JSON
+    for one in value if isinstance(value, list) else [value]:
+        if not isinstance(one, Mapping):
+            raise MismatchError(f"{path} is not an object")
+        for name, member in one.items():
+            inner = f"{path}.{name}" if path else name
+            if name not in lists[path]:
+                yield inner
+            elif inner in lists:
+                yield from _unknown(member, inner, lists)
+
+
+def check_tool(evidence: Evidence) -> str:
+    """Hold the tool to the request, to the function that is called, and to the form of what a TEE signed."""
+    tool, speaks = evidence.part("tool"), []
+    if "request" in evidence.receipt:
+        equal(tool, evidence.part("request", "tool"), "the tool at the receipt's head")
+        speaks.append("the request")
+    if "raw_transaction" in _mapping(evidence, "chain"):
+        equal(evidence.function.tool, tool, "the tool that calls this function")
+        speaks.append("the signed call data")
+    if "tee" in evidence.receipt:
+        for what, tools in _tools_of(evidence):
+            if tool not in tools:
+                raise MismatchError(f"{what} is none of {quote(tool)}")
+            speaks.append(what)
+    if not speaks:
+        raise NotKeptError(f"nothing that is kept tells whether it was a call of {quote(tool)}")
+    return f"that it was a call of {quote(tool)} fits {', '.join(speaks)}"
+
+
+def check_provider(evidence: Evidence) -> str:
+    """Hold the provider that the request names to the catalogue's for the model that was asked."""
+    provider = evidence.part("request", "provider")
+    model = str(read_body(str(evidence.part("request", "body")).encode()).get("model"))
+    entry = catalogue.find(model, "gateway")
+    if entry is None:
+        raise NotKeptError(f"the catalogue of this og-mcp does not have {quote(model)}")
+    equal(entry.provider, provider, f"the provider of {quote(model)}")
+    return f"{quote(model)} is a model of {provider}"
+
+
+def check_labels(evidence: Evidence) -> str:
+    """Name what nothing in a receipt speaks for; it is never checked."""
+    told = [f"{name} {quote(evidence.part(name))}" for name in ("call_id", "created_at")]
+    payment = _mapping(evidence, "payment")
+    told += [f"payment.{name}" for name in ("cap_id", "settlement") if name in payment]
+    if "registry" in _mapping(evidence, "tee"):
+        told.append("tee.registry.rpc")
+    told += [f"claims.{name}" for name in _mapping(evidence, "claims")]
+    raise NotKeptError(f"the file says, and nothing else does: {', '.join(told)}")
+
+
+def _tools_of(evidence: Evidence) -> Iterator[tuple[str, frozenset[str]]]:
+    """Tell which tools make a request or an answer of the form that is kept."""
+    for what, path in (
+        ("the request that was sent", ("request", "body")),
+        ("the request that was signed for", ("tee", "canonical_request")),
+    ):
+        text = _mapping(evidence, path[0]).get(path[1])
+        if isinstance(text, str):
+            tool = tool_of(read_body(text.encode()))
+            yield what, frozenset({tool, "generate_image"} if tool == "chat" else {tool})
+    answer = _mapping(evidence, "response")
+    for name, tools in (
+        ("images", {"generate_image"}),
+        ("text", {"completion"}),
+        ("content", {"chat", "web_search"}),
+        ("tool_calls", {"chat"}),
+    ):
+        if name in answer:
+            yield f"an answer with {name}", frozenset(tools)
+
+
+def _mapping(evidence: Evidence, name: str) -> Mapping[str, Any]:
+    part = evidence.receipt.get(name)
+    return part if isinstance(part, Mapping) else {}
