@@ -76,6 +76,10 @@ from og_mcp.types import Stage
 COIN: Final = "ETH"
 """The native coin of every network that og-mcp knows, and of its payment chain."""
 
+UNPAID: Final = "Nothing was sent or paid."
+NOT_CHARGED: Final = "By the network's rules nothing is charged"
+"""Of an error that the gateway itself answered; what it may take has still to be settled."""
+
 QUOTE_LIMIT: Final = 200
 """Characters of text from outside that an error may repeat."""
 
@@ -296,7 +300,7 @@ class ModelNotFoundError(NotFoundError):
         if versions:
             self.hint = "Use one of these, or add the next one with create_version."
         else:
-            self.hint = "Check the spelling; get_model lists the versions of a model by its name."
+            self.hint = "Check the spelling; search_models finds models by words of their names."
 
 
 class AmbiguousModelError(NotFoundError):
@@ -1047,7 +1051,7 @@ class GatewayRejectedError(GatewayError):
             if left > 0
             else f"it was sent {attempts} times and is not sent again."
         )
-        self._hint_with(f"By the network's rules nothing is charged for that; {again}")
+        self._hint_with(f"{NOT_CHARGED} for that; {again}")
 
     def _hint_with(self, cost: str) -> None:
         self.hint = " ".join(filter(None, (_next_step(self.refusal), cost)))

@@ -107,7 +107,8 @@ async def test_every_wrong_argument_is_told_at_once(mcp: Client) -> None:
         "Argument model_input is missing. "
         "Argument inference_mode must be one of VANILLA, ZKML, TEE, not 'FAST'. "
         "Argument max_retries must be a whole number from 0 to 20, not 21. "
-        "infer takes model_cid, model_input, inference_mode, max_retries, idempotency_key, dry_run."
+        "infer takes model_cid, model_input, inference_mode, max_retries, idempotency_key, dry_run. "
+        "Nothing was sent or paid."
     )
 
 

@@ -9,28 +9,40 @@ from typing import Final
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, TextContent
 
-from og_mcp.errors import CallNotFoundError, IdempotencyKeyReusedError, OGError
+from og_mcp.errors import (
+    NOT_CHARGED,
+    UNPAID,
+    CallNotFoundError,
+    IdempotencyKeyReusedError,
+    InputError,
+    NotFoundError,
+    OGError,
+)
 from og_mcp.types import Stage
 
 OF_ANOTHER_CALL: Final = (CallNotFoundError, IdempotencyKeyReusedError)
 """Errors that name a call, and are not its end."""
+
+OF_THE_CALLER: Final = (InputError, NotFoundError)
+"""Errors of what the caller gave, found before anything is sent."""
 
 PUBLISHING: Final = frozenset({"create_model", "create_version", "upload"})
 """Tools that publish, and cost nothing."""
 
 
 @contextmanager
-def told(tool: str = "") -> Iterator[None]:
+def told(tool: str = "", *, may_cost: bool = False) -> Iterator[None]:
     """Let our own errors out in their words; mcp masks every other exception.
 
     Args:
         tool: Whose they are; a call that it journalled is told by stage and id, since a host may
             show a model nothing of an error but its text.
+        may_cost: Whether it can cost or publish something; a refusal says that it did not.
     """
     try:
         yield
     except OGError as exc:
-        raise ToolError(f"{exc} {_fate(exc, tool)}".rstrip()) from exc
+        raise ToolError(f"{exc} {_fate(exc, tool, may_cost=may_cost)}".rstrip()) from exc
 
 
 def failure(error: ToolError) -> CallToolResult:
@@ -53,15 +65,20 @@ def raised_in(error: BaseException) -> OGError | None:
     return cause
 
 
-def _fate(error: OGError, tool: str) -> str:
-    """Say whether money moved, and where to look; nothing where there is no call."""
+def _fate(error: OGError, tool: str, *, may_cost: bool) -> str:
+    """Say whether money moved, and where to look, as far as the error does not."""
     call_id, stage, said = error.call_id, error.stage, str(error)
-    is_told = call_id in said and stage in said
-    if not call_id or is_told or isinstance(error, OF_ANOTHER_CALL):
+    is_free = any(words in said for words in ("othing was sent", "othing was paid"))
+    if not call_id:
+        is_refusal = may_cost and stage is Stage.NOT_SENT and isinstance(error, OF_THE_CALLER)
+        return UNPAID if is_refusal and not is_free else ""
+    if (call_id in said and stage in said) or isinstance(error, OF_ANOTHER_CALL):
         return ""
     if stage is Stage.NOT_SENT:
-        free = "The call ended" if "othing was paid" in said else "Nothing was paid; the call ended"
+        free = "The call ended" if is_free else "Nothing was paid; the call ended"
         return f"{free} at stage {stage} (call_id {call_id})."
+    if stage is Stage.SENT_UNKNOWN and NOT_CHARGED in said:
+        return f"get_call with call_id {call_id} tells what it did charge (stage {stage})."
     if stage is Stage.SENT_UNKNOWN:
         done = "published" if tool in PUBLISHING else "paid"
         return f"It may have been {done} (stage {stage}); get_call with call_id {call_id} tells."

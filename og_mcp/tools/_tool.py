@@ -14,7 +14,7 @@ from mcp.server.mcpserver.tools import Tool as MCPTool
 from mcp.types import CallToolResult, ContentBlock, TextContent, ToolAnnotations
 from pydantic import ConfigDict, ValidationError
 
-from og_mcp.errors import ApprovalRequiredError
+from og_mcp.errors import UNPAID, ApprovalRequiredError
 from og_mcp.tools._consent import begin_asking, give_up_asking
 from og_mcp.tools._illustrated import output_links
 from og_mcp.tools._refusal import refusal
@@ -86,7 +86,9 @@ class Tool(MCPTool):
                 raise
             # mcp would send pydantic's text, which repeats the whole value and links to its site.
             words = refusal(self.name, self.parameters, exc.__cause__)
-            raise ToolError(f"Error executing tool {self.name}: {words}") from exc.__cause__
+            is_reader = self.annotations is not None and self.annotations.read_only_hint
+            free = "" if is_reader else f" {UNPAID}"
+            raise ToolError(f"Error executing tool {self.name}: {words}{free}") from exc.__cause__
 
 
 def _as_meant(schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def tool(  # noqa: PLR0913 - each is told by name, for every tool
     def decorate(fn: Callable[P, Awaitable[R]]) -> Tool:
         @functools.wraps(fn)
         async def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            with told(fn.__name__):
+            with told(fn.__name__, may_cost=not read_only):
                 return await fn(*args, **kwargs)
 
         made = Tool.from_function(

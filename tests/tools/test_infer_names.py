@@ -31,7 +31,7 @@ async def test_a_model_s_name_stands_for_its_newest_onnx_file(
 
         assert result["model_output"] == {"y": [[2, 4, 6]]}
         assert result["model_cid"] == cid
-        assert result["note"] == f"Model '{name}' by '{author}', version '0.01', was run."
+        assert result["note"] == f"The CID is of model '{name}' by '{author}', version '0.01'."
 
 
 async def test_blanks_around_a_cid_are_not_part_of_it(
@@ -68,7 +68,7 @@ async def test_a_version_with_several_models_asks_for_the_cid(
     text = await refusal(mcp, "infer", model_cid=name, model_input=INPUT)
 
     assert f"'0.01' of '{name}' has several ONNX files: 'model.onnx': '{cid}', 'other.onnx'" in text
-    assert text.endswith("Give the CID of one as model_cid.")
+    assert text.endswith("Give the CID of one as model_cid. Nothing was sent or paid.")
 
 
 async def test_a_repository_without_onnx_is_told(

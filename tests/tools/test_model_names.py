@@ -77,7 +77,11 @@ async def test_an_unknown_model_is_asked_for_and_the_gateways_refusal_names_near
     near = text.partition("The nearest models that are known here: ")[2].split(", ")
     assert len(near) == 3
     assert all("/" in name for name in near)
-    assert (await answer(mcp, "list_calls"))["spent_opg"] == "0"
+    told = await answer(mcp, "list_calls")
+    assert told["spent_opg"] == "0"
+    assert "By the network's rules nothing is charged for that" in text
+    fate = f"get_call with call_id {told['calls'][0]['call_id']} tells what it did charge"
+    assert text.endswith(f"{fate} (stage sent_unknown).")
 
 
 async def test_an_unknown_model_carries_a_note_and_has_no_price(mcp: Client) -> None:

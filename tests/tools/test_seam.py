@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
+import pytest
 from mcp import Client
 from mcp.server import MCPServer
 from pydantic import Field
@@ -110,3 +112,24 @@ async def test_words_of_an_enum_are_taken_in_any_case() -> None:
 
     assert [result["fix"] for result in results] == ["{} ZKML", "{} ZKML"]
     assert other.startswith("Argument mode must be one of TEE, ZKML, not 'zk'.")
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("infer", {"model_cid": "no-such-model", "model_input": {"x": 1.0}}),
+        ("infer", {"model_cid": "word-sentiment", "model_input": {"words": [1]}}),
+        ("infer", {"model_cid": "word-sentiment", "model_input": {"nope": ["up"]}}),
+        ("chat", {"model": "zai/glm-image", "messages": "Hello"}),
+        ("web_search", {"query": "x" * 2_000_000}),
+        ("generate_image", {"prompt": "a cat", "count": 11}),
+        ("create_model", {"model_name": "m"}),
+        ("upload", {"model_path": "nope.onnx", "model_name": "m", "version": "1"}),
+    ],
+)
+async def test_a_refusal_of_what_costs_or_publishes_says_that_nothing_was_sent(
+    mcp: Client, tool: str, arguments: dict[str, Any]
+) -> None:
+    text = await refusal(mcp, tool, **arguments)
+
+    assert len(re.findall("othing was (?:sent|paid)", text)) == 1

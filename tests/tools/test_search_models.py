@@ -85,10 +85,11 @@ async def test_what_models_can_do_is_told_and_found(mcp: Client) -> None:
     assert all("not json_object" in model["description"] for model in found["models"])
 
 
+@pytest.mark.parametrize("query", ["vision", "the cheapest model that reads images"])
 async def test_the_cheapest_model_that_reads_images_is_the_first_that_a_search_finds(
-    mcp: Client,
+    mcp: Client, query: str
 ) -> None:
-    found = await answer(mcp, "search_models", query="vision", kind="llm", limit=100)
+    found = await answer(mcp, "search_models", query=query, kind="llm", limit=100)
 
     assert found["models"][0] == {
         "name": "google/gemini-2.5-flash-lite",

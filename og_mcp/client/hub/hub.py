@@ -152,7 +152,7 @@ class Hub:
             reason = f"Version {quote(version.version)} of {quote(model)} has several ONNX files"
             raise InputError(f"{reason}: {listed}.", "Give the CID of one as model_cid.")
         whose = f" by {quote(found.author)}" if found.author else ""
-        told = f"Model {quote(found.name)}{whose}, version {quote(version.version)}, was run."
+        told = f"The CID is of model {quote(found.name)}{whose}, version {quote(version.version)}."
         return file.model_cid, told
 
     async def names(self) -> list[str]:

@@ -15,6 +15,38 @@ from og_mcp.types import FoundModel, FoundModels, ModelKind
 DESCRIPTION: Final = 300
 """Characters of a description that are shown."""
 
+_UNTELLING: Final = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "can",
+        "cheap",
+        "cheapest",
+        "first",
+        "find",
+        "for",
+        "i",
+        "is",
+        "llm",
+        "me",
+        "model",
+        "models",
+        "of",
+        "or",
+        "price",
+        "prices",
+        "show",
+        "that",
+        "the",
+        "to",
+        "which",
+        "with",
+    ]
+)
+"""Words of a question that no entry of the catalogue is told by; the cheapest is first anyway."""
+
 
 async def search(  # noqa: PLR0913 - what a caller may say, by name
     hub: Hub,
@@ -37,7 +69,8 @@ async def search(  # noqa: PLR0913 - what a caller may say, by name
     Args:
         hub: Whose list.
         network: Named in the result.
-        query: Words, in any case; empty for every model.
+        query: Words, in any case; empty for every model. "the cheapest model that" and the like
+            choose nothing in the catalogue.
         kind: Only that kind; `None` for every kind.
         author: Only that author's.
         page: From 0.
@@ -49,9 +82,10 @@ async def search(  # noqa: PLR0913 - what a caller may say, by name
     """
     found: list[FoundModel] = []
     words, seen, looked_at = query.casefold().split(), 0, 0
+    telling = [word for word in words if word not in _UNTELLING]
     async for model in _models(hub, network, kind, today):
         looked_at += model.kind == "onnx"
-        if not _fits(model, words, author):
+        if not _fits(model, words if model.kind == "onnx" else telling, author):
             continue
         if len(found) == limit:
             return FoundModels(

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from og_mcp import catalogue
 from og_mcp.catalogue import Entry, Generation, Kind
 from og_mcp.client.session.parts import Parts
-from og_mcp.errors import InputError, quote
+from og_mcp.errors import UNPAID, InputError, quote
 from og_mcp.types import LLMModeName
 
 Route = Literal["gateway", "VANILLA", "TEE"]
@@ -23,8 +23,6 @@ Fits = Callable[[Entry], bool | None]
 
 VARIABLES: Final[dict[Kind, str]] = {"llm": "OG_CHAT_MODEL", "image": "OG_IMAGE_MODEL"}
 """Kind -> the variable that names the model of calls that name none."""
-
-UNPAID: Final = "Nothing was sent or paid."
 
 
 class Routes:
@@ -120,7 +118,9 @@ class Routes:
             raise self._unknown(model, kind)
         if entry.kind != kind:
             tool = "generate_image" if entry.kind == "image" else "chat"
-            raise InputError(f"{entry.id} is a model of kind {entry.kind}.", f"Use it with {tool}.")
+            raise InputError(
+                f"{entry.id} is a model of kind {entry.kind}. {UNPAID}", f"Use it with {tool}."
+            )
         if entry.is_retired(today):
             raise InputError(
                 f"{entry.retirement} {UNPAID}",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from og_mcp.catalogue import Entry, models
 from og_mcp.client.session.calling import Terms
-from og_mcp.errors import InputError, quote
+from og_mcp.errors import UNPAID, InputError, quote
 from og_mcp.types import DEFAULT_MAX_TOKENS, LLMModeName, SettlementModeName
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ MOST_IMAGES: Final = 10
 LARGEST_SIDE: Final = 8192
 """Pixels of an image that is made in another size."""
 
-FREE: Final = "Nothing was sent or paid."
 _OPTION: Final = re.compile(r"[0-9.]{1,6}(:[0-9.]{1,6}|[Kk])")
 
 
@@ -98,17 +97,17 @@ class Drawing:
                     f"{name} is {side}.", f"Use 0 (the model's own) to {LARGEST_SIDE}."
                 )
         if not 1 <= self.count <= MOST_IMAGES:
-            raise InputError(f"count is {self.count}.", f"Use 1 to {MOST_IMAGES}. {FREE}")
+            raise InputError(f"count is {self.count}.", f"Use 1 to {MOST_IMAGES}. {UNPAID}")
         if len(self.images) > MOST_IMAGES:
             raise InputError(
                 f"images has {len(self.images)} pictures to start from.",
-                f"Use up to {MOST_IMAGES}. {FREE}",
+                f"Use up to {MOST_IMAGES}. {UNPAID}",
             )
         if self.images and model.is_listed and not model.references:
             can = (one.id for one in models() if one.references and one.status != "retired")
             raise InputError(
                 f"{model.id} does not take pictures to start from.",
-                f"Leave images out, or use one of {', '.join(can)}. {FREE}",
+                f"Leave images out, or use one of {', '.join(can)}. {UNPAID}",
             )
         ratio = _option(model, "aspect_ratio", self.aspect_ratio, model.aspect_ratios)
         tier = _option(model, "resolution", self.resolution.upper(), tuple(model.resolutions))
@@ -121,7 +120,7 @@ def _option(model: Entry, name: str, value: str, taken: Sequence[str]) -> str:
     if not value or value in taken or (not model.is_listed and _OPTION.fullmatch(value)):
         return value
     takes = f"It takes {', '.join(taken)}." if taken else f"Leave {name} out."
-    raise InputError(f"{model.id} does not take the {name} {quote(value)}.", f"{takes} {FREE}")
+    raise InputError(f"{model.id} does not take the {name} {quote(value)}.", f"{takes} {UNPAID}")
 
 
 @dataclass(frozen=True, kw_only=True)
