@@ -857,6 +857,24 @@ class ServiceReplyError(ServiceError):
         )
 
 
+class GatewayClockError(ServiceReplyError):
+    """A gateway's clock is so far from this machine's that its answer would be withheld.
+
+    Args:
+        where: The gateway.
+        ahead_s: Seconds that this machine's clock is ahead.
+    """
+
+    def __init__(self, where: str, ahead_s: float) -> None:
+        side = "ahead of" if ahead_s > 0 else "behind"
+        apart = f"this machine's clock is {abs(ahead_s):.0f} s {side} its Date header"
+        super().__init__("gateway", apart)
+        words = "so that its answer would be withheld; nothing was signed"
+        self.args = (f"The gateway at {where} cannot be paid: {apart}, {words}.",)
+        self.ahead_s = ahead_s
+        self.hint = "Set the clock of this machine. Where it is right, repeat the call later."
+
+
 class SignInError(ServiceError):
     """The Model Hub's sign-in said no.
 

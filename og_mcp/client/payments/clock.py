@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
 from typing import Final
 
-from og_mcp.errors import ClockError
+from og_mcp.client.tee.evidence import CLOCK_DRIFT_S
+from og_mcp.errors import ClockError, GatewayClockError
 
 TOLERANCE_S: Final = 120
 """How far this machine's clock and the payment chain's may be apart, for the way of a block to us
@@ -49,3 +51,22 @@ def check_clock(ahead_s: int, *, is_idle: bool) -> None:
     """
     if ahead_s < -TOLERANCE_S or (ahead_s > TOLERANCE_S and not is_idle):
         raise ClockError(ahead_s)
+
+
+def check_date(date: str, where: str) -> None:
+    """Refuse to pay a gateway whose answer would be withheld for its time (threats.md T42).
+
+    Args:
+        date: Its `Date` header; one that cannot be read tells nothing.
+        where: The gateway, as errors name it.
+
+    Raises:
+        GatewayClockError: It is too far from this machine's clock; nothing was signed.
+    """
+    try:
+        parts = parsedate_tz(date)
+        ahead_s = 0.0 if parts is None else time.time() - mktime_tz(parts)
+    except (ValueError, OverflowError):
+        return
+    if abs(ahead_s) > CLOCK_DRIFT_S:
+        raise GatewayClockError(where, ahead_s)

@@ -15,7 +15,7 @@ import httpx
 
 from og_mcp.calls import Journal
 from og_mcp.client.payments.caps import Caps
-from og_mcp.client.payments.clock import Clock, Moment
+from og_mcp.client.payments.clock import Clock, Moment, check_date
 from og_mcp.client.payments.gateway_session import GatewaySession, Line
 from og_mcp.client.payments.order import Order
 from og_mcp.client.payments.paid_sending import PaidSending
@@ -140,6 +140,7 @@ class Payments:
         try:
             if response.status_code != PAYMENT_REQUIRED:
                 return 0
+            check_date(response.headers.get("date", ""), outgoing.where)
             return (await self._prices.challenged(gateway, path, response)).requirement.amount
         finally:
             await response.aclose()
@@ -236,6 +237,10 @@ class Payments:
             response = await self._sending.send(outgoing, self._sending.request(outgoing))
             if response.status_code != PAYMENT_REQUIRED:
                 return response
+            try:
+                check_date(response.headers.get("date", ""), outgoing.where)
+            finally:
+                await response.aclose()
             known = await self._prices.challenged(gateway, path, response)
         return await self._paid(outgoing, order, known)
 

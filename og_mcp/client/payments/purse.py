@@ -39,7 +39,9 @@ class Purse:
     ) -> None:
         self._opg, self._address, self._tasks, self._clock = opg, address, tasks, clock
         self._lock = Lock()
-        self._read: tuple[float, Holdings] | None = None
+        self._read: tuple[float, float, Holdings] | None = None
+        """When by the clock that grows, when by this machine's, and what was read."""
+
         self._reading_ahead = False
         self._changes = 0
 
@@ -62,10 +64,10 @@ class Purse:
         async with self._lock:
             found = None if anew else self._fresh()
             if found is None:
-                started, changes = self._clock(), self._changes
+                started, wall, changes = self._clock(), time.time(), self._changes
                 found = await self._opg.holdings(self._address)
                 # What was asked for before a change tells nothing of the time after it.
-                self._read = (started, found) if self._changes == changes else None
+                self._read = (started, wall, found) if self._changes == changes else None
             return found
 
     def forget(self) -> None:
@@ -74,9 +76,12 @@ class Purse:
         self._changes += 1
 
     def _fresh(self) -> Holdings | None:
-        if self._read is None or self._clock() - self._read[0] > FRESH_S:
+        if self._read is None:
             return None
-        return self._read[1]
+        started, wall, held = self._read
+        # A clock that was set meanwhile is held against the chain's anew.
+        age_s = max(self._clock() - started, abs(time.time() - wall))
+        return None if age_s > FRESH_S else held
 
     async def _read_ahead(self) -> None:
         try:

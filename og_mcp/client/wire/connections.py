@@ -59,6 +59,7 @@ class Connections(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; httpx's interface of transports."""
+        _check_host(request)
         with mapped(request):
             answer = await self._opened().request(
                 request.method,
@@ -124,6 +125,14 @@ def mapped(request: httpx.Request | None = None) -> Iterator[None]:
 def becomes(kind: type[Exception]) -> type[httpx.TransportError]:
     """Return what an error of aiohttp or of the system is to httpx."""
     return next(BECOMES[ancestor] for ancestor in kind.__mro__ if ancestor in BECOMES)
+
+
+def _check_host(request: httpx.Request) -> None:
+    """Refuse a name that the resolver cannot take, which it tells by an error of no library's."""
+    try:
+        request.url.host.encode("idna")
+    except UnicodeError as exc:
+        raise httpx.ConnectError("the host's name is not one", request=request) from exc
 
 
 def _body(request: httpx.Request) -> bytes | AsyncIterator[bytes] | None:

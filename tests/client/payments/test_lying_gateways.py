@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 
 import pytest
 
 from og_mcp.client import Session
 from og_mcp.client.payments.gateway_session import SESSION_HEADER, SIGNATURE_HEADER
 from og_mcp.client.tee.withheld import SIGNED_FIELDS
-from og_mcp.errors import AnswerLostError, OGError, VerificationError
+from og_mcp.errors import AnswerLostError, GatewayClockError, OGError, VerificationError
 from og_mcp.types import Stage
 from tests.books import Purse
 from tests.client.payments.chats import CAP, chat, paid
@@ -130,3 +132,98 @@ async def test_whatever_a_paid_gateway_answers_costs_one_signature_and_shows_not
     assert sum(SIGNATURE_HEADER in sent for sent in gateway.received) == 1
     assert open_ == CAP
     assert paid(purse) <= CAP
+
+
+# Clocks
+
+
+@pytest.mark.parametrize(("behind_s", "words"), [(1000, "ahead of"), (-1000, "behind")])
+async def test_a_clock_that_is_wrong_is_found_before_paying(
+    purse: Purse, gateway: LyingGateway, behind_s: int, words: str
+) -> None:
+    gateway.on(header("Date", formatdate(time.time() - behind_s, usegmt=True).encode()))
+
+    async with purse.session() as og:
+        with pytest.raises(GatewayClockError, match=f"s {words} its Date header") as failed:
+            await chat(og, "first")
+        with pytest.raises(GatewayClockError):
+            await chat(og, "first", dry_run=True)
+        open_ = await open_opg(og)
+        gateway.honest()
+        second = await chat(og, "second")
+
+    assert failed.value.stage is Stage.NOT_SENT
+    assert open_ == 0
+    assert second.status == "done"
+
+
+async def test_one_gateway_whose_clock_is_wrong_is_left_for_another(
+    purse: Purse, gateway: LyingGateway
+) -> None:
+    purse.localnet.add_tee()
+    gateway.on(header("Date", formatdate(0, usegmt=True).encode()))
+
+    async with purse.session() as og:
+        answers = [await chat(og, text) for text in ("first", "second")]
+
+    assert [answer.status for answer in answers] == ["done", "done"]
+    assert not any(SIGNATURE_HEADER in sent for sent in gateway.received)
+
+
+@pytest.mark.parametrize(
+    "date", [b"", b"soon", b"Thu, 99 Foo 99999 99:99:99 GMT", b"\xff", b"9" * 1000]
+)
+async def test_a_date_that_cannot_be_read_tells_nothing(
+    purse: Purse, gateway: LyingGateway, date: bytes
+) -> None:
+    gateway.on(header("Date", date))
+
+    async with purse.session() as og:
+        assert (await chat(og, "first")).status == "done"
+
+
+# Unexpected errors
+
+
+async def test_an_unexpected_error_is_told_as_one_and_as_perhaps_paid_where_something_left(
+    purse: Purse, gateway: LyingGateway
+) -> None:
+    async def broken(_count: int) -> None:
+        raise ZeroDivisionError
+
+    async with purse.session() as og:
+        with pytest.raises(OGError, match="did not expect") as failed:
+            await chat(og, "first", counted=broken)
+        open_ = await open_opg(og)
+
+    assert SIGNATURE_HEADER in gateway.received[-1]
+    assert failed.value.stage is Stage.SENT_UNKNOWN
+    assert open_ == CAP
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://[::1",
+        "https://exa mple",
+        "not a url",
+        "https://127.0.0.1:99999999",
+        "https://",
+        "https://caf\u00e9\ud7ff.example",
+        "https://127.0.0.1:1/\r\nX: y",
+        "https://" + "a" * 300 + ".example",
+    ],
+)
+async def test_a_registered_endpoint_that_is_none_ends_before_the_first_byte(
+    purse: Purse, endpoint: str
+) -> None:
+    purse.localnet.change_tee(endpoint=endpoint)
+
+    async with purse.session() as og:
+        with pytest.raises(OGError) as failed:
+            await chat(og, "first")
+        open_ = await open_opg(og)
+
+    assert failed.value.stage is Stage.NOT_SENT
+    assert "did not expect" not in str(failed.value)
+    assert open_ == 0
