@@ -235,7 +235,7 @@ async def test_named_fields_make_objects_of_rows(localnet: LocalNetwork, tmp_pat
     assert result["inference_mode"] == "ZKML"
     assert refused == snapshot(
         "Argument open_high_low_close[9].close must be a number, not 'high'. volatility takes "
-        "open_high_low_close, idempotency_key, dry_run."
+        "open_high_low_close, idempotency_key, dry_run. Nothing was sent or paid."
     )
 
 
