@@ -227,3 +227,28 @@ async def test_a_registered_endpoint_that_is_none_ends_before_the_first_byte(
     assert failed.value.stage is Stage.NOT_SENT
     assert "did not expect" not in str(failed.value)
     assert open_ == 0
+
+
+async def test_t38_an_error_before_the_first_byte_is_not_sent(
+    purse: Purse, gateway: LyingGateway
+) -> None:
+    async with purse.session() as og:
+        first = await chat(og, "first")
+        payments = await og._paying.payments.get()  # noqa: SLF001 - where the id is kept
+        (line,) = payments._lines.values()  # noqa: SLF001 - as above
+        assert line.session is not None
+        # What the answers' reader lets through no more.
+        line.session.id = "sitzung-ü"
+        asked = len(gateway.received)
+        with pytest.raises(OGError, match="did not expect") as failed:
+            await chat(og, "second")
+        calls = (await og.list_calls()).calls
+        open_ = await open_opg(og)
+
+    assert len(gateway.received) == asked
+    assert failed.value.stage is Stage.NOT_SENT
+    failed_call = next(call for call in calls if call.call_id == failed.value.call_id)
+    assert (failed_call.stage, failed_call.payment.cap_id) == (Stage.NOT_SENT, "")
+    # The first call's payment stands, as it has left.
+    assert first.payment.cap_id
+    assert open_ == CAP

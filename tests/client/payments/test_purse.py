@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 import anyio
@@ -78,3 +79,15 @@ async def test_a_reading_ahead_that_fails_is_made_up_for_by_who_needs_it(
     await anyio.lowlevel.checkpoint()
 
     assert (await purse.holdings()).opg == HELD
+
+
+async def test_a_clock_that_was_set_is_held_against_the_chains_anew(
+    purse: Purse, localnet: LocalNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await purse.holdings()
+    now = time.time() + 1000
+    monkeypatch.setattr(time, "time", lambda: now)
+    after = await purse.holdings()
+
+    assert localnet.counters("base_rpc")["http_requests"] == 2
+    assert 990 <= after.ahead_s - before.ahead_s <= 1010
