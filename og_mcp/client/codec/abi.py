@@ -186,9 +186,23 @@ class _TensorReader(Reader):
         return sizes
 
 
+def decode_event_request(data: bytes) -> RunCall:
+    """Read the request in the data of the precompile's `ModelInferenceEvent`.
+
+    Raises:
+        ServiceReplyError: It is malformed.
+    """
+    reader = _TensorReader(data)
+    request = reader.offset(0, 1)
+    return _read_call(reader, reader.offset(request, 1), request, reader.offset(request, 2))
+
+
 def _read_run(reader: _TensorReader) -> RunCall:
-    model_cid, mode = reader.string(reader.offset(0, 0)), reader.word(WORD)
-    tensors = reader.offset(0, 2)
+    return _read_call(reader, reader.offset(0, 0), WORD, reader.offset(0, 2))
+
+
+def _read_call(reader: _TensorReader, cid: int, mode_at: int, tensors: int) -> RunCall:
+    model_cid, mode = reader.string(cid), reader.word(mode_at)
     numbers = tuple(
         NumberWords(
             reader.string(reader.offset(tensor, 0)),

@@ -92,6 +92,15 @@ class LLMFunction:
         reader = Reader(data)
         return self.read_response(reader, reader.offset(0, 0))
 
+    def decode_event_request(self, data: bytes) -> LLMRequest:
+        """Read the request in the data of the precompile's event.
+
+        Raises:
+            ServiceReplyError: It is malformed.
+        """
+        reader = Reader(data)
+        return self.read_request(reader, reader.offset(0, 1))
+
     def decode_event(self, data: bytes) -> LLMResponse:
         """Read the response in the data of the precompile's event.
 

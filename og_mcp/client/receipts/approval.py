@@ -55,6 +55,14 @@ class ApproveFunction:
                 return int.from_bytes(log.data, "big")
         raise NotKeptError("the events hold no approval")
 
+    def is_emitted(self, signed: SignedCall, logs: Sequence[Log]) -> bool:
+        """Look for the token's event with the signer as owner, and the spender."""
+        spender = _decoded(signed.data)[0]
+        wanted = tuple(f"0x{one[2:].lower():0>64}" for one in (signed.sender, spender))
+        return any(
+            log.address == signed.to and log.topics == (APPROVAL_TOPIC, *wanted) for log in logs
+        )
+
     def response_of(self, answer: int) -> tuple[dict[str, Any], bool]:
         """Write the allowance; it has one form."""
         return {"allowance_opg": coins(answer)}, True

@@ -188,6 +188,8 @@ def _output(evidence: Evidence) -> str:
         raise MismatchError("the answer is no object")
     if not evidence.function.compare_answer(answer, response):
         raise MismatchError("the answer is not the output in the events")
+    if not evidence.function.is_emitted(evidence.signed, read_logs(evidence.part("chain", "logs"))):
+        raise MismatchError("the request in the events is not the one that was signed for")
     return "the events decode to the answer; offline, nobody vouches for the events"
 
 

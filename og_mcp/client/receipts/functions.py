@@ -12,7 +12,13 @@ from og_mcp.client.chain.chain import Log
 from og_mcp.client.chain.inference import PRECOMPILE_TOPIC, RESULT_TOPIC, find_log
 from og_mcp.client.chain.onchain_llm import find_answer
 from og_mcp.client.chain.signature import SignedCall
-from og_mcp.client.codec.abi import RUN_SELECTOR, decode_inference_event, decode_result, decode_run
+from og_mcp.client.codec.abi import (
+    RUN_SELECTOR,
+    decode_event_request,
+    decode_inference_event,
+    decode_result,
+    decode_run,
+)
 from og_mcp.client.codec.canonical import is_same, request_of
 from og_mcp.client.codec.llm_abi import FUNCTIONS, LLMFunction
 from og_mcp.client.codec.llm_shapes import LLMResponse
@@ -72,6 +78,15 @@ class Function(Protocol[Answer]):
         """
         ...
 
+    def is_emitted(self, signed: SignedCall, logs: Sequence[Log]) -> bool:
+        """Tell whether the request in the events, where one is, is the one that was signed for.
+
+        Raises:
+            ValueError: The call data is malformed.
+            ServiceReplyError: The event is malformed.
+        """
+        ...
+
     def response_of(self, answer: Answer) -> tuple[dict[str, Any], bool]:
         """Write an answer as receipts keep it, and tell whether there is no other way."""
         ...
@@ -119,6 +134,11 @@ class _Run:
             raise NotKeptError("the events hold no output: the node told it, and nobody signs that")
         return output
 
+    def is_emitted(self, signed: SignedCall, logs: Sequence[Log]) -> bool:
+        """Look at the precompile's event."""
+        log = find_log(logs, INFERENCE_PRECOMPILE, PRECOMPILE_TOPIC)
+        return log is None or decode_event_request(log.data) == decode_run(signed.data)
+
     def response_of(self, answer: ModelOutput) -> tuple[dict[str, Any], bool]:
         """Write the output; texts travel without their shape."""
         return to_json(answer), not answer.strings
@@ -156,6 +176,14 @@ class _LLM:
         if found is None:
             raise NotKeptError("the events hold no answer")
         return found[0]
+
+    def is_emitted(self, signed: SignedCall, logs: Sequence[Log]) -> bool:
+        """Look at the precompile's event."""
+        function = self._function
+        log = find_log(logs, INFERENCE_PRECOMPILE, function.event_topic)
+        if log is None:
+            return True
+        return function.decode_event_request(log.data) == function.decode_request(signed.data)
 
     def response_of(self, answer: LLMResponse) -> tuple[dict[str, Any], bool]:
         """Write the answer; it has one form."""

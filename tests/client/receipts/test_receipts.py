@@ -27,7 +27,7 @@ from og_mcp.client.codec.inputs import parse_inputs
 from og_mcp.client.receipts import receipts
 from og_mcp.client.receipts.chain_signature import kept_signature
 from og_mcp.errors import ServiceError, ServiceReplyError, WrongChainError
-from og_mcp.networks import NETWORKS
+from og_mcp.networks import INFERENCE_PRECOMPILE, NETWORKS
 from og_mcp.types import Verification
 from tests.localnet_client import LocalNetwork
 
@@ -551,10 +551,15 @@ async def test_an_answer_whose_events_were_made_up_is_found_online(
     counts = [[3, 0, 12], [1, 7, -3]]
     other = await receipt_of(og, sample(localnet), counts=counts)
     mixed = {**one, "response": other["response"], "response_hash": other["response_hash"]}
-    mixed = receipts.digested({**mixed, "chain": {**one["chain"], "logs": other["chain"]["logs"]}})
+    # The precompile's event tells its request; without it, only the chain does.
+    told = other["chain"]["logs"]
+    logs = [log for log in told if log["address"] != INFERENCE_PRECOMPILE.lower()]
+    whole = receipts.digested({**mixed, "chain": {**one["chain"], "logs": told}})
+    mixed = receipts.digested({**mixed, "chain": {**one["chain"], "logs": logs}})
 
     verification = await og.verify_receipt(mixed, online=True)
 
+    assert failed(receipts.verify(whole)) == {"output"}
     assert receipts.verify(mixed).level == "consistent"
     assert failed(verification) == {"inclusion"}
     assert detail(verification, "inclusion") == "its events differ"

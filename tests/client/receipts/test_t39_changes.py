@@ -301,3 +301,27 @@ def test_t39_the_provider_and_the_time_are_held_to_what_was_signed() -> None:
     for made, name in ((other, "provider"), (early, "tee_time")):
         found = {check.name: check.result for check in receipts.verify(redone(made)).checks}
         assert found[name] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("infer_TEE", "infer_ZKML"), ("onchain_chat", "onchain_chat_tools")]
+)
+def test_t39_an_event_of_another_request_does_not_speak_for_this_one(name: str, other: str) -> None:
+    receipt, theirs = deepcopy(FIRST[name]), FIRST[other]["chain"]["logs"]
+    precompile = "0x00000000000000000000000000000000000000f4"
+    (at,) = [i for i, log in enumerate(receipt["chain"]["logs"]) if log["address"] == precompile]
+    (foreign,) = [log for log in theirs if log["address"] == precompile]
+    receipt["chain"]["logs"][at] = foreign
+
+    found = {check.name: check for check in receipts.verify(redone(receipt)).checks}
+
+    assert found["output"].result == "failed"
+    assert "not the one that was signed for" in found["output"].detail
+
+
+@pytest.mark.parametrize("topic", [1, 2])
+def test_t39_an_approval_of_another_owner_or_spender_does_not_pass(topic: int) -> None:
+    receipt = deepcopy(FIRST["approve_opg"])
+    receipt["chain"]["logs"][0]["topics"][topic] = f"0x{'11' * 20:0>64}"
+
+    assert not receipts.verify(redone(receipt)).valid
