@@ -104,7 +104,7 @@ async def test_a_person_who_agrees_lets_one_call_through(
 async def test_the_question_names_tool_model_network_wallet_and_the_most_it_may_cost(
     localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any], mode: str
 ) -> None:
-    person = Answering("decline", after_s=0)
+    person = Answering("decline")
     async with Client(server(environ), mode=mode, elicitation_callback=person) as mcp:
         await refusal(mcp, "infer", **arguments)
         call = await only_call(mcp)

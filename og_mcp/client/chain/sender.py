@@ -37,7 +37,7 @@ DAY_CAP_VARIABLE: Final = "OG_MAX_FEE_PER_DAY"
 GAS_MARGIN: Final = 3
 """Gas limit over estimate for `run`, as the network's own client has it; unused gas is not paid."""
 
-GAS_SALT: Final = 2**16
+GAS_SALT: Final = 2**14
 """Gas units that the limit varies by."""
 
 Read = Callable[[bytes], Awaitable[None]]

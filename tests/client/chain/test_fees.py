@@ -80,7 +80,7 @@ async def test_t32_gas_that_cannot_be_counts_as_the_limit(
         fee = (await infer(og, purse)).fee_wei
 
     # The limit varies a little by call, and what cannot be is never less.
-    assert fee >= most - 2**16 * GWEI
+    assert fee >= most - 2**14 * GWEI
     assert fee > purse.spent()
 
 

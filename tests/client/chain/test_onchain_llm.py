@@ -198,7 +198,7 @@ async def test_the_gas_limit_is_half_again_what_was_estimated(
         "data": "0x" + signed.data.hex(),
     }
     estimate = int(localnet.rpc("eth_estimateGas", call), 16)
-    assert estimate * 3 // 2 <= signed.gas_limit < estimate * 3 // 2 + 2**16
+    assert estimate * 3 // 2 <= signed.gas_limit < estimate * 3 // 2 + 2**14
 
 
 # Before anything is sent

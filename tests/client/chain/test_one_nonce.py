@@ -193,7 +193,7 @@ async def test_t31_a_cap_that_is_in_the_way_of_a_higher_price_is_named(
     async with purse.session() as og:
         most = (await infer(og, purse, dry_run=True)).fee_wei
     rpc.on(SEND, refuses("transaction underpriced"))
-    cap = most + 2**16 * GWEI
+    cap = most + 2**14 * GWEI
     rpc.on(PRICE, lambda _: hex(GWEI if not rpc.sent else 10 * GWEI))
     brief = replace(BRIEF, receipt_s=1.0)
     async with purse.session(brief, OG_MAX_FEE_PER_CALL=coins(cap)) as og:
