@@ -76,6 +76,13 @@ async def test_a_working_network_is_well(localnet: LocalNetwork) -> None:
     assert float(told[1]) < float(told[2])
 
 
+def test_t36_doctor_says_that_unsigned_answers_are_shown(localnet: LocalNetwork) -> None:
+    detail = inside_findings({**localnet.environ, "OG_ALLOW_UNSIGNED": "1"})["gateway"]["detail"]
+
+    assert "OG_ALLOW_UNSIGNED=1" in detail
+    assert "OG_ALLOW_UNSIGNED" not in inside_findings(localnet.environ)["gateway"]["detail"]
+
+
 def test_models_that_settings_name_are_looked_up(localnet: LocalNetwork) -> None:
     chosen = {"OG_CHAT_MODEL": "gpt-5.4-mini", "OG_IMAGE_MODEL": "zai/glm-image"}
     well = inside_findings({**localnet.environ, **chosen})["models"]
