@@ -453,7 +453,7 @@ async def test_t9_a_gateway_that_hangs_before_anything_was_paid_is_passed_over(
         while localnet.pending_faults("gateway"):
             number += 1
             async with Session(
-                settings(localnet, tmp_path / str(number)), timeouts=Timeouts(gateway_s=1.0)
+                settings(localnet, tmp_path / str(number)), timeouts=Timeouts(gateway_s=3.0)
             ) as og:
                 assert (await chat(og)).status == "done"
 
