@@ -130,7 +130,7 @@ def check_tool(evidence: Evidence) -> str:
     """Hold the tool to the request, to the function that is called, and to the form of what a TEE signed."""
     tool, speaks = evidence.part("tool"), []
     if "request" in evidence.receipt:
-        equal(tool, evidence.part("request", "tool"), "the tool at the receipt's head")
+        equal(tool, _mapping(evidence, "request").get("tool"), "the tool at the receipt's head")
         speaks.append("the request")
     if "raw_transaction" in _mapping(evidence, "chain"):
         equal(evidence.function.tool, tool, "the tool that calls this function")
