@@ -294,7 +294,7 @@ class InferenceResult(Shape):
     fee_wei: Wei = Field(default=0, description="The same, exactly.")
     max_opg: str = Field(default="0", description="The most OPG it may cost.")
     explorer_url: str = ""
-    note: str = Field(default="", description="How the input was read, where that is not plain.")
+    note: str = Field(default="", description="What is not plain of input or output.")
     checks: list[Check] = Field(default=[], description="What a dry run checked.")
 
 

@@ -201,7 +201,8 @@ async def test_decimal_commas_are_read_or_named(mcp: Client, localnet: LocalNetw
 
     assert refused == (
         "Tensor 'x' is not read from 'decimal-comma.csv': its commas may be decimal commas or "
-        "separators. Use ';' between columns and a decimal point, or give a .json or .npy file."
+        "separators. Use ';' between columns and a decimal point, or give a .json or .npy file. "
+        "Nothing was sent or paid."
     )
     assert result["model_output"] == {"y": [[1.5], [2.5]]}
     assert result["note"] == "Commas in 'decimal-comma.csv' were read as decimal commas."

@@ -78,6 +78,7 @@ class Inferred:
             status="done",
             transaction_hash=mined.transaction_hash,
             model_output=self.shown,
+            note=self.output.note,
             inference_mode=InferenceMode[request["inference_mode"]].word,
             model_cid=request["model_cid"],
             is_simulation_result=self.output.is_simulation_result,

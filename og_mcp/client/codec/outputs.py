@@ -50,6 +50,15 @@ class ModelOutput:
         """Whether there is no tensor at all; the result is then elsewhere (protocol.md 3.3)."""
         return not (self.numbers or self.strings or self.jsons)
 
+    @property
+    def note(self) -> str:
+        """Tell the shapes that nested lists cannot show: of tensors without values."""
+        return " ".join(
+            f"Output {quote(name)} has no values; its shape is {list(values.shape)}."
+            for name, values in self.numbers.items()
+            if values.size == 0 and values.ndim > 1
+        )
+
     def add(self, kind: str, name: str, value: Any) -> None:  # noqa: ANN401 - as the fields
         """Put in one tensor.
 

@@ -235,7 +235,7 @@ def _result_of(call: Call, asked: Asked) -> InferenceResult:
     """Read what the journal kept of a call, or tell that it runs."""
     if call.status == "done" and call.result:
         result = InferenceResult.model_validate_json(call.result)
-        return result.model_copy(update={"note": asked.note})
+        return result.model_copy(update={"note": f"{asked.note} {result.note}".strip()})
     return InferenceResult(
         call_id=call.id,
         network=call.network,
