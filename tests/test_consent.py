@@ -164,7 +164,11 @@ async def test_a_person_who_does_not_agree_is_obeyed(
         "Ask them what they want instead; the same request is refused until "
     )
     assert "og-mcp calls approve" not in text
-    assert (call["status"], call["stage"], call["transaction_hash"]) == ("failed", "not_sent", "")
+    assert (call["status"], call["stage"], call.get("transaction_hash", "")) == (
+        "failed",
+        "not_sent",
+        "",
+    )
     assert call["error"] in text
     assert sent(localnet) == before
 

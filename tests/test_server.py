@@ -204,6 +204,7 @@ async def test_results_keep_the_published_schema_and_are_text_too(
         "chat": {"model": "gpt-5.4", "messages": [{"role": "user", "content": "Hello"}]},
         "completion": {"model": "gpt-5.4", "prompt": "Once"},
         "generate_image": {"model": "gpt-image-2", "prompt": "a boat", "dry_run": True},
+        "web_search": {"query": "rain", "dry_run": True},
         "approve_opg": {"amount_opg": "1", "dry_run": True},
         "create_model": {**repository, "model_desc": "Holds notes."},
         "create_version": repository,

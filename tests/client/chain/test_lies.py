@@ -195,7 +195,7 @@ async def test_t31_a_days_cap_with_kill_9_between(purse: Purse, rpc: LyingRPC, l
         with journal_worker.running(environ) as worker:
             worker.ask(sample["cid"], sample["model_input"], key=f"call {number}")
             # Whoever comes next waits until the killed one counts as dead, and takes its nonce over.
-            with anyio.fail_after(60):
+            with anyio.fail_after(180):
                 while len(set(rpc.sent)) == seen:  # noqa: ASYNC110 - another process sends
                     await anyio.sleep(0.02)
             worker.kill()

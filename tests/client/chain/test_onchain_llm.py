@@ -397,9 +397,10 @@ async def test_an_interrupted_call_is_settled_from_what_was_signed(
         await og.chat()
         before = transactions(localnet)
         for ask in (og.chat, og.complete):
-            localnet.fault(SEND, "drop")
+            localnet.fault(SEND, "drop", times=99)
             with pytest.raises(TransactionPendingError) as doubt:
                 await ask()
+            localnet.clear_faults()
             await og.chat({"role": "user", "content": "Next"}, idempotency_key=doubt.value.call_id)
 
             settled = await opened.get_call(doubt.value.call_id)
