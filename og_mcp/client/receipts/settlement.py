@@ -181,9 +181,12 @@ def _signed(part: Mapping[str, Any]) -> str:
 
 
 def _base_units(amount: object) -> int:
-    if not isinstance(amount, str) or not _AMOUNT.fullmatch(amount):
-        raise MismatchError("one of its amounts is none")
-    return int(Decimal(amount).scaleb(18))
+    if isinstance(amount, str) and _AMOUNT.fullmatch(amount):
+        units = int(Decimal(amount).scaleb(18))
+        # In its one form: "0.10" is not how "0.1" is written.
+        if coins(units) == amount:
+            return units
+    raise MismatchError("one of its amounts is none")
 
 
 def _topic(address: object) -> str:

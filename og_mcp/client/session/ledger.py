@@ -171,6 +171,9 @@ class Ledger:
     ) -> Verification:
         """Check a receipt offline, or also ask the chain for its transaction.
 
+        A file that has a key twice in an object is refused. Of a receipt that is given itself, that
+        cannot be seen: its JSON was parsed before, and the last one counts.
+
         Args:
             receipt: The receipt itself, or `{"file": path}` below OG_UPLOAD_ROOTS; or
             call_id: the call whose receipt it is.
