@@ -113,7 +113,7 @@ async def test_a_call_and_its_receipt_are_resources(
     call, receipt = (documents[template] for template in TEMPLATES)
     assert call == told
     assert receipt["call_id"] == made["call_id"]
-    assert receipt["schema"] == "og-mcp/receipt/1"
+    assert receipt["schema"] == "og-mcp/receipt/2"
 
 
 async def test_only_call_ids_are_completed(

@@ -769,6 +769,8 @@ def test_images_come_as_urls_of_the_gateway_or_of_anywhere(
 @pytest.mark.slow
 def test_images_are_too_large_too_wide_or_none(gateway: GatewayClient, net: LocalNetwork) -> None:
     def image(how: str) -> bytes:
+        # One session does not cover three images.
+        gateway.pay(CHAT)
         net.spoil(how)
         (uri,) = _choice(gateway.chat(model="gpt-image-2"))["message"]["images"]
         return _image(uri)

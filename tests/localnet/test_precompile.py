@@ -251,7 +251,7 @@ REFUSALS: list[tuple[str, Callable[[], bytes], str]] = [
     (
         "an output without a fixed-point form",
         lambda: run_data("log", [numbers("x", [0.0])]),
-        'the output "y" holds -inf, which the wire cannot carry',
+        'the output "y" holds an infinity at [0], and only finite numbers go on chain',
     ),
     (
         "unknown mode",

@@ -31,7 +31,7 @@ async def test_an_unknown_model_is_named(mcp: Client) -> None:
     text = await refusal(mcp, "list_files", model_name="no-such-model", version="1.00")
 
     assert "'no-such-model'" in text
-    assert "get_model" in text
+    assert "search_models" in text
 
 
 async def test_an_unknown_version_is_named(mcp: Client, localnet: LocalNetwork) -> None:

@@ -76,9 +76,13 @@ async def test_images_are_drawn_by_models_that_draw_and_texts_written_by_others(
 ) -> None:
     with pytest.raises(InputError, match=r"google/gemini-2\.5-flash is a model of kind llm.*chat"):
         await public.generate_image("gemini-2.5-flash", "a tree")
-    with pytest.raises(InputError, match=r"kind image\. Use it with generate_image"):
+    with pytest.raises(
+        InputError, match=r"kind image\. Nothing was sent or paid\. Use it with generate_image"
+    ):
         await public.chat("GPT_IMAGE_2", HELLO)
-    with pytest.raises(InputError, match=r"kind image\. Use it with generate_image"):
+    with pytest.raises(
+        InputError, match=r"kind image\. Nothing was sent or paid\. Use it with generate_image"
+    ):
         await public.completion("zai/glm-image", "Hello")
     with pytest.raises(InputError) as near:
         await public.generate_image("gpt-image-3", "a tree")

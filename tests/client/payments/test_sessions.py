@@ -160,8 +160,10 @@ async def test_calls_that_waited_too_long_for_a_session_to_open_open_another(
     results: list[ChatResult] = []
 
     async with purse.session(Timeouts(gateway_s=15.0)) as og:
-        # Its payment is sent, and nothing comes back until the session is old.
-        purse.localnet.fault(CHAT, "hang", service="gateway", skip=3, limit_s=20.0)
+        # With the price known, the first request is the payment; nothing comes back for it until
+        # the session is old.
+        await chat(og, "What would it cost?", dry_run=True)
+        purse.localnet.fault(CHAT, "hang", service="gateway", limit_s=20.0)
 
         async def one(text: str) -> None:
             results.append(await chat(og, text))
