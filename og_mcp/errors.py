@@ -51,6 +51,7 @@
         * ServiceReplyError
         * SignInError
         * UploadFailedError
+        * ShuttingDownError
         * JournalError
             * LaneLostError
             * CallStateError
@@ -1174,6 +1175,16 @@ class ImageRefusedError(GatewayError):
     def __init__(self, what: str) -> None:
         super().__init__(f"The image that the gateway sent cannot be used: {what}.")
         self.what = what
+
+
+class ShuttingDownError(ServiceError):
+    """og-mcp ends: it takes no new calls, and those that have signed nothing end unsent."""
+
+    hint = "Repeat it, with the same idempotency_key if it had one, once og-mcp runs again."
+
+    def __init__(self, call_id: str = "") -> None:
+        super().__init__("og-mcp is shutting down: this call was not sent, and nothing was paid.")
+        self.call_id = call_id
 
 
 class JournalError(ServiceError):

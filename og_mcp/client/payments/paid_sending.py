@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import anyio
+import anyio.lowlevel
 import httpx
 
 from og_mcp.calls import Journal
@@ -89,6 +90,8 @@ class PaidSending:
 
     async def _pay_by(self, session: GatewaySession, order: Order) -> bool:
         """Record what pays for a call, before a byte of it leaves; false where that has ended."""
+        # Who gives the call up now still finds it free; the next moment nobody does.
+        await anyio.lowlevel.checkpoint_if_cancelled()
         ticket, before, is_paid = order.ticket, order.ticket.committed, False
         ticket.committed = True
         if order.cap is session.cap:

@@ -23,6 +23,7 @@ from og_mcp.errors import (
     CallStateError,
     OGError,
     ServiceError,
+    ShuttingDownError,
 )
 from og_mcp.types import Call, CallRequest, Opened, Stage
 
@@ -98,6 +99,7 @@ class Calling:
             ApprovalRequiredError: A person has to agree first.
             AlreadySentError: The same request was sent before, and its answer is lost.
             AnswerNotKeptError: It is done, and its answer was handed over before.
+            ShuttingDownError: The session takes no calls any more; nothing was sent.
             OGError: It failed.
         """
 
@@ -137,6 +139,8 @@ class Calling:
             return form.digest(request), form.canonical(request), subject_of(request)
 
         request_hash, text, (model, words) = await off_loop(forms, request)
+        if self._parts.is_ending:
+            raise ShuttingDownError
         keeps_words = self._parts.settings.receipts == "full"
         return await journal.open_call(
             CallRequest(

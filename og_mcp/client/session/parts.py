@@ -91,6 +91,9 @@ class Parts:
     ) -> None:
         self.settings, self.timeouts, self.today = settings, timeouts, today
         self.known = KnownGraphs(settings.data_dir / KNOWN_FOLDER, settings.network_name)
+        self.is_ending = False
+        """Whether no call is taken any more."""
+
         self._closing = AsyncExitStack()
         self._given_journal = journal
         self._end_tasks: Callable[[], Awaitable[None]] = _nothing
@@ -143,6 +146,13 @@ class Parts:
         threshold = self.settings.confirm_above
         always = tool in ALWAYS_ASKED
         return always or (tool != "" and (threshold == 0 or max_opg > threshold))
+
+    async def end_calls(self, grace_s: float) -> None:
+        """Take no calls any more; end those that are free, and wait for the others."""
+        self.is_ending = True
+        if self.journal.opened is not None:
+            # Also where it is still to be opened: a call may be on its way there.
+            await (await self.runner.get()).end(grace_s)
 
     async def aclose(self) -> None:
         """Close what was opened, the last first; the calls that still run before all else."""

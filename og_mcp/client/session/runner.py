@@ -18,7 +18,13 @@ from anyio.abc import TaskGroup
 
 from og_mcp.calls import Journal
 from og_mcp.client.chain.ticket import Ticket
-from og_mcp.errors import CallFailedError, CallStateError, OGError, TransactionPendingError
+from og_mcp.errors import (
+    CallFailedError,
+    CallStateError,
+    OGError,
+    ShuttingDownError,
+    TransactionPendingError,
+)
 from og_mcp.types import Call, Opened, Stage
 
 logger = logging.getLogger(__name__)
@@ -29,6 +35,10 @@ Work = Callable[[Ticket], Awaitable[None]]
 LONG_S: Final = 24 * 3600.0
 LONGEST_PAUSE_S: Final = 30.0
 CANCELLED: Final = "The call was cancelled before anything was sent; nothing was paid."
+SHUT_DOWN: Final = str(ShuttingDownError())
+FREE_AGAIN_S: Final = 0.5
+"""Seconds between two looks, at the end, for calls that turned out to have sent nothing."""
+
 INTERNAL: Final = "og-mcp failed in a way it did not expect; its log says more."
 
 
@@ -69,6 +79,23 @@ class Runner:
     def __init__(self, journal: Journal, tasks: TaskGroup) -> None:
         self._journal, self._tasks = journal, tasks
         self._running: dict[str, _Running] = {}
+        self._is_ending = False
+
+    async def end(self, grace_s: float) -> None:
+        """End the calls for which nothing was signed, and wait for the others.
+
+        Args:
+            grace_s: Seconds to wait; what runs on then ends with the session, and is settled by
+                whoever opens the journal next.
+        """
+        self._is_ending = True
+        with anyio.move_on_after(grace_s):
+            while self._running:
+                for running in self._running.values():
+                    if not running.ticket.committed:
+                        running.scope.cancel()
+                with anyio.move_on_after(FREE_AGAIN_S):
+                    await next(iter(self._running.values())).done.wait()
 
     async def follow(
         self, opened: Opened, principal: str, work: Work, *, wait_s: float | None
@@ -96,6 +123,8 @@ class Runner:
             ticket.committed = opened.call.cap is not None
             running = _Running(ticket)
             self._running[call_id] = running
+            if self._is_ending and not ticket.committed:
+                running.scope.cancel()
             self._tasks.start_soon(self._perform, running, work)
         mine = self._running.get(call_id)
         if mine is not None:
@@ -116,6 +145,8 @@ class Runner:
             return call
         await self._deliver(call_id)
         if call.status == "failed":
+            if call.stage is Stage.NOT_SENT and call.error == SHUT_DOWN:
+                raise ShuttingDownError(call_id)
             raise CallFailedError(call_id, call.stage, call.error)
         return call
 
@@ -153,7 +184,8 @@ class Runner:
             with running.scope:
                 await work(running.ticket)
             if running.scope.cancelled_caught:
-                await self._fail(call_id, _Failure(Stage.NOT_SENT, CANCELLED))
+                why = SHUT_DOWN if self._is_ending else CANCELLED
+                await self._fail(call_id, _Failure(Stage.NOT_SENT, why))
         except OGError as exc:
             running.failure = _in_doubt(exc, running.ticket)
             await self._fail(call_id, _failed(running.failure))

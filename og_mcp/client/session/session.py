@@ -97,6 +97,18 @@ class Session(Language, Ledger, Repositories):
         """
         await look_back(self._parts)
 
+    async def end_calls(self, grace_s: float) -> None:
+        """Take no new calls, end those that have signed nothing, and wait for the others.
+
+        What has signed nothing ends at `not_sent`, and may be repeated under its key. What was
+        told before, and the calls that were made, can still be read.
+
+        Args:
+            grace_s: Seconds to wait for the ends of calls that may be paid. What runs on then ends
+                with the session; its end is looked up by the next one.
+        """
+        await self._parts.end_calls(grace_s)
+
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
