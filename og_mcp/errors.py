@@ -32,11 +32,11 @@
         * NonceHeldError
         * TransactionRevertedError
         * TransactionCancelledError
-        * OutputMissingError
         * ApprovalRequiredError
         * ApprovalDeclinedError
         * CallFailedError
             * AlreadySentError
+        * OutputMissingError
     * AnswerNotKeptError
     * VerificationError
     * ServiceError
@@ -49,6 +49,7 @@
         * ServiceRejectedError
             * RateLimitError
         * ServiceReplyError
+            * GatewayClockError
         * SignInError
         * UploadFailedError
         * ShuttingDownError
@@ -56,6 +57,18 @@
             * LaneLostError
             * CallStateError
             * SealBrokenError
+    * PaymentError
+        * PaymentRefusedError
+        * OverchargedError
+        * PaymentRejectedError
+        * ClockError
+        * AllowanceError
+        * InsufficientOPGError
+    * GatewayError
+        * GatewayRejectedError
+        * RepetitionError
+        * AnswerLostError
+        * ImageRefusedError
     * PublishingStoppedError
     * LocalnetError
 

@@ -45,7 +45,7 @@ TOPICS = {
     "LLMChatResult": "53fcd580be8545626a896d86eb76e16597d793de715dda5d21df71d303d1ff96",
     "LLMCompletionResult": "e522a1a92cb132ca102e36a004efceb8c83284b64164e0d128ddce12e86cab7b",
 }
-"""Protocol.md sections 3.2 and 3.5; ERC-20; Permit2 as it stands on public chains."""
+"""protocol.md sections 3.2 and 3.5; ERC-20; Permit2 as it stands on public chains."""
 
 TEE_INFO = (
     "(address,address,string,bytes,bytes,bytes32,uint8,bool,uint256,uint256,"

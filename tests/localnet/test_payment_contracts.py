@@ -46,7 +46,7 @@ WITNESS_TYPES = {
         {"name": "validAfter", "type": "uint256"},
     ],
 }
-"""Protocol.md section 7."""
+"""protocol.md section 7."""
 
 
 @dataclass(frozen=True, kw_only=True)

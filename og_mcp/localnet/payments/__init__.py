@@ -1,6 +1,6 @@
 """The payment side of the local gateway: an x402 server of version 2, scheme `upto`.
 
-Protocol.md section 4, "Payment" and "Sessions", says how it behaves on the wire.
+protocol.md section 4, "Payment" and "Sessions", says how it behaves on the wire.
 
 * `paid` the middleware that asks, passes on and charges; `desk` decides who has paid.
 * `payment` reads what a client signed; `sessions` are the caps that are in use.
