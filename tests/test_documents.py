@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Final
 
 import click
@@ -14,7 +17,11 @@ import pytest
 
 from og_mcp import errors, tools
 from og_mcp.cli import COMMANDS
-from og_mcp.settings import VARIABLES
+from og_mcp.errors import coins
+from og_mcp.settings import VARIABLES, Settings
+from og_mcp.settings._rules import OVERRIDES
+from tests.localnet_client import LocalNetwork
+from tests.server_process import over_http
 
 ROOT: Final = Path(__file__).parent.parent
 DOCUMENTS: Final = {
@@ -184,6 +191,39 @@ def test_the_interface_lists_exactly_the_settings_there_are() -> None:
     assert sorted(named) == sorted(VARIABLES)
 
 
+IN_WORDS: Final = {
+    "OG_NETWORK": "opengradient with a key, else local",
+    "OG_PUBLISH": "ask",
+    "OG_DATA_DIR": "the user's data folder",
+    "OG_JOURNAL_URL": "SQLite in OG_DATA_DIR",
+    "OG_TEE_PCR": "any",
+    "OG_TOOLSETS": "all",
+    "OG_BASE_RPC_URLS": "the network's",
+}
+"""Defaults that are no value of a setting's own."""
+
+
+@pytest.mark.parametrize("row", rows("interface.md", "2. Environment"), ids=lambda row: row[0])
+def test_the_interface_tells_the_default_of_every_setting(row: list[str]) -> None:
+    settings = Settings.from_env({"OG_NETWORK": "opengradient"})
+
+    for name in code(row[0]):
+        field = name.removeprefix("OG_").lower()
+        told = IN_WORDS.get(name) or _default(settings, name, field)
+        assert row[1].replace("`", "") == told
+
+
+def _default(settings: Settings, name: str, field: str) -> str:
+    if name in OVERRIDES:
+        return "the network's"
+    value = getattr(settings, field, None)
+    if isinstance(value, bool):
+        return "off"
+    if isinstance(value, int | float) and value:
+        return coins(int(value)) if value > 10**9 else f"{value:g}"
+    return str(value or "none")
+
+
 def test_the_interface_lists_exactly_the_commands_there_are() -> None:
     named = {code(row[0])[0].split()[1]: row for row in rows("interface.md", "1. Commands")}
 
@@ -231,3 +271,110 @@ def _properties(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _arguments(cell: str) -> dict[str, object]:
     pairs = [text.partition("=") for text in code(cell)]
     return {name: json.loads(default) if default else None for name, _, default in pairs}
+
+
+def test_the_readme_lists_exactly_the_commands_there_are() -> None:
+    named = [code(row[0])[0].split()[1] for row in rows("README.md", "Commands")]
+
+    assert named == list(COMMANDS)
+
+
+BLOCK: Final = re.compile(r"^```([a-z]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+SHOWN_ELSEWHERE: Final = {
+    "python3 -m venv .venv && .venv/bin/pip install -q '.[local]' && .venv/bin/og-mcp try": (
+        "tests/cli/test_try.py::test_every_step_holds_whatever_is_configured"
+    ),
+    "python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]' && .venv/bin/python -m pytest": (
+        "tests/test_metadata.py::test_ci_runs_the_test_command_of_the_readme"
+    ),
+    "npx @modelcontextprotocol/inspector@2.12.0 --cli og-mcp --method tools/list": (
+        "tests/test_inspector.py::test_it_finds_nothing_that_a_client_could_stumble_over"
+    ),
+    "og-mcp serve --transport http --port 8000": (
+        "tests/test_http.py::test_a_model_runs_over_both_endpoints_of_one_server_in_both_eras"
+    ),
+    '{\n  "mcpServers": {': "tests/test_metadata.py::test_the_readmes_host_configurations_are_json",
+    '{\n  "inputs": [': "tests/test_metadata.py::test_the_readmes_host_configurations_are_json",
+    "og.Alpha(": (
+        "tests/localnet/test_public_sdk.py::test_the_sdk_gets_what_onnxruntime_gives_in_every_mode"
+    ),
+    "og-mcp serve --transport http --openai --network local\ncurl": (
+        "tests/test_documents.py::test_the_readmes_request_to_openais_api_is_answered"
+    ),
+    "from og_mcp.client import Session": (
+        "tests/test_documents.py::test_the_readmes_library_example_runs"
+    ),
+    "[[models]]\n": "tests/test_documents.py::test_the_example_of_a_model_as_a_tool_is_read",
+}
+"""Beginning of an example -> the test that runs it, or what it says."""
+
+NOT_RUN: Final = {
+    "claude mcp add opengradient": "needs Claude Code, and changes its configuration",
+    "npx @modelcontextprotocol/inspector@2.12.0 --web og-mcp": "opens a browser and runs on",
+}
+"""Beginning of an example that no test runs -> why."""
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    """Find every example of every document: where, and its text; an npx line by itself."""
+    for name, path in DOCUMENTS.items():
+        for _, text in BLOCK.findall(path.read_text(encoding="utf-8")):
+            yield from ((name, line) for line in (text.split("\n") if "npx" in text else [text]))
+
+
+def example(beginning: str) -> str:
+    """Return the one example that begins so."""
+    (found,) = {text for _, text in examples() if text.startswith(beginning)}
+    return found
+
+
+def test_every_example_is_run_by_a_test_or_says_why_not() -> None:
+    known = [*SHOWN_ELSEWHERE, *NOT_RUN]
+    found = [(name, text) for name, text in examples() if text.strip()]
+
+    unknown = [(name, text) for name, text in found if not text.startswith(tuple(known))]
+    assert unknown == []
+    assert [one for one in known if not any(text.startswith(one) for _, text in found)] == []
+    for node in SHOWN_ELSEWHERE.values():
+        path, name = node.split("::")
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        assert name in set(_defined(tree.body)), node
+
+
+async def test_the_readmes_library_example_runs(
+    localnet: LocalNetwork, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in localnet.environ.items():
+        monkeypatch.setenv(name, value)
+    body = indent(example("from og_mcp.client import Session"), "    ")
+    names: dict[str, Any] = {}
+    exec(f"async def run():\n{body}", names)  # noqa: S102 - the README's own lines
+
+    await names["run"]()
+
+    assert re.match(r"0x[0-9a-f]{64} \{'sentiment': \[", capsys.readouterr().out)
+
+
+def test_the_example_of_a_model_as_a_tool_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(example("[[models]]"), encoding="utf-8")
+
+    (model,) = Settings.from_env({"OG_NETWORK": "local", "OG_MODELS": str(file)}).models
+
+    assert (model.name, len(model.inputs)) == ("volatility", 1)
+
+
+@pytest.mark.process
+def test_the_readmes_request_to_openais_api_is_answered(localnet: LocalNetwork) -> None:
+    request = example("og-mcp serve --transport http --openai").split("\n", 1)[1]
+
+    with over_http(localnet.environ, "http", "--openai") as address:
+        words = shlex.split(request.replace("\\\n", " "))
+        words = [word.replace("http://127.0.0.1:8000", address) for word in words]
+        done = subprocess.run(  # noqa: S603 - the README's own line
+            [*words, "--silent"], capture_output=True, timeout=60, check=True
+        )
+
+    (choice,) = json.loads(done.stdout)["choices"]
+    assert "built-in responder" in choice["message"]["content"]
