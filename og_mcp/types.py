@@ -175,7 +175,7 @@ class CreatedVersion(Shape):
 
     call_id: str
     network: str
-    status: CallStatus = Field(description="running: get_call waits on.")
+    status: CallStatus = Field(description="running: use get_call.")
     model_name: str
     version: str = Field(
         default="", description="Empty where the hub does not tell; get_model lists versions."
@@ -187,7 +187,7 @@ class UploadResult(Shape):
 
     call_id: str
     network: str
-    status: CallStatus = Field(description="running: get_call waits on.")
+    status: CallStatus = Field(description="running: use get_call.")
     model_cid: str = Field(default="", description="Content id; infer takes that of an ONNX file.")
     size: int = Field(default=0, description="Bytes.")
     sha256: str = ""
@@ -214,7 +214,7 @@ class CreatedModel(Shape):
 
     call_id: str
     network: str
-    status: CallStatus = Field(description="running: get_call waits on.")
+    status: CallStatus = Field(description="running: use get_call.")
     model_name: str
     version: str = ""
     url: str = ""
@@ -274,7 +274,7 @@ class InferenceResult(Shape):
     call_id: str = ""
     network: str
     status: Literal["done", "running", "failed", "dry_run"] = Field(
-        description="running: get_call waits on; dry_run: nothing was sent."
+        description="running: use get_call; dry_run: nothing was sent."
     )
     transaction_hash: str = ""
     model_output: dict[str, Any] = Field(
@@ -390,7 +390,7 @@ class _Answered(Shape):
     call_id: str = ""
     network: str
     status: Literal["done", "running", "failed", "dry_run"] = Field(
-        description="running: get_call waits on; dry_run: nothing was sent."
+        description="running: use get_call; dry_run: nothing was sent."
     )
     note: str = Field(default="", description="What to know: that it is cut, when it is settled.")
     cost: Annotated[

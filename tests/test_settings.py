@@ -741,10 +741,10 @@ INPUT = "[[models]]\ncid = 'Qm1'\nname = 'a'\n[models.inputs.x]\n"
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[[models]\n", "which is no TOML (at line 1, column 9)"),
-        ("\n\nname = secret", "which is no TOML (at line 3, column 8)"),
-        ("\ud800", "which is no TOML"),
-        ("a = " + "[" * 5000, "which is no TOML"),
+        ("[[models]\n", "which is not valid TOML (at line 1, column 9)"),
+        ("\n\nname = secret", "which is not valid TOML (at line 3, column 8)"),
+        ("\ud800", "which is not valid TOML"),
+        ("a = " + "[" * 5000, "which is not valid TOML"),
         ("[[models]]\ncid = 5\nname = 'a'", "is wrong at models.1.cid: Input should be a valid"),
         ("[[models]]\ncid = 'Qm1'", "is wrong at models.1.name: Field required"),
         ("[[models]]\ncid = 'Qm1'\nname = 'a b'", "is wrong at models.1.name: String should match"),
@@ -754,7 +754,7 @@ INPUT = "[[models]]\ncid = 'Qm1'\nname = 'a'\n[models.inputs.x]\n"
         ("models = []\nmodel = 3", "is wrong at model: Extra"),
         (
             f"{INPUT}fields = ['a', 'a']",
-            "models.1.inputs.x: Value error, fields holds a name twice",
+            "models.1.inputs.x: Value error, fields has the same name twice",
         ),
         (f"{INPUT}fields = ['a']\nshape = [1, 2]", "the last of shape is the number of fields, 1"),
         (f"{INPUT}fields = ['a']\nshape = []", "the last of shape is the number of fields, 1"),

@@ -1,7 +1,7 @@
 """Settings: everything the operator decides, read once from environment variables.
 
-The variables are interface.md section 2. All are checked together, those of features that come
-later too; one error tells every problem. No message, repr or traceback shows a secret.
+The variables are listed in interface.md section 2. All are checked together, and one error tells every
+problem. No message, repr or traceback shows a secret.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _FIELD_OF: Final[Mapping[str, str]] = {
     BASE_KEY: "base_key",
     "OG_LOCALNET": "localnet_ready_file",
 }
-"""Variables whose field is not their own name in small letters without the prefix."""
+"""Variables whose field has another name than theirs in small letters without the prefix."""
 
 _ACCOUNT: Final = ("OG_EMAIL", "OG_PASSWORD", "FIREBASE_API_KEY")
 _COMPOSED: Final = frozenset(
     {"OG_NETWORK", *KEYS, "OG_KEYSTORE_PASSWORD", BASE_KEY, *_ACCOUNT, *OVERRIDES}
 )
-"""Variables that do not become a field each by themselves."""
+"""Variables that do not become a field of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,20 +75,20 @@ class Settings:
 
     network_name: str
     network: Network | None = None
-    """The profile with overrides applied; `None` for `local`: known once that runs."""
+    """The profile with overrides applied; `None` for `local`, whose addresses are known once it runs."""
 
     rpc_overridden: bool = False
     wallet: WalletSource | None = None
     """`None` without a key, and on `local`, where a configured key is never used."""
 
     unused_keys: tuple[str, ...] = ()
-    """Names of the variables that hold a key, on `local`, where none is used."""
+    """On `local`, where no key is used: the variables that hold one all the same."""
 
     base_key: SecretStr | None = None
     """The key that pays OPG on Base, where it is another one; `None` on `local`."""
 
     email: str = field(default="", repr=False)
-    """With `password` and `firebase_api_key` the hub account; none of them on `local`."""
+    """With `password` and `firebase_api_key` the hub account; empty on `local`."""
 
     password: SecretStr | None = None
     firebase_api_key: SecretStr | None = None
@@ -98,12 +98,12 @@ class Settings:
     """Whether gateways of a real network may fetch web addresses that a call names."""
 
     allow_unsigned: bool = False
-    """Whether answers are shown that their gateway signed nothing of."""
+    """Whether answers are shown that their gateway did not sign."""
 
     tee_pcr: tuple[str, ...] = ()
     rpc_urls: tuple[str, ...] = field(default=(), repr=False)
     base_rpc_urls: tuple[str, ...] = field(default=(), repr=False)
-    """Further RPCs of the payment chain; those of the network's record if none is named."""
+    """Further RPCs of the payment chain; empty: those of the network's record."""
 
     max_per_call: int = 5 * 10**18
     """Cap on OPG of one payment authorization: what today's gateways ask for a session."""
@@ -121,8 +121,8 @@ class Settings:
     """OPG above which a person is asked first."""
 
     publish: Literal["", "ask", "allow"] = ""
-    """Whether a person is asked before something is published; empty: on a real network, and where
-    the host can ask."""
+    """Whether a person is asked before something is published; empty: on a real network always, on
+    `local` where the host can ask."""
 
     upload_roots: tuple[Path, ...] = ()
     """Folders that files may be read from; never the root folder, and the home folder or one above
@@ -140,14 +140,14 @@ class Settings:
     """Seconds that a tool waits before it hands back a running call."""
 
     chat_model: str = field(default="", repr=False)
-    """The model of chats and completions that name none."""
+    """The model of chats and completions that do not name one."""
 
     image_model: str = field(default="", repr=False)
-    """The model of images whose call names none."""
+    """The model of images whose call does not name one."""
 
     images: str = "preview"
     models: tuple[PublishedModel, ...] = ()
-    """What is published as a tool of its own."""
+    """Models that are published as tools of their own."""
 
     local_llm_url: str = field(default="", repr=False)
     toolsets: tuple[str, ...] = TOOLSETS
@@ -203,7 +203,7 @@ def _field(variable: str) -> str:
 
 
 def _local_fields(draft: Draft) -> dict[str, Any]:
-    """Return what is the default on the local network alone, where coins are worth nothing."""
+    """Return the defaults of the local network, where coins are worth nothing."""
     fields: dict[str, Any] = dict.fromkeys(
         ("max_fee_per_call", "max_fee_per_day"), LOCAL_WALLET_WEI
     )
@@ -214,7 +214,7 @@ def _local_fields(draft: Draft) -> dict[str, Any]:
 
 
 def _public_fields(draft: Draft) -> dict[str, Any]:
-    """Collect what only a real network is given: its record, keys and account."""
+    """Collect what only a real network has: its record, keys and account."""
     values, network = draft.values, _network(draft)
     given = {_field(name): values[name] for name in (BASE_KEY, *_ACCOUNT) if name in values}
     overridden = network.rpc_url != NETWORKS[network.name].rpc_url

@@ -60,7 +60,7 @@ class _Input(_Strict):
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:
         if len(set(self.fields)) < len(self.fields):
-            raise ValueError("fields holds a name twice")
+            raise ValueError("fields has the same name twice")
         if self.fields and self.shape is not None and self.shape[-1:] != [len(self.fields)]:
             raise ValueError(f"the last of shape is the number of fields, {len(self.fields)}")
         return self
@@ -149,16 +149,18 @@ def _table(path: Path) -> Mapping[str, object]:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError):
-        raise v.BadValueError("names no file that can be read") from None
+        raise v.BadValueError("names a file that cannot be read") from None
     if len(content) > MAX_FILE_BYTES:
         raise v.BadValueError(f"names the file {quote(path)} of more than {MAX_FILE_BYTES} bytes")
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as exc:
-        # Of the parser's words only the place: the rest may repeat what stands there.
+        # Only the place of the parser's words: the rest may repeat what the file holds.
         place = re.search(r"\(at line [0-9]+, column [0-9]+\)", str(exc))
         where = f" {place[0]}" if place else ""
-        raise v.BadValueError(f"names the file {quote(path)}, which is no TOML{where}") from None
+        raise v.BadValueError(
+            f"names the file {quote(path)}, which is not valid TOML{where}"
+        ) from None
 
 
 def _first(error: ValidationError) -> str:

@@ -31,15 +31,15 @@ CHAIN_ID_OF: Final[Mapping[str, str]] = {
     "OG_RPC_URL": "OG_CHAIN_ID",
     "OG_BASE_RPC_URL": "OG_BASE_CHAIN_ID",
 }
-"""An RPC and the variable that says its chain out loud (threats.md T4)."""
+"""An RPC and the variable that names its chain (threats.md T4)."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What could be read so far."""
+    """The values that could be read so far."""
 
     values: Mapping[str, Any]
-    """Values of the variables that are right."""
+    """Values of the variables that could be read."""
 
     given: Collection[str]
     """Names of all variables that are set, right or wrong."""
@@ -58,7 +58,7 @@ class Draft:
 
 
 def broken(draft: Draft) -> Iterator[Problem]:
-    """Name every rule that does not hold."""
+    """Yield a problem for every rule that is broken."""
     yield from _wallet(draft)
     yield from _account(draft)
     if draft.network_name == LOCAL:
@@ -71,7 +71,7 @@ def broken(draft: Draft) -> Iterator[Problem]:
 def _wallet(draft: Draft) -> Iterator[Problem]:
     keys = [name for name in KEYS if name in draft.given]
     if len(keys) > 1:
-        yield Problem(keys[1], f"is set beside {keys[0]}; one wallet is one of {', '.join(KEYS)}")
+        yield Problem(keys[1], f"is set beside {keys[0]}; set only one of {', '.join(KEYS)}")
     if "OG_KEYSTORE" in draft.given and "OG_KEYSTORE_PASSWORD" not in draft.given:
         yield Problem("OG_KEYSTORE_PASSWORD", "must be set to open OG_KEYSTORE")
 
@@ -79,7 +79,7 @@ def _wallet(draft: Draft) -> Iterator[Problem]:
 def _account(draft: Draft) -> Iterator[Problem]:
     for name, other in (("OG_EMAIL", "OG_PASSWORD"), ("OG_PASSWORD", "OG_EMAIL")):
         if name in draft.given and other not in draft.given:
-            yield Problem(other, f"must be set too: {name} alone signs in nowhere")
+            yield Problem(other, f"must be set too: {name} alone is not enough to sign in")
 
 
 def _local(draft: Draft) -> Iterator[Problem]:
@@ -97,7 +97,7 @@ def _local(draft: Draft) -> Iterator[Problem]:
 
 def _public(draft: Draft) -> Iterator[Problem]:
     if "OG_LOCALNET" in draft.given:
-        yield Problem("OG_LOCALNET", "needs OG_NETWORK=local said out loud")
+        yield Problem("OG_LOCALNET", "is only for OG_NETWORK=local, which has to be set")
     profile = NETWORKS[draft.network_name]
     for rpc, chain_id in CHAIN_ID_OF.items():
         url = draft.values.get(rpc)

@@ -1,6 +1,6 @@
 """From the text of one environment variable to a checked value.
 
-No reason given here repeats the text: any variable may have been given a secret by mistake.
+No message here repeats the text: a secret may be in the wrong variable.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BadValueError(Exception):
 
 
 def secret(text: str) -> SecretStr:
-    """Take any text, wrapped so that nothing prints it."""
+    """Take any text as a secret, which is never printed."""
     return SecretStr(text)
 
 
@@ -55,7 +55,7 @@ def plain(text: str) -> str:
 
 
 def model(text: str) -> str:
-    """Take a language or image model's name; whether there is one shows when it is used."""
+    """Take the name of a language or image model; whether it exists is found when it is used."""
     if not _MODEL.fullmatch(text):
         raise BadValueError("must be a model's name, like openai/gpt-5.4-mini")
     return text
@@ -81,7 +81,7 @@ def one_of(*choices: str) -> Parse[str]:
 
 
 def many(parse: Parse[T]) -> Parse[tuple[T, ...]]:
-    """Read a list that commas or white space separate; doubles count once."""
+    """Read a list that commas or white space separate; repeated values count once."""
 
     def parse_all(text: str) -> tuple[T, ...]:
         return tuple(dict.fromkeys(parse(part) for part in re.split(r"[,\s]+", text) if part))
@@ -198,7 +198,7 @@ def path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise BadValueError("starts with ~ and there is no such home folder") from None
+        raise BadValueError("starts with ~, and that home folder does not exist") from None
 
 
 def key_file(text: str) -> Path:
@@ -222,7 +222,9 @@ def keystore(text: str) -> Path:
     except ValueError:
         stored = None
     if not isinstance(stored, dict) or stored.get("version") != KEYSTORE_VERSION:
-        raise BadValueError("names a file that is no keystore of version 3 (Web3 secret storage)")
+        raise BadValueError(
+            "names a file that is not a keystore of version 3 (Web3 secret storage)"
+        )
     return path(text).absolute()
 
 
@@ -234,7 +236,7 @@ def _content(found: Path, *, is_secret: bool = False) -> str:
     encrypted (threats.md T44).
     """
     if not _probe(found, Path.is_file):
-        raise BadValueError("names no file that is there")
+        raise BadValueError("names a file that does not exist")
     try:
         with found.open("rb") as file:
             if not _is_read_only(file.fileno()):
@@ -245,7 +247,7 @@ def _content(found: Path, *, is_secret: bool = False) -> str:
 
 
 def _check_mode(status: os.stat_result, *, is_secret: bool) -> None:
-    """Refuse a file that the wrong people can open, where modes mean something."""
+    """Refuse a file that other users can write or read, where the system has file modes."""
     if os.name != "posix":
         return
     if status.st_mode & OTHERS_WRITE:
@@ -262,7 +264,7 @@ def _is_read_only(descriptor: int) -> bool:
 
 
 def can_be_read_by_others(found: Path) -> bool:
-    """Whether other users of the machine can read a file; false where nobody can tell."""
+    """Whether other users of the machine can read a file; false where that cannot be known."""
     try:
         return os.name == "posix" and bool(found.stat().st_mode & OTHERS_READ)
     except OSError:
@@ -307,7 +309,7 @@ def folders(text: str) -> tuple[Path, ...]:
         if not folder.is_absolute() or ".." in folder.parts:
             raise BadValueError(f"must hold absolute paths without '..' (see folder {number})")
         if not _probe(folder, Path.is_dir):
-            raise BadValueError(f"must hold folders that are there (see folder {number})")
+            raise BadValueError(f"must hold folders that exist (see folder {number})")
         if _probe(folder, lambda found: found.resolve().parent == found.resolve()):
             raise BadValueError(
                 "must not hold the root folder: tools could read every file of the machine (see "
@@ -322,7 +324,7 @@ def quoted_name(name: str) -> str:
 
 
 def _probe(found: Path, test: Callable[[Path], bool]) -> bool:
-    """Ask the file system; what it cannot be asked about is not there."""
+    """Ask the file system; a path that it cannot look up does not exist."""
     try:
         return test(found)
     except (OSError, ValueError):

@@ -15,7 +15,7 @@ PREFIX: Final = "OG_"
 TOOLSETS: Final = ("models", "llm", "hub", "wallet", "calls")
 
 UNTOUCHED: Final = frozenset({"OG_PASSWORD", "OG_KEYSTORE_PASSWORD"})
-"""Values whose white space at the ends is part of them."""
+"""Variables whose spaces at the ends are part of the value."""
 
 
 def _models(text: str) -> tuple[PublishedModel, ...]:
@@ -83,7 +83,7 @@ VARIABLES: Final[Mapping[str, v.Parse[Any]]] = {
 
 
 def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
-    """Parse every variable that is set; what cannot be parsed is a problem and no value."""
+    """Parse every variable that is set; one that cannot be parsed is a problem and has no value."""
     values: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, parse in VARIABLES.items():
@@ -102,7 +102,7 @@ def unknown(environ: Mapping[str, str]) -> list[Problem]:
     """Refuse names that look like ours and are not, with the nearest known one."""
     return [
         Problem(
-            v.quoted_name(name), f"is no setting of og-mcp; the nearest one is {_nearest(name)}"
+            v.quoted_name(name), f"is not a setting of og-mcp; the nearest one is {_nearest(name)}"
         )
         for name in environ
         if name not in VARIABLES and (name.startswith(PREFIX) or name.upper() in VARIABLES)

@@ -49,13 +49,13 @@ ALL: Final[tuple[Tool, ...]] = (
 )
 
 FOLLOWING: Final = (get_call, list_calls)
-"""What waits for a call that is handed back while it runs, and finds one whose answer was lost."""
+"""The tools that wait for a running call, and find a call whose answer was lost."""
 
 
 def select(toolsets: Collection[str], *, read_only: bool) -> tuple[Tool, ...]:
-    """Give the tools of some toolsets, all of them where none is named, in listing order.
+    """Return the tools of some toolsets, or all tools where none is named, in listing order.
 
-    Where one of them makes calls, the tools that follow calls come with it.
+    Where one of them makes calls, the tools that follow calls are added.
 
     Args:
         toolsets: Names of toolsets; empty for all.
@@ -68,7 +68,7 @@ def select(toolsets: Collection[str], *, read_only: bool) -> tuple[Tool, ...]:
 
 
 def published(session: Session) -> tuple[ModelTool, ...]:
-    """Give the tools of the models that the session's settings publish and choose."""
+    """Return the tools of the models that the session's settings publish."""
     settings = session.settings
     made = model_tools(session)
     chosen = _chosen([each.tool for each in made], settings.toolsets, read_only=settings.read_only)

@@ -10,7 +10,7 @@ from og_mcp.types import LLMModeName, SettlementModeName
 
 
 def _no_boolean(value: object) -> object:
-    # To pydantic true is the number 1; to JSON Schema, which we publish, it is none.
+    # pydantic reads true as the number 1; in JSON Schema, which we publish, it is not a number.
     if isinstance(value, bool):
         raise ValueError  # noqa: TRY004 - what pydantic turns into a refusal
     return value
@@ -66,7 +66,7 @@ Side = Annotated[
 
 
 def _no_uris(value: object) -> object:
-    """Take a bare URI for the object that names it; hosts want one type of item."""
+    """Turn a bare URI into the object that names it: hosts want items of one type."""
     if not isinstance(value, list):
         return value
     return [{"uri": one} if isinstance(one, str) else one for one in value]
@@ -94,7 +94,7 @@ SaveAs = Annotated[
 
 
 def _one_message(value: object) -> object:
-    """Take a plain text for what a user says."""
+    """Turn a plain text into one user message."""
     return [{"role": "user", "content": value}] if isinstance(value, str) and value else value
 
 
@@ -306,7 +306,7 @@ Since = Annotated[
 
 StatusFilter = Annotated[Literal["", "done", "running", "failed"], Field(description="Empty: all.")]
 
-ToolFilter = Annotated[str, Field(max_length=48, description="Of this tool alone.")]
+ToolFilter = Annotated[str, Field(max_length=48, description="Only of this tool.")]
 
 ReceiptDocument = Annotated[
     dict[str, Any],

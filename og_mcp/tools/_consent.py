@@ -1,9 +1,9 @@
 """A person's agreement to a call that can cost something, or publishes, asked through the client.
 
-The journal decides what needs an agreement: a call that does is recorded, nothing of it is sent,
-and ApprovalRequiredError names it. Where a person can be asked, the call is then run again with a
-question to its id; a yes is recorded as `og-mcp calls approve` records it: for this request, up to
-this amount, for one try. No argument of a tool takes part in this.
+A call that needs an agreement is recorded, nothing of it is sent, and ApprovalRequiredError names it.
+Where a person can be asked, the call is then run again with a question about its id. A yes is recorded
+as `og-mcp calls approve` records it: for this request, up to this amount, for one try. No argument of a
+tool has a part in this.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from og_mcp.types import LOCAL_PRINCIPAL, Approval
 logger = logging.getLogger(__name__)
 
 READING_S: Final = 1.0
-"""Seconds within which no person has read the question: a program answered it (threats.md T41)."""
+"""An answer that comes sooner, in seconds, was given by a program (threats.md T41)."""
 
 VALUE_LIMIT: Final = 60
 """Characters of one argument that the question shows."""
@@ -50,10 +50,10 @@ _NOT_ASKED: Final = Agreement(agree=False)
 
 
 def begin_asking(call: Call, call_id: str) -> bool:
-    """Turn to the person in front of the client for a call; false where that cannot be.
+    """Begin to ask the person in front of the client about a call; false where that is not possible.
 
-    A client that connects over HTTP may answer for itself (threats.md T23): nothing configures
-    one as the owner's yet, so none is asked. Whoever was asked is not asked twice.
+    A client over HTTP may answer for itself (threats.md T23), so it is not asked. A person is asked
+    once for a call.
     """
     pause = pause_of(call.request_context)
     if pause is None or pause.call_id:
@@ -65,9 +65,9 @@ def begin_asking(call: Call, call_id: str) -> bool:
 
 
 def give_up_asking(call: Call) -> bool:
-    """Stop asking where the client's answer cannot be read; false where none was waited for.
+    """Stop asking where the client's answer cannot be read; false where no answer was awaited.
 
-    An error, an empty form and a form of another shape are no person's answer (threats.md T41):
+    An error, an empty form and a form of another shape are not a person's answer (threats.md T41):
     the call is then run as if nobody could be asked.
     """
     pause = pause_of(call.request_context)
@@ -79,20 +79,20 @@ def give_up_asking(call: Call) -> bool:
 
 
 def _person_there(call: Call) -> bool:
-    """Tell whether the owner can be asked through this client."""
+    """Return whether the owner can be asked through this client."""
     if pause_of(call.request_context) is None:
         return False
     return principal_of(call.request_context) == LOCAL_PRINCIPAL and _can_ask(call)
 
 
 PersonThere = Annotated[bool, Resolve(_person_there)]
-"""Parameter type of a tool that asks wherever it can, since what it does cannot be undone."""
+"""Parameter type: whether a person can be asked. For tools whose effect cannot be undone."""
 
 
 def _can_ask(call: Call) -> bool:
     capabilities = call.client_capabilities
     elicitation = capabilities.elicitation if capabilities is not None else None
-    # An empty capability is from before there were modes, and means forms.
+    # An empty capability comes from older clients and means forms.
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
 
@@ -132,7 +132,7 @@ async def _session_with_consent(
         return og
     pause.is_asking = False
     if isinstance(answer, CancelledElicitation) or not _is_from_a_person(pause):
-        # Nobody has answered: the tool refuses, and names the command for the terminal.
+        # No person has answered: the tool refuses and tells the command for the terminal.
         return og
     with told():
         if isinstance(answer, AcceptedElicitation) and answer.data.agree:

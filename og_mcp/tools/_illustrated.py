@@ -15,29 +15,29 @@ from og_mcp.errors import NotFoundError
 from og_mcp.types import CallInfo, Image, ImageResult, InferenceResult, Shape
 
 PREVIEW_BYTES: Final = 600_000
-"""Of all previews together: as base64 800,000 characters of the million that hosts take."""
+"""Bytes of all previews together: 800,000 characters of base64; hosts take a million."""
 
 
 class _Illustrated(Shape):
-    """A result with what a host shows beside it."""
+    """A result with the images that a host shows beside it."""
 
     _blocks: list[ContentBlock] = PrivateAttr(default_factory=list)
 
     def blocks(self) -> list[ContentBlock]:
-        """Give the previews and the links to the whole images."""
+        """Return the previews and the links to the whole images."""
         return self._blocks
 
 
 class _IllustratedResult(_Illustrated, ImageResult):
-    """What drawing gave, with its images."""
+    """The result of generate_image, with its images."""
 
 
 class _IllustratedCall(_Illustrated, CallInfo):
-    """A call that drew, with its images."""
+    """The state of a call that drew images, with the images."""
 
 
 async def illustrated_result(result: ImageResult, og: Session, principal: str) -> ImageResult:
-    """Add the images to what drawing gave."""
+    """Add the images to a result of generate_image."""
     shown = _IllustratedResult(**result.model_dump())
     shown.blocks().extend(await _blocks_of(result.images, og, principal, previews=True))
     return shown
@@ -46,7 +46,7 @@ async def illustrated_result(result: ImageResult, og: Session, principal: str) -
 async def illustrated_call(
     info: CallInfo, og: Session, principal: str, *, previews: bool
 ) -> CallInfo:
-    """Add the images to what is told of a call, if it drew any.
+    """Add the images to the state of a call, if it drew any.
 
     Args:
         info: What is told.
@@ -106,7 +106,7 @@ async def _preview(
     try:
         preview = await og.image_preview(image.sha256, most_bytes, principal=principal)
     except NotFoundError:
-        # The call is paid for and done: its result is shown, whatever became of the file.
+        # The call is paid and done: its result is shown even where the file is gone.
         return []
     data = base64.b64encode(preview.data).decode()
     return [ImageContent(type="image", data=data, mime_type=preview.mime_type)] if data else []

@@ -1,4 +1,4 @@
-"""Parameters that a tool is given and no caller sends: they are absent from its input schema."""
+"""Parameters that the server fills in; they are absent from a tool's input schema."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ OG = Annotated[Session, Resolve(session_of)]
 
 
 def principal_of(request: ServerRequestContext[Session, Any]) -> str:
-    """Tell whose calls a request may make, see and join (threats.md T21).
+    """Return whose calls a request may make, see and join (threats.md T21).
 
-    Every message that came over HTTP carries its HTTP request. Both signs must say that this one
-    came over stdio, so that a transport which loses the request does not become the owner.
+    A message that came over HTTP carries its HTTP request. Two signs must agree that this one came
+    over stdio, so that a transport which loses the request is not taken for the owner.
     """
     over_stdio = request.lifespan_context.settings.transport == "stdio"
     return LOCAL_PRINCIPAL if over_stdio and request.request is None else HTTP_PRINCIPAL

@@ -48,7 +48,7 @@ _DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,39}")
 
 
 def _integer(value: object) -> object:
-    # JSON readers lose digits of integers beyond 2**53; as text they keep them.
+    # JSON readers lose digits of integers beyond 2**53; text keeps them.
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         return int(value)
     return _number(value)
@@ -72,7 +72,7 @@ Flag = Annotated[int, Field(ge=0, le=1), BeforeValidator(_truth)]
 
 
 class Arguments(ArgModelBase):
-    """What every model's tool takes beside the model's inputs."""
+    """The arguments that every model's tool has beside the model's inputs."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -142,7 +142,7 @@ def form_of(graph: ModelGraph, docs: Sequence[InputDoc]) -> Form:
 
 
 def unfit_docs(graph: ModelGraph, docs: Sequence[InputDoc]) -> list[str]:
-    """Tell what of the operator's words is about nothing that the model takes."""
+    """Return the operator's descriptions that fit no input of the model."""
     specs = {spec.name: spec for spec in graph.inputs}
     problems = []
     for doc in docs:
@@ -156,7 +156,7 @@ def unfit_docs(graph: ModelGraph, docs: Sequence[InputDoc]) -> list[str]:
 
 
 def graph_of_docs(docs: Sequence[InputDoc]) -> ModelGraph | None:
-    """Return what the operator says that a model takes, where that is all of it."""
+    """Return the inputs as the operator describes them, if every input is described."""
     specs = [
         TensorSpec(name=doc.name, dtype=doc.dtype, shape=list(doc.shape))
         for doc in docs
@@ -166,7 +166,7 @@ def graph_of_docs(docs: Sequence[InputDoc]) -> ModelGraph | None:
 
 
 def _argument_names(tensors: Iterable[str]) -> list[str]:
-    """Write each tensor's name in the letters that every host takes, each name once."""
+    """Write each tensor's name in characters that every host takes, without duplicates."""
     taken: set[str] = set(OWN)
     names = []
     for tensor in tensors:

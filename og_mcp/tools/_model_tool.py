@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 COST = (
     "Runs the model on chain in one transaction and pays its gas in the network's coin (fee_wei, in "
-    "wei); dry_run tells the most it may cost. Wrong input is refused before anything is sent. When "
+    "wei); dry_run tells the highest cost. Wrong input is refused before anything is sent. When "
     "an answer is lost, retry with the same idempotency_key."
 )
 
@@ -39,7 +39,7 @@ class ModelTool:
         self.tool = self._generic()
         self._infer = self.tool.fn
         self.from_file = False
-        """Whether the arguments are those that the model's file tells."""
+        """Whether the arguments come from the model's file."""
 
         said = graph_of_docs(model.inputs)
         if said is not None:
@@ -90,7 +90,7 @@ class ModelTool:
         )(run)
 
     async def _catch_up(self, og: Session, call: Call) -> None:
-        """Use what the call itself has found out."""
+        """Use the graph that the call itself has read."""
         graph = None if self.from_file else og.known_graph(self.model.cid)
         if graph is not None and self.learn(graph):
             await call.notify_tools_changed()

@@ -1,4 +1,4 @@
-"""What a call keeps while it waits for a person's answer.
+"""The state of a call while it waits for a person's answer.
 
 A client of protocol 2026-07-28 gets the question as a result and calls again with the answer; what
 it brings back was sealed by mcp, so that it can neither be read nor changed. mcp's resolvers keep
@@ -28,10 +28,10 @@ class Pause:
     """The journalled call that needs an answer; empty while there is nothing to ask."""
 
     asked_at: float = 0.0
-    """When the question left, seconds since 1970; 0 before that."""
+    """When the question was sent, Unix seconds; 0 before that."""
 
     shown: Approval | None = None
-    """What the question says; read anew, and not taken along, by each request."""
+    """What the question says; each request reads it anew."""
 
     is_asking: bool = False
     """Whether this request waits for the answer, or reads it."""
@@ -67,6 +67,6 @@ def _taken_up(params: Mapping[str, Any]) -> tuple[Pause, dict[str, Any]]:
     rest = {name: value for name, value in params.items() if name != "requestState"}
     if params.get("requestState") is None:
         return Pause(), rest
-    # Nobody but this middleware writes what mcp's seal lets through.
+    # Only this middleware writes what mcp has sealed.
     state = json.loads(params["requestState"])
     return Pause(**state["pause"]), {**rest, "requestState": state["mcp"]}

@@ -1,4 +1,4 @@
-"""Progress of long calls: that one goes on, how long, how many tokens or bytes; never what it says."""
+"""Progress of long calls: seconds, tokens or bytes; never content (threats.md T16)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from og_mcp.tools._injected import Call
 R = TypeVar("R")
 
 EVERY_S: Final = 2.0
-"""Seconds between two notifications; hosts that reset their time-out on progress wait longer."""
+"""Seconds between two notifications; many hosts reset their time-out on each."""
 
 SLOWEST_S: Final = 1e5
-"""Seconds that count less than one token or byte, however long a call takes."""
+"""Divides the seconds that are added to a count, so that they never make one token or byte."""
 
 
 @dataclass
 class Tally:
-    """What a call has got through so far; `await tally(n)` sets it."""
+    """How far a call has come; `await tally(n)` sets it."""
 
     unit: str
     """Plural, e.g. `tokens`."""
@@ -38,7 +38,7 @@ class Tally:
 async def with_progress(
     call: Call, work: Awaitable[R], tally: Tally | None = None, *, every_s: float = EVERY_S
 ) -> R:
-    """Await `work`, telling a client that asked for progress how far it is.
+    """Await `work` and send its progress to a client that asked for it.
 
     Args:
         call: Whose client.
@@ -71,7 +71,7 @@ async def _beat(call: Call, tally: Tally | None, every_s: float) -> None:
         if tally is None:
             await call.report_progress(passed, message=f"{passed:g} s")
             continue
-        # Progress has to grow with each notification (MCP), also while nothing new has come.
+        # MCP wants progress to grow with each notification, also while nothing new has come.
         await call.report_progress(
             tally.count + passed / SLOWEST_S,
             tally.total,

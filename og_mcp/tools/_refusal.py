@@ -1,7 +1,7 @@
 """Arguments that a schema does not allow, told in short sentences.
 
-The words come from the published schema, so they cannot say anything else than it does; patterns
-have theirs where they are defined.
+The words come from the published schema, so the two always agree; a pattern's words are defined
+beside it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _inside(schema: dict[str, Any], path: Sequence[int | str]) -> dict[str, Any]
 
 
 def _first(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the way to give an argument that its schema names first."""
+    """Return the first form that the schema allows for an argument."""
     first: dict[str, Any] = schema["anyOf"][0] if "anyOf" in schema else schema
     return first
 

@@ -32,7 +32,7 @@ def without(keywords: Collection[str], schema: dict[str, Any]) -> dict[str, Any]
 
 
 def of_result(schema: dict[str, Any]) -> dict[str, Any]:
-    """Give the published form of a result's schema: its fields, and what each one means.
+    """Return the published form of a result's schema: its fields, and what each one means.
 
     What describes a class is written for engineers. The schema is open at its root and requires
     nothing there: clients of the older generation hold an error's structured part to it, too.

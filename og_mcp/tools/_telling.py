@@ -21,18 +21,18 @@ from og_mcp.errors import (
 from og_mcp.types import Stage
 
 OF_ANOTHER_CALL: Final = (CallNotFoundError, IdempotencyKeyReusedError)
-"""Errors that name a call, and are not its end."""
+"""Errors that name a call without being its end."""
 
 OF_THE_CALLER: Final = (InputError, NotFoundError)
-"""Errors of what the caller gave, found before anything is sent."""
+"""Errors in the arguments, found before anything is sent."""
 
 PUBLISHING: Final = frozenset({"create_model", "create_version", "upload"})
-"""Tools that publish, and cost nothing."""
+"""Tools that publish; they are free."""
 
 
 @contextmanager
 def told(tool: str = "", *, may_cost: bool = False) -> Iterator[None]:
-    """Let our own errors out in their words; mcp masks every other exception.
+    """Pass our own errors on with their text; mcp masks every other exception.
 
     Args:
         tool: Whose they are; a call that it journalled is told by stage and id, since a host may
@@ -46,7 +46,7 @@ def told(tool: str = "", *, may_cost: bool = False) -> Iterator[None]:
 
 
 def failure(error: ToolError) -> CallToolResult:
-    """Give an error as a result: its text, and what a program needs of it."""
+    """Turn an error into a result: its text, and the fields that programs need."""
     raised = raised_in(error)
     facts = {
         "retryable": raised is not None and raised.may_retry,
@@ -58,7 +58,7 @@ def failure(error: ToolError) -> CallToolResult:
 
 
 def raised_in(error: BaseException) -> OGError | None:
-    """Find our own error below what the seam and mcp made of it; `None` where there is none."""
+    """Find our own error among the causes of an exception; `None` where there is none."""
     cause = error.__cause__
     while cause is not None and not isinstance(cause, OGError):
         cause = cause.__cause__
@@ -66,7 +66,7 @@ def raised_in(error: BaseException) -> OGError | None:
 
 
 def _fate(error: OGError, tool: str, *, may_cost: bool) -> str:
-    """Say whether money moved, and where to look, as far as the error does not."""
+    """Return whether money moved and where to look, unless the error says so itself."""
     call_id, stage, said = error.call_id, error.stage, str(error)
     is_free = any(words in said for words in ("othing was sent", "othing was paid"))
     if not call_id:

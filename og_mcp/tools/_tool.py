@@ -1,4 +1,4 @@
-"""The one seam between og_mcp and MCP: how a coroutine becomes a tool."""
+"""The one place where a coroutine becomes an MCP tool."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ R = TypeVar("R", bound=Shape)
 
 @runtime_checkable
 class Blocks(Protocol):
-    """A result that a host shows more of than its JSON."""
+    """A result for which a host shows more than its JSON."""
 
     def blocks(self) -> list[ContentBlock]:
-        """Give what comes after the JSON."""
+        """Return the content that comes after the JSON."""
         ...
 
 
@@ -56,7 +56,7 @@ class Tool(MCPTool):
         return _on_the_wire(result) if convert_result and isinstance(result, Shape) else result
 
     async def _asked_about(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:  # noqa: ANN401 - as `run`
-        """Run the tool, and once more where a person has to agree and can be asked."""
+        """Run the tool; where a person has to agree and can be asked, run it again with the answer."""
         try:
             return await self._answered(arguments, context)
         except ToolError as exc:
@@ -68,7 +68,7 @@ class Tool(MCPTool):
             return await self._answered(arguments, context)
 
     async def _answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:  # noqa: ANN401 - as `run`
-        """Run the tool; as one that nobody can be asked about where an answer cannot be read."""
+        """Run the tool; where the client's answer cannot be read, as if nobody could be asked."""
         try:
             return await self._run(arguments, context)
         except (ToolError, MCPError):

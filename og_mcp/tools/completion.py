@@ -46,7 +46,7 @@ async def completion(  # noqa: PLR0913, PLR0917 - the signature is the contract;
 ) -> CompletionResult:
     """Have a language model continue a text and return the verified continuation.
 
-    It pays, is verified and is retried as chat, which suits conversations and tools better.
+    Cost, checks and retries are those of chat, which suits conversations and tools better.
     """
     work = og.completion(
         model,

@@ -29,7 +29,7 @@ async def create_model(  # noqa: PLR0913, PLR0917 - the signature is the contrac
 ) -> CreatedModel:
     """Create a public model repository with its first version; with model_path, upload that file.
 
-    A name of your own gets its next version; its description stays. It pays nothing, is public at once, and
+    A name of your own gets its next version; its description stays. It is free, public at once, and
     cannot be undone. The file is checked first. When a later step fails, the same call again
     continues from there. Needs a hub account (OG_EMAIL, OG_PASSWORD, FIREBASE_API_KEY).
     """

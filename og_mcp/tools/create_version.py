@@ -29,7 +29,7 @@ async def create_version(  # noqa: PLR0913, PLR0917 - the signature is the contr
 ) -> CreatedVersion:
     """Add an empty version to your own model repository and return its name for upload.
 
-    It pays nothing, is public at once, and cannot be undone; every call adds one more. create_model makes the
+    It is free, public at once, and cannot be undone; every call adds one more. create_model makes the
     first one by itself.
     """
     work = og.create_version(

@@ -48,7 +48,7 @@ async def generate_image(  # noqa: PLR0913, PLR0917 - the signature is the contr
 ) -> ImageResult:
     """Have images drawn from a prompt and keep them as files.
 
-    It pays OPG, and is retried, as chat. Each image has a file, a resource and a preview. Another
+    Cost and retries are those of chat. Each image has a file, a resource and a preview. Another
     width or height is scaled and cut from the original, which is kept. The TEE's signature does
     not cover an image's bytes.
     """

@@ -24,8 +24,7 @@ async def get_call(
     """Return how far a call has come: its status, stage, fee, and its result or its error.
 
     Use it after a tool answered status running, and for a call that failed at stage
-    sent_unknown, before it is repeated. A failed call is told here and is not an error of this
-    tool. Free; list_calls finds the ids.
+    sent_unknown, before it is repeated. A failed call is a result here, not an error. Free; list_calls finds the ids.
     """
     seen = await og.is_delivered(call_id, principal=principal)
     info = await with_progress(call, og.get_call(call_id, wait_s, principal=principal))

@@ -44,7 +44,7 @@ async def infer(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp 
 
     Sends one transaction and pays its gas in the network's coin; dry_run tells the highest fee.
     Wrong input is refused before anything is sent. When an answer is lost, retry with the same
-    idempotency_key: it is not paid twice. Where the status is running, get_call waits on.
+    idempotency_key: it is not paid twice. If the status is running, use get_call.
     get_model shows tensor names and shapes.
     """
     work = og.infer(

@@ -18,7 +18,7 @@ from og_mcp.types import Status
 async def status(og: OG) -> Status:
     """Return the network in use, the wallet's address and balances, and the budget.
 
-    ready says whether calls can be paid; problems lists what keeps them from it, each with its
+    ready says whether calls can be paid; problems lists what prevents that, each with its
     fix. Free. Use it before a first paid call, or after one was refused.
     """
     return await og.status()

@@ -29,9 +29,9 @@ async def upload(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp
 ) -> UploadResult:
     """Publish a model file under a version of your own repository and return its CID for infer.
 
-    It pays nothing, is public at once, and cannot be undone; a file of the same name in that version may be
+    It is free, public at once, and cannot be undone; a file of the same name in that version may be
     replaced. Files are checked for secrets and, if ONNX, for being whole. What the version has
-    already is not sent again. Where the status is running, get_call waits on.
+    already is not sent again. If the status is running, use get_call.
     """
     sent = Tally("bytes")
     work = og.upload(

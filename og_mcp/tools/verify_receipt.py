@@ -23,7 +23,7 @@ async def verify_receipt(
     receipt: ReceiptDocument = {},  # noqa: B006 - pydantic copies it
     online: Online = False,
 ) -> Verification:
-    """Return whether a receipt holds: each check, its result, and who vouches for it.
+    """Check a receipt: each check, its result, and who vouches for it.
 
     Takes the call_id of a call made here, or a receipt. Calls that pay or go on chain leave one.
     consistent: what it keeps belongs together; confirmed, with online: chain or registry have it

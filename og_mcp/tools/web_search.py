@@ -36,7 +36,7 @@ async def web_search(  # noqa: PLR0913, PLR0917 - the signature is the contract;
 ) -> SearchResult:
     """Search the web through an attested enclave and return the verified text, with its sources.
 
-    Each search pays OPG, a flat price; it is verified and retried as chat.
+    Each search costs a flat price in OPG; checks and retries are those of chat.
     """
     work = og.web_search(
         query,
