@@ -116,6 +116,16 @@ async def test_a_call_and_its_receipt_are_resources(
     assert receipt["schema"] == "og-mcp/receipt/2"
 
 
+async def test_t21_another_principals_call_and_receipt_are_not_told(
+    localnet: LocalNetwork, arguments: dict[str, Any]
+) -> None:
+    async with Session.from_env(localnet.environ) as og:
+        theirs = await og.infer(**arguments, principal="http")
+    async with Client(build_server(Session.from_env(localnet.environ))) as mcp:
+        await shown_not_to_know(mcp, theirs.call_id)
+        assert await ids_seen(mcp) == set()
+
+
 async def test_only_call_ids_are_completed(
     localnet: LocalNetwork, arguments: dict[str, Any]
 ) -> None:

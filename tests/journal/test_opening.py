@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
@@ -12,7 +16,7 @@ from og_mcp.errors import IdempotencyKeyReusedError, InputError
 from og_mcp.journal import open_journal
 from og_mcp.journal._opened import database_of
 from og_mcp.settings import Settings
-from og_mcp.types import Opened, Stage
+from og_mcp.types import Call, Opened, Stage
 from tests.journal.paying import cap_for
 from tests.journal.steps import (
     FEE,
@@ -291,6 +295,65 @@ async def test_an_orphan_is_adopted_by_one_process(journal: Journal, settings: S
         adopted = [await journal.adopt(call.id), await other.adopt(call.id)]
 
     assert adopted == [True, False]
+
+
+async def test_an_orphan_is_adopted_by_one_of_two_processes_that_found_it_at_once(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(network_name="local", data_dir=tmp_path / "data")
+    async with open_journal(settings) as gone:
+        call = await signed_call(gone)
+    adopted: list[bool] = []
+
+    async def adopt(through: Journal) -> None:
+        adopted.append(await through.adopt(call.id))
+
+    async with (
+        open_journal(settings) as one,
+        open_journal(settings) as other,
+        anyio.create_task_group() as group,
+    ):
+        # Nobody writes until both have read whose it is.
+        with _written_by_another(settings):
+            group.start_soon(adopt, one)
+            group.start_soon(adopt, other)
+            await anyio.sleep(0.1)
+
+    assert sorted(adopted) == [False, True]
+
+
+async def test_an_unsent_call_is_taken_over_by_one_of_two_processes_that_found_it_at_once(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(network_name="local", data_dir=tmp_path / "data")
+    async with open_journal(settings) as gone:
+        calls = [await opened(gone, request_hash=f"{number:064x}") for number in range(60)]
+    taken: list[str] = []
+
+    async def take(through: Journal, call: Call) -> None:
+        found = await through.open_call(asking(request_hash=call.request_hash))
+        if not found.joined:
+            taken.append(found.call.id)
+
+    async with open_journal(settings) as one, open_journal(settings) as other:
+        for call in calls:
+            async with anyio.create_task_group() as group:
+                with _written_by_another(settings):
+                    group.start_soon(take, one, call)
+                    group.start_soon(take, other, call)
+                    await anyio.wait_all_tasks_blocked()
+
+    assert sorted(taken) == sorted(call.id for call in calls)
+
+
+@contextmanager
+def _written_by_another(settings: Settings) -> Iterator[None]:
+    """Hold the lock of the journal's file, so that all others read and wait."""
+    path = settings.data_dir / "journal.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("COMMIT")
 
 
 async def test_a_living_process_keeps_its_call(journal: Journal, settings: Settings) -> None:

@@ -25,6 +25,7 @@ from og_mcp.errors import (
     CallStateError,
     FeeCapError,
     OGError,
+    ServiceUnreachableError,
     TransactionPendingError,
     coins,
 )
@@ -32,7 +33,7 @@ from og_mcp.journal import open_journal
 from og_mcp.networks import from_ready_file
 from og_mcp.settings import WalletSource
 from og_mcp.types import CallRequest, InferenceResult, Stage
-from tests.books import Purse, check_books
+from tests.books import CAPS, Purse, check_books
 from tests.localnet_client import LocalNetwork
 from tests.lying_rpc import Asked, LyingRPC, lying, refuses, says
 
@@ -139,6 +140,39 @@ async def test_a_fee_is_reserved_before_anything_is_signed(purse: Purse) -> None
             await signer.sign(ticket, lane, replace(dear, gas_price=1))
 
     assert (wallet.signatures, ticket.committed) == (1, True)
+
+
+async def test_a_signature_of_which_nothing_left_is_given_back_with_its_nonce(
+    localnet: LocalNetwork, tmp_path: Path
+) -> None:
+    purse = Purse(localnet, tmp_path)
+    account = purse.account
+
+    async def ask() -> None:
+        with pytest.raises(ServiceUnreachableError) as caught:
+            await infer(og, purse, "key", max_retries=0)
+        assert caught.value.stage is Stage.NOT_SENT
+
+    async with purse.session(BRIEF) as og, open_journal(purse.settings()) as journal:
+        await infer(og, purse)
+        async with anyio.create_task_group() as group, journal.lane(account) as lane:
+            assert lane.next_nonce == 1
+            quotes = localnet.counters()["calls"]["eth_estimateGas"]
+            group.start_soon(ask)
+            with anyio.fail_after(10):
+                while localnet.counters()["calls"]["eth_estimateGas"] == quotes:  # noqa: ASYNC110 - the node counts
+                    await anyio.sleep(0.01)
+            # The node answers one after the other: the quote is there when this is.
+            await og.status()
+            localnet.close_service("rpc")
+        localnet.open_service("rpc")
+        async with journal.lane(account) as lane:
+            # Forgotten with the signature, so that the chain is asked.
+            assert (lane.next_nonce, lane.open) == (None, ())
+        assert (await journal.budget(account, CAPS)).open == 0
+        assert (await infer(og, purse, "key")).status == "done"
+
+    await check_books(purse)
 
 
 async def test_what_a_person_agreed_to_bounds_the_signature(purse: Purse, rpc: LyingRPC) -> None:

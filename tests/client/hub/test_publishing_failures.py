@@ -206,6 +206,30 @@ async def test_a_cancelled_upload_publishes_nothing(
     assert (await og.upload(large, name, "0.01")).status == "done"
 
 
+async def test_a_repository_that_is_being_created_is_told_though_its_caller_has_left(
+    og: Session, localnet: LocalNetwork, name: str
+) -> None:
+    localnet.fault("hub POST */models/", "delay", service="hub", when="after", delay_s=0.3)
+
+    async def asked() -> bool:
+        return not localnet.pending_faults("hub")
+
+    async def ended() -> bool:
+        return (await og.list_calls(1, tool="create_model")).calls[0].status != "running"
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(og.create_model, name, "")
+        await until(asked)
+        group.cancel_scope.cancel()
+    await until(ended)
+    (call,) = (await og.list_calls(1, tool="create_model")).calls
+    told = (await og.get_call(call.call_id)).result
+
+    assert (call.status, call.stage) == ("done", Stage.CONFIRMED)
+    assert [version.version for version in (await og.get_model(name)).versions] == ["0.01"]
+    assert (told["model_name"], told["version"]) == (name, "0.01")
+
+
 async def test_a_call_that_is_cancelled_does_not_read_its_file_to_the_end(
     og: Session, name: str, tmp_path: Path
 ) -> None:

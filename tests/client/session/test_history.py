@@ -146,6 +146,11 @@ async def test_a_call_that_is_given_up_after_its_signature_goes_on_and_is_joined
     given_up = await the_call(purse)
     purse.localnet.release_blocks()
 
+    async def has_ended() -> bool:
+        return (await the_call(purse)).status != "running"
+
+    await until(has_ended)
+    assert (await the_call(purse)).status == "done"
     joined = await infer(og, purse)
 
     assert joined.status == "done"
