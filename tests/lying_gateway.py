@@ -8,16 +8,17 @@ async with lying_gateway(localnet) as gateway:
 ```
 
 A lie is a small function of the true answer, which the gateway has carried out by then. It returns
-what is sent, or raises `DroppedError` (the connection closes). The newest lie about a path counts;
+what is sent (it may have to be awaited), or raises `DroppedError` (the connection closes). The newest lie about a path counts;
 `honest()` takes all of them away. Streams are read to their end before they are passed on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import socket
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -50,7 +51,7 @@ class Answer:
     body: bytes
 
 
-Lie = Callable[[Answer], Answer]
+Lie = Callable[[Answer], Answer | Awaitable[Answer]]
 
 
 @dataclass
@@ -88,16 +89,16 @@ class LyingGateway:
         self.received.append(headers)
         sent = [one for one in request.headers.raw if one[0].decode() not in {"host", *OF_THE_HOP}]
         try:
-            answer = self._lie(request.url.path)(
-                _read(
-                    await self._http.request(
-                        request.method,
-                        self._upstream + request.url.path,
-                        content=await request.body(),
-                        headers=sent,
-                    )
+            true = _read(
+                await self._http.request(
+                    request.method,
+                    self._upstream + request.url.path,
+                    content=await request.body(),
+                    headers=sent,
                 )
             )
+            told = self._lie(request.url.path)(true)
+            answer = await told if inspect.isawaitable(told) else told
         except DroppedError:
             await drop(request.scope, request.receive)
             return Response()

@@ -521,6 +521,20 @@ async def test_consent_is_asked_over_stdio(
     assert sent(localnet) == before + 1
 
 
+@both_eras
+async def test_t23_a_client_of_a_server_over_http_is_not_asked(
+    localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any], mode: str
+) -> None:
+    before, client = sent(localnet), Answering()
+    http = {"OG_TRANSPORT": "http", "OG_HTTP_TOKEN": "a-token-of-some-length"}
+    async with Client(server(environ | http), mode=mode, elicitation_callback=client) as mcp:
+        text = await refusal(mcp, "infer", **arguments)
+
+    assert "og-mcp calls approve" in text
+    assert client.heard == []
+    assert sent(localnet) == before
+
+
 @pytest.mark.slow
 async def test_t23_a_client_over_http_cannot_answer_for_the_owner(
     localnet: LocalNetwork, environ: dict[str, str], arguments: dict[str, Any]

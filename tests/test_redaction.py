@@ -151,6 +151,8 @@ def test_a_short_secret_is_masked_as_a_word_and_not_inside_of_words() -> None:
         ('"id_token": "abcd"', '"id_token": [secret]'),
         ("Authorization: Bearer abcd.ef next", "Authorization: Bearer [secret] next"),
         ("(b'authorization', b'Bearer abcd')", "(b'authorization', b'Bearer [secret]')"),
+        ("PAYMENT-SIGNATURE: eyJ4NDAy next", "PAYMENT-SIGNATURE: [secret] next"),
+        ("(b'x-payment', b'eyJ4NDAy')", "(b'x-payment', b'[secret]')"),
         ("https://user:pass@host/path", "https://[secret]@host/path"),
         ("OG_PASSWORD: must be set too", "OG_PASSWORD: must be set too"),
         ("the private key is 64 digits", "the private key is 64 digits"),

@@ -336,6 +336,9 @@ async def test_bytes_that_are_no_image_are_a_failure_that_is_said_to_be_paid(
     (call,) = (await answer(mcp, "list_calls"))["calls"]
     assert (call["status"], call["stage"]) == ("failed", "charged")
     assert call["payment"]["max_opg"] == "0.1"
+    # What was paid for is proven, although nothing of it can be shown.
+    verified = await answer(mcp, "verify_receipt", call_id=call["call_id"])
+    assert (verified["valid"], verified["level"]) == (True, "consistent")
 
 
 async def test_a_model_that_writes_in_place_of_drawing_is_told_in_its_words(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -90,6 +91,29 @@ def test_an_onnx_file_is_checked_by_its_package_and_tells_its_tensors(root: Path
     assert [(spec.name, spec.shape) for spec in model.graph.inputs] == [("price", [1, 4])]
     assert model.checked_by == "onnx"
     assert model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_t27_the_check_by_the_onnx_package_gets_no_variables_of_ours(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OG_PRIVATE_KEY", "0x" + "46" * 32)
+    given: list[Mapping[str, str] | None] = []
+    listening = True
+
+    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+        # An audit hook stays for the life of the process.
+        if listening and event == "subprocess.Popen":
+            given.append(arguments[-1])
+
+    sys.addaudithook(hear)
+    model = publishable(write(root / "m.onnx", onnx_files.small("price", width=4)))
+    model.check_structure()
+    listening = False
+    model.close()
+
+    [environ] = given
+    assert environ is not None
+    assert not environ.keys() - {"SYSTEMROOT", "TEMP"}
 
 
 @pytest.mark.parametrize(

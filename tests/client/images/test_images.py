@@ -21,6 +21,7 @@ import pytest
 from PIL import ExifTags, Image, ImageChops
 
 from og_mcp.client.files.kind import kind_of
+from og_mcp.client.images.answer import MOST_BYTES
 from og_mcp.client.images.images import Images
 from og_mcp.client.images.picture import MOST_PIXELS, PREVIEW_SIDE, preview, read
 from og_mcp.client.images.scaling import cover_box, scaled
@@ -266,6 +267,7 @@ async def test_of_very_many_images_the_first_are_kept_and_the_rest_is_told(image
         (answering("data:image/png;base64,iVBORw0\u212a"), "is not base64"),
         (answering("data:image/png;base64,iVBORw0\ud800"), "half a character"),
         (answering("data:image/png;base64,"), "first bytes"),
+        (answering(f"data:,{'x' * (MOST_BYTES + 1)}"), "is longer than"),
         (answering("file:///etc/passwd"), "of scheme 'file'"),
         (answering("/etc/passwd"), "of scheme ''"),
     ],

@@ -70,6 +70,18 @@ async def test_a_stream_of_either_generation_is_verified(
     assert result.verification.status == "local"
 
 
+async def test_t16_progress_is_a_count_of_pieces_and_tells_nothing_of_them(og: Session) -> None:
+    told: list[object] = []
+
+    async def hear(count: int) -> None:
+        told.append(count)
+
+    result = await chat(og, counted=hear)
+
+    assert told
+    assert told == sorted({one for one in told if type(one) is int and one <= len(result.content)})
+
+
 async def test_a_stream_and_an_answer_at_once_are_one_request(
     og: Session, localnet: LocalNetwork
 ) -> None:

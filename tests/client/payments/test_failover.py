@@ -9,7 +9,13 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from og_mcp.errors import AnswerLostError, ApprovalRequiredError, OGError, PaymentRejectedError
+from og_mcp.errors import (
+    AnswerLostError,
+    ApprovalRequiredError,
+    GatewayRejectedError,
+    OGError,
+    PaymentRejectedError,
+)
 from og_mcp.types import ChatResult, Stage
 from tests.books import Purse
 from tests.client.payments.chats import (
@@ -100,6 +106,19 @@ async def test_t9_no_other_tee_is_asked_once_a_payment_has_left(purse: Purse, un
         purse.localnet.reset_counters(other["service"])
         purse.localnet.fault(CHAT, "drop", service="gateway")
         with pytest.raises(AnswerLostError) as failed:
+            await chat(og, "second")
+
+    assert failed.value.stage is Stage.SENT_UNKNOWN
+    assert requests(purse, other["service"]) == 0
+
+
+async def test_t9_no_other_tee_is_asked_where_a_paid_request_was_refused(purse: Purse) -> None:
+    async with purse.session() as og:
+        await chat(og, "first")
+        other = purse.localnet.add_tee()
+        purse.localnet.reset_counters(other["service"])
+        purse.localnet.fault(CHAT, "status", service="gateway", status=503)
+        with pytest.raises(GatewayRejectedError, match="503") as failed:
             await chat(og, "second")
 
     assert failed.value.stage is Stage.SENT_UNKNOWN

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import time
 from collections.abc import AsyncIterator
 from email.utils import formatdate
@@ -12,6 +14,7 @@ from og_mcp.client import Session
 from og_mcp.client.payments.gateway_session import SESSION_HEADER, SIGNATURE_HEADER
 from og_mcp.client.tee.withheld import SIGNED_FIELDS
 from og_mcp.errors import AnswerLostError, GatewayClockError, OGError, VerificationError
+from og_mcp.redaction import Redaction
 from og_mcp.types import Stage
 from tests.books import Purse
 from tests.client.payments.chats import CAP, chat, paid
@@ -132,6 +135,25 @@ async def test_whatever_a_paid_gateway_answers_costs_one_signature_and_shows_not
     assert sum(SIGNATURE_HEADER in sent for sent in gateway.received) == 1
     assert open_ == CAP
     assert paid(purse) <= CAP
+
+
+async def test_t29_a_payment_and_its_session_are_masked_in_logs_once_they_are_known(
+    purse: Purse, gateway: LyingGateway
+) -> None:
+    log, logger = io.StringIO(), logging.getLogger("test")
+    handler = logging.StreamHandler(log)
+    handler.addFilter(Redaction())
+    logger.addHandler(handler)
+    async with purse.session() as og:
+        await chat(og, "first")
+        await chat(og, "second")
+    names = (SIGNATURE_HEADER, SESSION_HEADER)
+    secrets = [sent[name] for sent in gateway.received for name in names if name in sent]
+    for secret in secrets:
+        logger.warning("sent %s", secret)
+    logger.removeHandler(handler)
+
+    assert log.getvalue() == "sent [secret]\n" * 2
 
 
 # Clocks

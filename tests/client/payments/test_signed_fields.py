@@ -12,7 +12,9 @@ from typing import Any, Final
 import pytest
 from anyio import to_thread
 from eth_account import Account as Keys
+from eth_account.datastructures import SignedMessage
 from eth_account.signers.local import LocalAccount
+from eth_keys.datatypes import PrivateKey
 from x402 import x402ClientSync
 from x402.mechanisms.evm.upto.client import UptoEvmScheme
 from x402.schemas import PaymentRequired, PaymentRequirements
@@ -202,14 +204,27 @@ async def test_t3_what_the_package_asks_for_is_recorded_and_then_signed_once(typ
     assert len(recorded) == 1
 
 
+class _WatchedWallet(LocalAccount):
+    """A wallet that tells how often it has signed."""
+
+    signatures = 0
+
+    def sign_typed_data(self, *args: Any, **kwargs: Any) -> SignedMessage:  # noqa: ANN401 - as LocalAccount
+        self.signatures += 1
+        return super().sign_typed_data(*args, **kwargs)
+
+
 async def test_t3_what_cannot_be_recorded_is_not_signed(typed: Typed) -> None:
     async def refuse(_draft: Draft) -> None:
         raise OPGCapError("OG_MAX_PER_CALL", 2, 1)
 
-    signer = GuardedSigner(WALLET, OPENGRADIENT, PRICE, "gateway", refuse)
+    wallet = _WatchedWallet(PrivateKey(bytes(WALLET.key)), Keys())
+    signer = GuardedSigner(wallet, OPENGRADIENT, PRICE, "gateway", refuse)
 
     with pytest.raises(OPGCapError):
         await to_thread.run_sync(signer.sign_typed_data, *typed)
+
+    assert wallet.signatures == 0
 
 
 MESSAGES: Final[Mapping[str, tuple[tuple[str, ...], Any]]] = {

@@ -279,6 +279,20 @@ async def test_a_payment_that_names_no_settlement_is_not_called_checked(
         assert (await settlement(junk)).result == "failed"
 
 
+async def test_a_settlement_that_moved_another_amount_than_it_says_is_found(
+    receipt: dict[str, Any], settlement: SettlementCheck, localnet: LocalNetwork
+) -> None:
+    part, method = receipt["payment"], "eth_getTransactionReceipt"
+    url = localnet.ready["base_rpc_url"]
+    mined = localnet.rpc(method, part["transaction_hash"], url=url)
+    less = {**mined, "logs": [{**log, "data": "0x" + "1".rjust(64, "0")} for log in mined["logs"]]}
+    localnet.fault(method, "result", service="base_rpc", result=less)
+
+    found = await settlement(part)
+
+    assert (found.result, "no transfer of that amount" in found.detail) == ("failed", True)
+
+
 async def test_another_payment_s_settlement_does_not_pass_for_this_one_s(
     receipt: dict[str, Any], settlement: SettlementCheck, localnet: LocalNetwork, tmp_path: Path
 ) -> None:
