@@ -269,6 +269,20 @@ class Journal(Protocol):
         """Return those of some Permit2 nonces, decimal text, that were signed for an account."""
         ...
 
+    async def cancel_cap(self, cap_id: str) -> None:
+        """Record that its owner is about to cancel an open cap: no later call is paid by it.
+
+        It counts as open all the same, until the chain tells its end. Forced to disk.
+
+        Raises:
+            CallStateError: It has ended.
+        """
+        ...
+
+    async def paid_calls(self, cap_id: str) -> int:
+        """Return how many calls a cap pays for."""
+        ...
+
     async def told_costs(self, cap_id: str) -> tuple[int, bool]:
         """Return what gateways told of a cap's calls, base units, and whether they told of all."""
         ...

@@ -511,6 +511,21 @@ class AllowanceResult(Shape):
     checks: list[Check] = Field(default=[])
 
 
+class CancellationResult(Shape):
+    """What cancelling a payment authorization gave."""
+
+    answer = ("note",)
+
+    call_id: str
+    network: str
+    status: Literal["done"]
+    transaction_hash: str
+    payment: Payment = Payment()
+    note: str
+    fee: str
+    fee_wei: Wei
+
+
 class CallInfo(Shape):
     """How far a call has come, and what it gave; a failed call is told here."""
 
@@ -616,6 +631,9 @@ class Progress(Protocol):
     total: int | None
     """`None` while there is nothing to count."""
 
+
+CANCEL_PAYMENT: Final = "cancel_payment"
+"""What the journal calls `og-mcp calls cancel` of a payment authorization; not a tool of MCP's."""
 
 TOOL_NAMES: Final = frozenset(
     {
@@ -749,6 +767,21 @@ class Cap(CapRequest):
 
     transaction_hash: str = ""
     created_at: datetime
+    cancelled: bool = False
+    """Whether its owner has cancelled it, or is about to: no later call is paid by it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancellationOffer:
+    """What cancelling an open payment authorization means, for a person to agree to."""
+
+    call_id: str
+    cap: Cap
+    calls: int
+    """How many calls it pays for."""
+
+    max_fee_wei: int
+    """The most that it may cost, on the payment chain."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,12 @@ import click
 
 from og_mcp.calls import Journal
 from og_mcp.cli._calls_shown import cut, print_rows
+from og_mcp.client.payments.told import counts_until
 from og_mcp.client.session.parts import ALWAYS_ASKED
 from og_mcp.consent import lets, most_of
-from og_mcp.errors import CallStateError, SealBrokenError, coins
+from og_mcp.errors import CallStateError, SealBrokenError, coins, in_opg
 from og_mcp.settings import Settings
-from og_mcp.types import Account, Approval, Call
+from og_mcp.types import Account, Approval, Call, CancellationOffer
 
 PUBLISH: Final = "publish"
 """What is typed where nothing is paid."""
@@ -90,6 +91,29 @@ def agree_to_replace(settings: Settings, call: Call, *, cancel: bool) -> None:
     )
     if click.prompt(f"Type the amount in coins to agree, {most}").strip() != most:
         raise click.ClickException("That is not the amount; nothing was signed.")
+
+
+def agree_to_cancel_payment(offer: CancellationOffer) -> None:
+    """Ask a person before a payment authorization is made void.
+
+    Raises:
+        click.ClickException: Something else was typed.
+    """
+    cap, most = offer.cap, coins(offer.max_fee_wei)
+    calls = "1 call" if offer.calls == 1 else f"{offer.calls} calls"
+    print_rows(
+        {
+            "call": offer.call_id,
+            "wallet": _wallet(cap.account),
+            "does": f"cancels the payment authorization of at most {in_opg(cap.max_opg)} for "
+            f"{cap.resource}, which pays for {calls}",
+            "breaks": "an honest service's settlement of answers that are finished fails, too",
+            "counts": f"against your day's cap until {counts_until(cap.deadline):%H:%M} UTC all the same",
+            "costs": f"at most {most} coins in fees",
+        }
+    )
+    if click.prompt(f"Type the amount in coins to agree, {most}").strip() != most:
+        raise click.ClickException("That is not the amount; nothing was signed or sent.")
 
 
 def agree_to_release(call: Call) -> None:

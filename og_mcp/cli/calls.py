@@ -170,9 +170,10 @@ def speed_up(call_id: str) -> None:
 @command.command("cancel")
 @click.argument("call_id", metavar="ID")
 def cancel(call_id: str) -> None:
-    """Use a stuck transaction's nonce up with a transfer of nothing; costs that one's gas.
+    """Cancel a stuck transaction, or an open payment authorization; costs a small fee.
 
-    Where a person is asked before the call itself (OG_CONFIRM_ABOVE), it takes a terminal, too.
+    A payment takes a terminal. A transaction takes one where a person is asked before the call
+    itself (OG_CONFIRM_ABOVE).
     """
     _replace(call_id, cancel=True)
 
@@ -243,6 +244,8 @@ async def _pruned(desk: Desk, before: datetime) -> Pruned:
 
 def _replace(call_id: str, *, cancel: bool) -> None:
     info = at_desk(lambda desk: _replaced(desk, call_id, cancel=cancel))
+    if note := info.result.get("note"):
+        click.echo(note)
     click.echo(f"Call {info.call_id}: {info.status} at stage {info.stage}.")
     click.echo(f"Transaction {info.transaction_hash}")
 
@@ -252,11 +255,32 @@ async def _replaced(desk: Desk, call_id: str, *, cancel: bool) -> CallInfo:
     from og_mcp.client import Session  # noqa: PLC0415 - --help does without
 
     call = await desk.call(call_id)
+    if cancel and call.cap is not None:
+        return await _payment_cancelled(desk, call)
     _check_network(desk.settings, call)
     agree_to_replace(desk.settings, call, cancel=cancel)
     async with Session(desk.settings, journal=desk.journal) as og:
         step = og.cancel if cancel else og.speed_up
         return await step(call.id, principal=call.principal)
+
+
+async def _payment_cancelled(desk: Desk, call: Call) -> CallInfo:
+    from anyio import to_thread  # noqa: PLC0415 - as above
+
+    from og_mcp.cli._approving import agree_to_cancel_payment  # noqa: PLC0415 - as above
+    from og_mcp.client import Session  # noqa: PLC0415 - as above
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.ClickException(
+            "To cancel a payment authorization, a person has to type the amount: nothing was sent. "
+            f"Run `og-mcp calls cancel {call.id}` at a terminal (stdin and stdout)."
+        )
+    _check_network(desk.settings, call)
+    async with Session(desk.settings, journal=desk.journal) as og:
+        offer = await og.cancellation(call.id, principal=call.principal)
+        # Off the loop, on which the journal goes on telling others that this process lives.
+        await to_thread.run_sync(agree_to_cancel_payment, offer, abandon_on_cancel=True)
+        return await og.cancel(call.id, principal=call.principal, max_fee_wei=offer.max_fee_wei)
 
 
 def _check_network(settings: Settings, call: Call) -> None:

@@ -74,6 +74,7 @@ def cap_of(row: Row, prefix: str = "") -> Cap:
         status=found["status"],
         amount_opg=amount(found["amount_opg"]),
         transaction_hash=found["transaction_hash"],
+        cancelled=found["cancelled_at"] is not None,
         created_at=moment(found["created_at"]),
     )
 

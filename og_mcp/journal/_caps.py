@@ -51,6 +51,14 @@ class Caps:
         """Record that one can never be taken any more."""
         await self._pay(partial(_cap_ends.void, cap_id, _purse.positive(counted_opg)))
 
+    async def cancel_cap(self, cap_id: str) -> None:
+        """Let an open one pay for no later call."""
+        await self._pay(partial(_paying.cancel, cap_id))
+
+    async def paid_calls(self, cap_id: str) -> int:
+        """Count the calls that one pays for."""
+        return await self._store.run(partial(_paying.paid_calls, cap_id), durable=False)
+
     async def told_costs(self, cap_id: str) -> tuple[int, bool]:
         """Return what gateways told of the calls that one pays for, and whether of all."""
         return await self._store.run(partial(_paying.told_costs, cap_id), durable=False)

@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 from og_mcp.errors import JournalError
 from og_mcp.journal._database import Connection
 
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 """The newest migration; a test holds it equal to the folder's."""
 
 SCRIPTS: Final = Path(__file__).parent / "migrations"

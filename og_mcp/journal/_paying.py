@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Text, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import Text, and_, bindparam, delete, exists, func, or_, select, update
 
 from og_mcp.errors import CallStateError
 from og_mcp.journal import _schema as s
-from og_mcp.journal._cap_records import cap_of
+from og_mcp.journal._cap_records import cap_of, row_of
 from og_mcp.journal._purse import open_amount, positive, take_turn
 from og_mcp.journal._sql import InsertInto, Row, Statement, now
 from og_mcp.journal._steps import Steps, change, row, rows
@@ -89,7 +89,15 @@ _pay: Final = Statement(
 )
 # Changes nothing: the row is locked until the commit, so that nobody ends it meanwhile.
 _lock_cap: Final = Statement(
-    update(caps).where(caps.c.id == _cap).values(status=caps.c.status).returning(caps.c.status)
+    update(caps)
+    .where(caps.c.id == _cap)
+    .values(status=caps.c.status)
+    .returning(caps.c.status, caps.c.cancelled_at)
+)
+_cancel: Final = Statement(
+    update(caps)
+    .where(caps.c.id == _cap, caps.c.status == s.CAP_OPEN)
+    .values(cancelled_at=func.coalesce(caps.c.cancelled_at, now()))
 )
 _unpay: Final = Statement(
     update(calls)
@@ -174,6 +182,8 @@ def pay_by(call_id: str, cap_id: str, owner: str) -> Steps[None]:
     if found is None or found["status"] != s.CAP_OPEN:
         why = "the journal does not have it" if found is None else f"it is {found['status']}"
         raise CallStateError(call_id, f"be paid by {cap_id}", why)
+    if found["cancelled_at"] is not None:
+        raise CallStateError(call_id, f"be paid by {cap_id}", "its owner has cancelled it")
     yield from _pay_by(call_id, cap_id, owner, f"be paid by {cap_id}")
 
 
@@ -181,6 +191,18 @@ def _pay_by(call_id: str, cap_id: str, owner: str, step: str) -> Steps[None]:
     if not (yield from change(_pay, call_id=call_id, of_cap=cap_id, my_id=owner)):
         raise CallStateError(call_id, step, (yield from _told(call_id, owner)))
     yield from change(_note_payment, call_id=call_id, of_cap=cap_id)
+
+
+def cancel(cap_id: str) -> Steps[None]:
+    """Let an open one pay for no later call; it counts as open all the same."""
+    if not (yield from change(_cancel, of_cap=cap_id)):
+        found = yield from row_of(cap_id)
+        raise CallStateError(found["opened_by"], "be cancelled", f"{cap_id} is {found['status']}")
+
+
+def paid_calls(cap_id: str) -> Steps[int]:
+    """Count the calls under which something may have left under one."""
+    return len((yield from rows(_told_costs, of_cap=cap_id)))
 
 
 def tell_cost(call_id: str, told_opg: int) -> Steps[None]:

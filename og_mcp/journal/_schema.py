@@ -271,6 +271,8 @@ caps = Table(
     _text("transaction_hash", ""),
     _when("created_at"),
     _when("ended_at", nullable=True),
+    # When its owner began to cancel it: no later call is paid by it.
+    _when("cancelled_at", nullable=True),
     _state("is_open", "status = 'open'"),
 )
 """Signed maxima; never the signature, nor the gateway's name for its session (threats.md T29)."""

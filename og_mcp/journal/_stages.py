@@ -171,6 +171,7 @@ _repeat: Final = Statement(
         calls.c.owner == bindparam("my_id", type_=Text),
         calls.c.cap_id == bindparam("of_cap", type_=Text),
         calls.c.cap_status == s.CAP_OPEN,
+        exists().where(s.caps.c.id == calls.c.cap_id, s.caps.c.cancelled_at.is_(None)),
     )
     .values(status=s.RUNNING, error="", receipt="", delivered_at=None, updated_at=now())
 )

@@ -100,9 +100,10 @@ class PaidSending:
             await self._journal.pay_by(ticket.call_id, session.cap.id, durable=order.is_keyed)
             is_paid = True
         except CallStateError:
-            if (await self._journal.cap(session.cap.id)).status == CAP_OPEN:
+            cap = await self._journal.cap(session.cap.id)
+            if cap.status == CAP_OPEN and not cap.cancelled:
                 raise
-            # The chain was faster than the gateway: it is settled, or can never be taken.
+            # It is settled, its owner has cancelled it, or it can never be taken.
             session.ended = True
         finally:
             if not is_paid:

@@ -24,6 +24,7 @@ from og_mcp.client.payments.purse import Purse
 from og_mcp.client.payments.requirement import Requirement
 from og_mcp.client.payments.sending import Outgoing
 from og_mcp.client.payments.spent_elsewhere import SpentElsewhere
+from og_mcp.client.payments.told import counts_until
 from og_mcp.client.tee.gateways import Gateway
 from og_mcp.errors import (
     AllowanceError,
@@ -56,9 +57,6 @@ WAIT_SHARE: Final = 0.8
 
 NEW_S: Final = 600
 """Seconds beyond its deadline for which a new journal signs for one payment at a time."""
-
-VOID_S: Final = 2_400
-"""Seconds from its deadline until an open payment counts no more, at the latest."""
 
 
 def first_approval(account: Account) -> str:
@@ -255,7 +253,7 @@ class Signing:
             deadline, amount = cap.deadline, amount - cap.max_opg
             if amount <= 0:
                 break
-        return datetime.fromtimestamp(deadline + VOID_S, UTC)
+        return counts_until(deadline)
 
     @staticmethod
     async def _agreed(outgoing: Outgoing, order: Order, amount: int) -> None:

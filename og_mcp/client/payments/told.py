@@ -18,6 +18,10 @@ MAX_TITLE: Final = 300
 MAX_MODERATION: Final = 4000
 """Characters of its JSON."""
 
+COUNTS_S: Final = 2_400
+"""Seconds from its deadline until an open payment counts no more: 1,800 by the chain's clock, and a
+second look 600 later."""
+
 _UNITS: Final = re.compile(r"[0-9]{1,30}")
 _DECIMAL: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,30})?")
 _ADDRESS: Final = re.compile(r"https?://[!-~]+")
@@ -101,10 +105,21 @@ def _is_short(value: object) -> bool:
     return isinstance(value, dict) and len(json.dumps(value)) <= MAX_MODERATION
 
 
+def counts_until(deadline: int) -> datetime:
+    """Return when an open payment with that deadline, Unix seconds, stops to count."""
+    return datetime.fromtimestamp(deadline + COUNTS_S, UTC)
+
+
 def settlement_note(cap: Cap | None) -> str:
     """Tell by when an open payment settles and for how much at most; empty where none is open."""
     if cap is None or cap.status != "open":
         return ""
+    if cap.cancelled:
+        return (
+            f"Its owner cancels its payment authorization of at most {coins(cap.max_opg)} OPG: it "
+            f"pays for no later call, and counts until {counts_until(cap.deadline):%H:%M} UTC; "
+            "get_call tells what is taken of it all the same."
+        )
     by = datetime.fromtimestamp(cap.deadline, UTC)
     return (
         f"Paid from an authorization of at most {coins(cap.max_opg)} OPG, which settles for what "

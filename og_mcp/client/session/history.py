@@ -31,7 +31,7 @@ from og_mcp.errors import (
     coins,
 )
 from og_mcp.networks import Network
-from og_mcp.types import Call, Shape, Stage
+from og_mcp.types import CANCEL_PAYMENT, Call, Shape, Stage
 
 if TYPE_CHECKING:
     from og_mcp.settings import Settings
@@ -173,6 +173,9 @@ class History:
         mined: Receipt,
         response: Mapping[str, Any] | None,
     ) -> str:
+        if request["tool"] == CANCEL_PAYMENT:
+            # It proves nothing of a model, and what it takes back the chain alone can tell.
+            return ""
         signed = next(s for s in ticket.signed if s.transaction_hash == mined.transaction_hash)
         receipt = receipts.build(
             call_id=ticket.call_id,
@@ -329,12 +332,7 @@ class History:
             return await self._find_rival(call, exc)
         if mined is None:
             return await self._find_loss(call, ticket)
-        # OG_RECEIPTS=hashes keeps no request; the signed call data holds it all the same.
-        request = (
-            json.loads(call.request)
-            if call.request
-            else receipts.request_of_transaction(ticket.signed[0].raw)
-        )
+        request = _request_of(call, ticket)
         try:
             await self._outcomes.judge(ticket, mined)
             outcome = await self._readers[request["tool"]].read_back(mined, request, call.principal)
@@ -386,6 +384,17 @@ class History:
             principal=call.principal,
             signed=[Signed.recorded(one) for one in await self._journal.transactions(call.id)],
         )
+
+
+def _request_of(call: Call, ticket: Ticket) -> dict[str, Any]:
+    """Return what was asked, as far as it is known."""
+    if call.request:
+        request: dict[str, Any] = json.loads(call.request)
+        return request
+    if call.tool == CANCEL_PAYMENT:
+        return {"tool": CANCEL_PAYMENT}
+    # OG_RECEIPTS=hashes keeps no request; the signed call data holds it all the same.
+    return receipts.request_of_transaction(ticket.signed[0].raw)
 
 
 def _is_lost_journal(exc: Exception) -> bool:

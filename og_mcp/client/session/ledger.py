@@ -19,12 +19,14 @@ from og_mcp.client.session.since import since_of
 from og_mcp.errors import InputError, OGError, ServiceError, coins, fee_text, quote
 from og_mcp.networks import LOCAL_BASE_CHAIN_ID, NETWORKS
 from og_mcp.types import (
+    CANCEL_PAYMENT,
     LOCAL_PRINCIPAL,
     Approval,
     Call,
     CallInfo,
     CallList,
     CallStatus,
+    CancellationOffer,
     Pruned,
     Stage,
     Totals,
@@ -253,14 +255,49 @@ class Ledger:
         """
         return await self._replace(call_id, principal, cancel=False)
 
-    async def cancel(self, call_id: str, *, principal: str = LOCAL_PRINCIPAL) -> CallInfo:
-        """Use up a stuck call's nonce with a transfer of nothing to oneself; costs its gas.
+    async def cancel(
+        self,
+        call_id: str,
+        *,
+        principal: str = LOCAL_PRINCIPAL,
+        max_fee_wei: int | None = None,
+    ) -> CallInfo:
+        """Cancel what was signed for a call and has no end yet; costs gas.
+
+        The nonce of a stuck transaction is used up by a transfer of nothing to oneself. The payment
+        authorization of a gateway's call is made void for every call that it pays for, by a call of
+        its own, which is returned; a person has to agree to that first (`cancellation`).
+
+        Args:
+            call_id: The call.
+            principal: Whose.
+            max_fee_wei: What a person agreed that cancelling a payment may cost; `None`: the caps
+                alone.
 
         Raises:
-            CallStateError: It has no open transaction.
+            CallStateError: It has neither open transaction nor open payment.
             ChainError: A cap is in the way, or the node did not take it.
         """
-        return await self._replace(call_id, principal, cancel=True)
+        call = await self._own(call_id, principal)
+        if call.cap is None:
+            return await self._replace(call_id, principal, cancel=True)
+        module = await load("session.payment_cancellation")
+        cancelling = await module.cancel(self._parts, self._paying, call, max_fee_wei)
+        return await self.get_call(cancelling.id, 0.0, principal=principal)
+
+    async def cancellation(
+        self, call_id: str, *, principal: str = LOCAL_PRINCIPAL
+    ) -> CancellationOffer:
+        """Tell what it means to cancel the payment authorization of a call; sends nothing.
+
+        Raises:
+            CallStateError: It has no open payment.
+            ServiceError: The payment chain cannot be asked.
+        """
+        call = await self._own(call_id, principal)
+        module = await load("session.payment_cancellation")
+        offer: CancellationOffer = await module.offer(self._parts, self._paying, call)
+        return offer
 
     async def release(self, call_id: str, *, principal: str = LOCAL_PRINCIPAL) -> str:
         """Give a call up that is not mined: it may still be, and its fee counts for 24 hours more.
@@ -357,9 +394,12 @@ class Ledger:
         of_payments = call.account is not None and call.account.chain_id == base_chain_id
         return await (self._paying if of_payments else self._parts).history.get()
 
-    async def _replace(self, call_id: str, principal: str, *, cancel: bool) -> CallInfo:
+    async def _own(self, call_id: str, principal: str) -> Call:
         journal = await self._parts.journal.get()
-        call = await journal.get(await journal.full_id(call_id, principal), principal)
+        return await journal.get(await journal.full_id(call_id, principal), principal)
+
+    async def _replace(self, call_id: str, principal: str, *, cancel: bool) -> CallInfo:
+        call = await self._own(call_id, principal)
         await (await self._history_of(call)).replace(call, cancel=cancel)
         return await self.get_call(call.id, 0.0, principal=principal)
 
@@ -375,6 +415,9 @@ def _without_receipt(call: Call) -> tuple[str, str]:
     if call.tool in PUBLISHING:
         why = f"{call.tool} publishes on the Model Hub, and only calls that pay leave receipts"
         hint = "list_files and get_model show what is published."
+    elif call.tool == CANCEL_PAYMENT:
+        why = "it cancelled a payment, and only calls that get something leave receipts"
+        hint = "get_call shows its transaction."
     else:
         ends = "a receipt is made once a call was answered or paid for"
         why = f"it is {call.status} at stage {call.stage}, and {ends}"

@@ -33,6 +33,7 @@ from og_mcp.errors import (
 from og_mcp.networks import Network, from_ready_file
 from og_mcp.redaction import hide
 from og_mcp.settings import Settings, WalletSource
+from og_mcp.types import CANCEL_PAYMENT
 
 if TYPE_CHECKING:
     import httpx
@@ -56,8 +57,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ALWAYS_ASKED: Final = frozenset({"approve_opg"})
-"""Tools that a person agrees to whatever they cost: they let others take from the wallet."""
+ALWAYS_ASKED: Final = frozenset({"approve_opg", CANCEL_PAYMENT})
+"""What a person agrees to whatever it costs: what others may take from the wallet changes."""
 
 JOURNAL_FILE: Final = "journal.db"
 """Where the journal is in the data folder, unless OG_JOURNAL_URL names another place."""

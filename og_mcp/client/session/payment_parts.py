@@ -17,7 +17,7 @@ from og_mcp.client.session.parts import Parts
 from og_mcp.errors import ServiceError
 from og_mcp.networks import Network
 from og_mcp.settings import WalletSource
-from og_mcp.types import OPGCaps
+from og_mcp.types import CANCEL_PAYMENT, OPGCaps
 
 if TYPE_CHECKING:
     from og_mcp.client.chain.chain import Chain
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from og_mcp.client.chain.wallet import Wallet
     from og_mcp.client.llm.gateway_llm import GatewayLLM
     from og_mcp.client.payments.allowance import Allowance
+    from og_mcp.client.payments.cancellation import Cancellations
     from og_mcp.client.payments.caps import Caps
     from og_mcp.client.payments.clock import Clock
     from og_mcp.client.payments.fates import Fates
@@ -64,6 +65,7 @@ class PaymentParts:
         self.payments = Part(self._open_payments)
         self.sender = Part(self._open_sender)
         self.allowance = Part(self._open_allowance)
+        self.cancellations = Part(self._open_cancellations)
         self.history = Part(self._open_history)
         self.reconciled = Part(self._reconcile)
         self.llm = Part(self._open_llm)
@@ -240,6 +242,15 @@ class PaymentParts:
         )
         return allowance
 
+    async def _open_cancellations(self) -> Cancellations:
+        cancellations: Cancellations = (await load("payments.cancellation")).Cancellations(
+            await self.opg.get(),
+            await self.sender.get(),
+            await self.caps.get(),
+            await self._parts.journal.get(),
+        )
+        return cancellations
+
     async def _open_history(self) -> History:
         parts = self._parts
         history: History = (await load("session.history")).History(
@@ -248,7 +259,10 @@ class PaymentParts:
             await parts.journal.get(),
             await self.chain.get(),
             await self.sender.get(),
-            {"approve_opg": await self.allowance.get()},
+            {
+                "approve_opg": await self.allowance.get(),
+                CANCEL_PAYMENT: await self.cancellations.get(),
+            },
         )
         return history
 
