@@ -73,13 +73,13 @@ def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def over_http(
+def served(
     environ: Mapping[str, str],
     transport: str = "http",
     *flags: str,
     log: list[str] | None = None,
-) -> Iterator[str]:
-    """Serve HTTP on a free port; gives the address without a path.
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Serve HTTP on a free port; gives the address without a path, and the process.
 
     Args:
         environ: The variables of og-mcp.
@@ -97,7 +97,19 @@ def over_http(
         # A full pipe would hold the server up.
         reader = threading.Thread(target=heard.extend, args=(process.stderr,), daemon=True)
         reader.start()
-        yield address
+        yield address, process
         process.terminate()
         assert process.wait(END_S) == 0
         reader.join(END_S)
+
+
+@contextmanager
+def over_http(
+    environ: Mapping[str, str],
+    transport: str = "http",
+    *flags: str,
+    log: list[str] | None = None,
+) -> Iterator[str]:
+    """Serve HTTP on a free port, as `served`; gives the address alone."""
+    with served(environ, transport, *flags, log=log) as (address, _):
+        yield address

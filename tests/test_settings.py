@@ -56,7 +56,9 @@ def test_nothing_set_gives_the_local_network_and_the_documented_defaults() -> No
     assert (settings.max_per_call, settings.max_per_day) == (5 * 10**18, 25 * 10**18)
     assert (settings.max_fee_per_call, settings.max_fee_per_day) == (LOCAL_WALLET_WEI,) * 2
     assert settings.confirm_above == 5 * 10**18
-    assert settings.wait_s == 45
+    assert (settings.wait_s, settings.grace_s) == (45, 3)
+    assert Settings.from_env({"OG_TRANSPORT": "http"}).grace_s == 60
+    assert Settings.from_env({"OG_TRANSPORT": "sse"}).grace_s == 60
     assert (settings.receipts, settings.images) == ("full", "preview")
     assert (settings.transport, settings.host, settings.port) == ("stdio", "127.0.0.1", 8000)
     assert settings.toolsets == TOOLSETS
@@ -129,6 +131,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
             "OG_RECEIPTS": "hashes",
             "OG_JOURNAL_URL": "postgresql://user:secret@db.example.com/og",
             "OG_WAIT_S": "1.5",
+            "OG_GRACE_S": "0",
             "OG_TEE_PCR": f"{'ab' * 32}, 0x{'CD' * 32}",
             "OG_RPC_URLS": "https://a.example.com https://b.example.com",
             "OG_BASE_RPC_URLS": "https://c.example.com,https://d.example.com",
@@ -179,7 +182,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
     assert settings.data_dir == tmp_path / "data"
     assert settings.receipts == "hashes"
     assert settings.journal_url is not None
-    assert settings.wait_s == 1.5
+    assert (settings.wait_s, settings.grace_s) == (1.5, 0)
     assert settings.tee_pcr == (f"0x{'ab' * 32}", f"0x{'cd' * 32}")
     assert settings.rpc_urls == ("https://a.example.com", "https://b.example.com")
     assert settings.allow_insecure
@@ -246,6 +249,7 @@ BAD_VALUES = {
     "OG_RECEIPTS": ["none"],
     "OG_JOURNAL_URL": ["mysql://db/og", "sqlite://", "postgresql:// x"],
     "OG_WAIT_S": ["-1", "soon", "nan", "86401", "1e3"],
+    "OG_GRACE_S": ["-1", "a minute", "86401"],
     "OG_TEE_PCR": ["ab", f"{'ab' * 32};{'cd' * 32}"],
     "OG_RPC_URLS": ["https://a.example.com,b"],
     "OG_BASE_RPC_URLS": ["ftp://x", "https://a.example,nowhere"],

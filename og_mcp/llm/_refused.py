@@ -28,6 +28,7 @@ from og_mcp.errors import (
     PaymentError,
     ServiceError,
     ServiceUnreachableError,
+    ShuttingDownError,
     SimulationRevertedError,
     UnsafeEndpointError,
     VerificationError,
@@ -50,7 +51,7 @@ _UNPAID: Final = (
 )
 _UNSET: Final = (NoWalletError, ConfigurationError, WrongChainError, UnsafeEndpointError)
 
-_ASKED_AGAIN: Final = (ServiceUnreachableError, GatewayRejectedError)
+_ASKED_AGAIN: Final = (ServiceUnreachableError, GatewayRejectedError, ShuttingDownError)
 """What a client may ask again by itself, where repeating it is free and may help."""
 
 _STATUS: Final[tuple[tuple[tuple[type[OGError], ...], HTTPStatus, str], ...]] = (

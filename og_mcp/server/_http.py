@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -15,22 +17,69 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import HANDLED_SIGNALS
 
 from og_mcp.client import Session
 from og_mcp.errors import ConfigurationError, Problem
 from og_mcp.llm import openai_routes
 from og_mcp.server._connection import Connection
+from og_mcp.server._ending import Ending, Gate, end_signals
 from og_mcp.server._guard import Guard, HostRule
 from og_mcp.server._server import build_server, serve_connection
 
 # The guard in front checks Host and Origin of every path, by one rule.
 _GUARDED: Final = TransportSecuritySettings(enable_dns_rebinding_protection=False)
 
-GRACE_S: Final = 2
-"""Seconds that running requests have to end once the server is told to."""
+STREAMS_S: Final = 2
+"""Seconds that streams which clients hold open have to end once all calls are handed over."""
 
 
-def http_app(session: Session, *, sse_only: bool = False, openai: bool = False) -> ASGIApp:
+class _Server(uvicorn.Server):
+    """A uvicorn server that hands its calls over before it ends.
+
+    Args:
+        config: Its own.
+        ending: The end of what it serves.
+    """
+
+    def __init__(self, config: uvicorn.Config, ending: Ending) -> None:
+        super().__init__(config)
+        self._ending = ending
+        self._handing_over: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn calls it
+        """Begin to end with the first signal, and end at once with the second."""
+        # The handler runs between any two steps of the loop's own thread.
+        self._loop.call_soon_threadsafe(self._end)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until it is ended."""
+        self._loop = asyncio.get_running_loop()
+        for number in set(end_signals()) - set(HANDLED_SIGNALS):
+            signal.signal(number, self.handle_exit)
+        await super().serve(sockets)
+
+    def _end(self) -> None:
+        if self._handing_over is None:
+            self._handing_over = asyncio.create_task(self._hand_over())
+        else:
+            self.config.timeout_graceful_shutdown = 0
+            self._handing_over.cancel()
+
+    async def _hand_over(self) -> None:
+        try:
+            await self._ending.hand_over()
+        finally:
+            self.should_exit = True
+
+
+def http_app(
+    session: Session,
+    *,
+    sse_only: bool = False,
+    openai: bool = False,
+    ending: Ending | None = None,
+) -> ASGIApp:
     """Make the ASGI application: `/mcp` and `/sse` with its `/messages/`, or `/sse` alone.
 
     With `openai` also `/v1/chat/completions` and `/v1/models`, on the same session.
@@ -38,7 +87,7 @@ def http_app(session: Session, *, sse_only: bool = False, openai: bool = False) 
     Its lifespan opens the session and closes it. Every request passes the guard: Host and Origin
     always, the bearer token where settings hold one.
     """
-    settings, server = session.settings, build_server(session)
+    settings, server, ending = session.settings, build_server(session), ending or Ending(session)
     streamable = server.streamable_http_app(transport_security=_GUARDED)
 
     @asynccontextmanager
@@ -46,22 +95,23 @@ def http_app(session: Session, *, sse_only: bool = False, openai: bool = False) 
         async with server.session_manager.run():
             yield
 
-    routes = [*_sse_routes(server), *([] if sse_only else streamable.routes)]
+    routes = [*_sse_routes(server, ending), *([] if sse_only else streamable.routes)]
     if openai:
         routes += openai_routes(session)
     token = settings.http_token.get_secret_value() if settings.http_token else ""
-    return Guard(Starlette(routes=routes, lifespan=lifespan), HostRule.of(settings.host), token)
+    app = Gate(Starlette(routes=routes, lifespan=lifespan), ending)
+    return Guard(app, HostRule.of(settings.host), token)
 
 
-def _sse_routes(server: MCPServer[Session]) -> list[BaseRoute]:
+def _sse_routes(server: MCPServer[Session], ending: Ending) -> list[BaseRoute]:
     transport = SseServerTransport("/messages/", security_settings=_GUARDED)
 
     class Endpoint:
         """An ASGI application: mcp's own endpoint answers a second time when the stream ends."""
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            async with transport.connect_sse(scope, receive, send) as streams:
-                await serve_connection(server, *streams)
+            async with transport.connect_sse(scope, receive, send) as (reader, writer):
+                await serve_connection(server, reader, writer, ending)
 
     return [
         Route("/sse", Endpoint(), methods=["GET"]),
@@ -72,7 +122,9 @@ def _sse_routes(server: MCPServer[Session]) -> list[BaseRoute]:
 async def serve_http(
     session: Session, announce: Callable[[str], None], *, openai: bool = False
 ) -> None:
-    """Serve MCP over HTTP until SIGINT or SIGTERM.
+    """Serve MCP over HTTP until SIGINT, SIGTERM or SIGHUP.
+
+    Calls that may be paid get OG_GRACE_S to end; a second signal ends at once.
 
     Args:
         session: Opened with the server, closed with it; its settings hold host, port and token.
@@ -84,9 +136,9 @@ async def serve_http(
     """
     settings = session.settings
     sse_only = settings.transport == "sse"
-    listener = _listen(settings.host, settings.port)
+    ending, listener = Ending(session), _listen(settings.host, settings.port)
     config = uvicorn.Config(
-        http_app(session, sse_only=sse_only, openai=openai),
+        http_app(session, sse_only=sse_only, openai=openai, ending=ending),
         http=Connection,
         log_config=None,
         access_log=False,  # the path of an SSE message holds its session id
@@ -94,14 +146,11 @@ async def serve_http(
         proxy_headers=False,
         ws="none",
         lifespan="on",
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=STREAMS_S,
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn sends a signal that it caught once more when it is done; this ends us cleanly.
-        signal.signal(number, lambda *_: None)
     paths = ["/sse"] if sse_only else ["/mcp", "/sse"]
     announce(f"http://{_authority(listener)}{' and '.join([*paths, *['/v1'] * openai])}")
-    await uvicorn.Server(config).serve(sockets=[listener])
+    await _Server(config, ending).serve(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

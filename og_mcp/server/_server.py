@@ -17,6 +17,7 @@ from pydantic import AnyUrl
 from og_mcp import __version__, tools
 from og_mcp.client import Session
 from og_mcp.server._completions import add_completions
+from og_mcp.server._ending import Answers, Ending, Requests
 from og_mcp.server._instructions import instructions
 from og_mcp.server._prompts import add_prompts, refusing
 from og_mcp.server._published import Changes, learn
@@ -141,7 +142,20 @@ async def serve_connection(
     server: MCPServer[Session],
     reader: ReadStream[SessionMessage | Exception],
     writer: WriteStream[SessionMessage],
+    ending: Ending,
+    at_end: Callable[[], None] | None = None,
 ) -> None:
-    """Serve one connection on its streams, until the client ends it."""
-    lowlevel = lowlevel_of(server)
-    await lowlevel.run(reader, writer, lowlevel.create_initialization_options())
+    """Serve one connection on its streams, until the client or the server ends it.
+
+    Args:
+        server: What serves.
+        reader: What the client sends.
+        writer: Where the answers go.
+        ending: The server's.
+        at_end: Called where the client ends its stream; then the server's end is waited for.
+    """
+    lowlevel, requests = lowlevel_of(server), Requests(reader, ending, at_end)
+    with ending.connected(requests):
+        await lowlevel.run(
+            requests, Answers(writer, requests), lowlevel.create_initialization_options()
+        )

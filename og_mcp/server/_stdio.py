@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 import anyio
@@ -22,6 +20,7 @@ from mcp.types import INVALID_REQUEST, PARSE_ERROR, ErrorData, JSONRPCError
 from pydantic import ValidationError
 
 from og_mcp.client import Session
+from og_mcp.server._ending import Ending, Stream, end_signals
 from og_mcp.server._server import build_server, serve_connection
 
 if TYPE_CHECKING:
@@ -79,19 +78,26 @@ class _Lines:
         self._tail: list[bytes] = []
         self._ready: list[bytes] = []
         self._ended = False
+        self._reading = CancelScope()
+
+    def end(self) -> None:
+        """Read no more."""
+        self._ended = True
+        self._reading.cancel()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> str:
         while not self._ready and not self._ended:
-            self._take(await _abandonable(lambda: os.read(self._descriptor, _CHUNK)))
+            with CancelScope() as self._reading:
+                self._take(await _abandonable(lambda: os.read(self._descriptor, _CHUNK)))
         if not self._ready:
             raise StopAsyncIteration
         return self._ready.pop().decode(errors="replace")
 
     def _take(self, chunk: bytes) -> None:
-        self._ended = not chunk
+        self._ended = self._ended or not chunk
         *lines, rest = chunk.split(b"\n")
         if lines:
             lines[0] = b"".join([*self._tail, lines[0]])
@@ -122,7 +128,7 @@ class _Writer:
             rest = rest[os.write(self._descriptor, rest) :]
 
 
-class _Messages:
+class _Messages(Stream["ReadStream[SessionMessage | Exception]"]):
     """The messages that arrive, without what is not one: that is answered by an error here.
 
     mcp drops a frame that it cannot read, and its sender would wait for ever.
@@ -130,14 +136,16 @@ class _Messages:
 
     def __init__(
         self,
+        lines: _Lines,
         reader: ReadStream[SessionMessage | Exception],
         writer: WriteStream[SessionMessage],
     ) -> None:
-        self._reader, self._writer = reader, writer
+        super().__init__(reader)
+        self._lines, self._writer = lines, writer
 
     async def receive(self) -> SessionMessage:
         while True:
-            item = await self._reader.receive()
+            item = await self.inner.receive()
             if isinstance(item, SessionMessage):
                 return item
             if isinstance(item, ValidationError) and (error := _error_for(item)) is not None:
@@ -153,18 +161,12 @@ class _Messages:
             raise StopAsyncIteration from None
 
     async def aclose(self) -> None:
-        await self._reader.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+        # mcp's reader of lines would fail where nobody takes what it has just read.
+        self._lines.end()
+        with suppress(anyio.EndOfStream, anyio.ClosedResourceError):
+            while True:
+                await self.inner.receive()
+        await super().aclose()
 
 
 def _error_for(refused: ValidationError) -> JSONRPCError | None:
@@ -198,26 +200,37 @@ def _id_in(text: str) -> int | str | None:
 
 
 async def serve_stdio(session: Session, stdin: int, stdout: int) -> None:
-    """Serve MCP on two descriptors until the host closes `stdin`, or SIGINT or SIGTERM.
+    """Serve MCP on two descriptors until the host closes `stdin`, or a signal to end comes.
+
+    Calls that may be paid get OG_GRACE_S to end; a second signal ends at once.
 
     Args:
         session: Opened with the connection, closed with it.
         stdin: Descriptor that requests are read from.
         stdout: Descriptor that answers are written to; nothing else may write there.
     """
-    server = build_server(session)
-    reader, writer = cast("AsyncFile[str]", _Lines(stdin)), cast("AsyncFile[str]", _Writer(stdout))
+    server, ending, lines = build_server(session), Ending(session), _Lines(stdin)
+    reader, writer = cast("AsyncFile[str]", lines), cast("AsyncFile[str]", _Writer(stdout))
     async with anyio.create_task_group() as group:
-        group.start_soon(_cancel_on_signal, group.cancel_scope)
+
+        def end() -> None:
+            group.start_soon(ending.hand_over)
+
+        group.start_soon(_end_on_signal, end, group.cancel_scope)
         async with stdio_server(reader, writer) as (messages, answers):
-            await serve_connection(server, _Messages(messages, answers), answers)
+            wire = _Messages(lines, messages, answers)
+            await serve_connection(server, wire, answers, ending, end)
         group.cancel_scope.cancel()
 
 
-async def _cancel_on_signal(scope: CancelScope) -> None:
+async def _end_on_signal(end: Callable[[], None], scope: CancelScope) -> None:
+    """End with the first signal, and at once with the second."""
     if sys.platform == "win32":
         return
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with anyio.open_signal_receiver(*end_signals()) as signals:
+        async for _ in signals:
+            end()
+            break
         async for _ in signals:
             scope.cancel()
             return

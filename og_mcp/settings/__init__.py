@@ -52,6 +52,10 @@ _COMPOSED: Final = frozenset(
 """Variables that do not become a field of their own."""
 
 
+HTTP_GRACE_S: Final = 60.0
+"""OG_GRACE_S over HTTP, where it is not set."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class WalletSource:
     """Where the wallet's key comes from; the key itself is opened when first needed."""
@@ -139,6 +143,10 @@ class Settings:
     wait_s: float = 45.0
     """Seconds that a tool waits before it hands back a running call."""
 
+    grace_s: float = 3.0
+    """Seconds that calls which may be paid get when the server ends: hosts kill a stdio server
+    after 2 to 4 s; over HTTP it is 60 if not set."""
+
     chat_model: str = field(default="", repr=False)
     """The model of chats and completions that do not name one."""
 
@@ -191,6 +199,8 @@ def _fields(draft: Draft) -> dict[str, Any]:
         fields = _local_fields(draft) | fields
     else:
         fields |= _public_fields(draft)
+    if values.get("OG_TRANSPORT", "stdio") != "stdio":
+        fields.setdefault("grace_s", HTTP_GRACE_S)
     if "data_dir" not in fields:
         fields["data_dir"] = default_data_dir()
     files = (values.get(name) for name in ("OG_PRIVATE_KEY_FILE", "OG_KEYSTORE", "OG_LOCALNET"))

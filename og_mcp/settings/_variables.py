@@ -60,6 +60,7 @@ VARIABLES: Final[Mapping[str, v.Parse[Any]]] = {
     "OG_RECEIPTS": v.one_of("full", "hashes"),
     "OG_JOURNAL_URL": v.journal_url,
     "OG_WAIT_S": v.seconds,
+    "OG_GRACE_S": v.seconds,
     "OG_TEE_PCR": v.many(v.measurement),
     "OG_RPC_URLS": v.many(v.url),
     "OG_BASE_RPC_URLS": v.many(v.url),

@@ -6,6 +6,7 @@ breaks after a signature, the work goes on and the journal keeps its end.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -51,6 +52,7 @@ class _Running:
     done: anyio.Event = field(default_factory=anyio.Event)
     waiters: int = 0
     failure: OGError | None = None
+    task: asyncio.Task[None] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,19 @@ class Runner:
                 whoever opens the journal next.
         """
         self._is_ending = True
-        with anyio.move_on_after(grace_s):
-            while self._running:
-                for running in self._running.values():
-                    if not running.ticket.committed:
-                        running.scope.cancel()
-                with anyio.move_on_after(FREE_AGAIN_S):
-                    await next(iter(self._running.values())).done.wait()
+        try:
+            with anyio.move_on_after(grace_s):
+                while self._running:
+                    for running in self._running.values():
+                        if not running.ticket.committed:
+                            running.scope.cancel()
+                    with anyio.move_on_after(FREE_AGAIN_S):
+                        await next(iter(self._running.values())).done.wait()
+        finally:
+            for running in self._running.values():
+                if running.task is not None and running.ticket.committed:
+                    # Through the shields: whatever it waits for, its time is up.
+                    running.task.cancel()
 
     async def follow(
         self, opened: Opened, principal: str, work: Work, *, wait_s: float | None
@@ -179,7 +187,7 @@ class Runner:
             logger.warning("call %s: its delivery was not recorded: %s", call_id, exc)
 
     async def _perform(self, running: _Running, work: Work) -> None:
-        call_id = running.ticket.call_id
+        call_id, running.task = running.ticket.call_id, asyncio.current_task()
         try:
             with running.scope:
                 await work(running.ticket)
@@ -189,6 +197,11 @@ class Runner:
         except OGError as exc:
             running.failure = _in_doubt(exc, running.ticket)
             await self._fail(call_id, _failed(running.failure))
+        except asyncio.CancelledError:
+            if not self._is_ending:
+                raise
+            # Its time is up; raised, it would end what is being recorded of other calls, too.
+            logger.warning("call %s runs on without og-mcp; its end is looked up later", call_id)
         except Exception:
             # The top of a background task: a mistake of ours must neither end the other calls nor
             # leave this one running for ever.
