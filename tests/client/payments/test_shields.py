@@ -97,33 +97,52 @@ async def test_an_answer_that_has_come_is_settled_though_its_session_closes(
     assert [image["width"] for image in told.result["images"]] == [8]
 
 
-@pytest.mark.parametrize("closes", [False, True], ids=["session open", "session closes"])
+class Held:
+    """The package x402, which has its payment signed and then waits; it may refuse it after all."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, refuses: bool) -> None:
+        self.signed, self.may_end = anyio.Event(), Event()
+        create = x402ClientSync.create_payment_payload
+
+        def held(client: x402ClientSync, challenge: PaymentRequired, **more: Any) -> object:  # noqa: ANN401 - as the package's
+            payment = create(client, challenge, **more)
+            from_thread.run_sync(self.signed.set)
+            self.may_end.wait(30)
+            if refuses:
+                raise PaymentAbortedError("on second thoughts")
+            return payment
+
+        monkeypatch.setattr(x402ClientSync, "create_payment_payload", held)
+
+
 async def test_a_payment_that_is_refused_once_it_was_signed_counts_no_more(
-    purse: Purse, monkeypatch: pytest.MonkeyPatch, *, closes: bool
+    purse: Purse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    signed, may_refuse = anyio.Event(), Event()
-    create = x402ClientSync.create_payment_payload
+    held = Held(monkeypatch, refuses=True)
+    async with purse.session() as og:
+        running = await chat(og, "first", wait_s=0)
+        await held.signed.wait()
+        during = await og.list_calls()
+        held.may_end.set()
+        told = await og.get_call(running.call_id, wait_s=30)
+        after = await og.list_calls()
 
-    def refuse(client: x402ClientSync, challenge: PaymentRequired, **more: Any) -> None:  # noqa: ANN401 - as the package's
-        create(client, challenge, **more)
-        from_thread.run_sync(signed.set)
-        may_refuse.wait(30)
-        raise PaymentAbortedError("on second thoughts")
+    assert (told.status, told.stage) == ("failed", Stage.NOT_SENT)
+    assert (during.open_opg, after.open_opg) == ("0.1", "0")
 
-    monkeypatch.setattr(x402ClientSync, "create_payment_payload", refuse)
+
+@pytest.mark.parametrize("refuses", [True, False], ids=["refused", "made"])
+async def test_what_was_signed_counts_though_its_session_closes_and_nothing_else_does(
+    purse: Purse, monkeypatch: pytest.MonkeyPatch, *, refuses: bool
+) -> None:
+    held = Held(monkeypatch, refuses=refuses)
     og = purse.session()
     running = await chat(og, "first", wait_s=0)
-    await signed.wait()
-    during = await og.list_calls()
-    if closes:
-        async with closing(og):
-            may_refuse.set()
-    else:
-        may_refuse.set()
-        await og.get_call(running.call_id, wait_s=30)
-        await og.__aexit__(None, None, None)
+    await held.signed.wait()
+    async with closing(og):
+        held.may_end.set()
     async with purse.session() as later:
         told, listed = await later.get_call(running.call_id), await later.list_calls()
 
-    assert (told.status, told.stage) == ("failed", Stage.NOT_SENT)
-    assert (during.open_opg, listed.open_opg) == ("0.1", "0")
+    expected = (Stage.NOT_SENT, "0") if refuses else (Stage.SENT_UNKNOWN, "0.1")
+    assert (told.stage, listed.open_opg) == expected
