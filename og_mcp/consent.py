@@ -19,7 +19,7 @@ _ROUNDED_UP: Final = Context(prec=3, rounding=ROUND_CEILING)
 
 
 def most_of(tool: str, asked: ConsentRequest) -> str:
-    """Write the most that a call may cost, kinds of money that it cannot cost left out.
+    """Write the highest cost of a call, without the kinds of money that it cannot cost.
 
     Args:
         tool: An approval of OPG costs gas alone; `lets` tells what it gives away.
@@ -58,7 +58,7 @@ def question(tool: str, asked: ConsentRequest) -> str:
 
 
 def refused_words(tool: str, asked: ConsentRequest) -> str:
-    """Tell in a clause what a call would do that nobody has agreed to."""
+    """Say in a clause what a call would do that nobody has agreed to."""
     if asked.what:
         return f"would {asked.what}, which cannot be undone,"
     if others := lets(tool, asked):
@@ -67,7 +67,7 @@ def refused_words(tool: str, asked: ConsentRequest) -> str:
 
 
 def approve_command(call_id: str, settings: Settings) -> str:
-    """Write the command that approves a call, whole: a terminal may know another environment.
+    """Write the whole command that approves a call: a terminal may have another environment.
 
     The URL of a journal on PostgreSQL is not told: it may hold a password.
     """

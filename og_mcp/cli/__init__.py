@@ -13,7 +13,7 @@ from og_mcp import __version__
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
-        "serve": ("og_mcp.cli.serve", "Serve MCP to an assistant; what og-mcp does by itself."),
+        "serve": ("og_mcp.cli.serve", "Serve MCP to an assistant; the default command."),
         "try": ("og_mcp.cli.try_", "Run the main job on a local network: no key, no account."),
         "doctor": ("og_mcp.cli.doctor", "Check what is configured and what works."),
         "localnet": ("og_mcp.cli.localnet", "Run the local network alone."),
@@ -27,7 +27,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 
 
 class _MisconfiguredError(click.ClickException):
-    """The environment is not usable: ends the program as a wrong option does."""
+    """The environment is not usable; the program ends as with a wrong option."""
 
     exit_code = 2
 

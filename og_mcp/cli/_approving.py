@@ -20,11 +20,11 @@ from og_mcp.settings import Settings
 from og_mcp.types import Account, Approval, Call, CancellationOffer
 
 PUBLISH: Final = "publish"
-"""What is typed where nothing is paid."""
+"""The word that is typed where nothing is paid."""
 
 
 async def approve_call(journal: Journal, call: Call) -> None:
-    """Show what a call asks for, and record the agreement once the amount was typed.
+    """Show what a call asks for, and record the agreement once the amount is typed.
 
     Raises:
         CallNotFoundError: It needs no approval.
@@ -65,9 +65,9 @@ async def approve_call(journal: Journal, call: Call) -> None:
 def agree_to_replace(settings: Settings, call: Call, *, cancel: bool) -> None:
     """Ask a person before a stuck transaction is signed again, where they were asked before.
 
-    A replacement stays within the caps on fees and does nothing but its call, or nothing at all.
-    So whoever may make the call without a person may mend it, too; where a person agreed to an
-    amount, an assistant with a shell must not raise it (threats.md T22).
+    A replacement stays within the caps on fees and repeats its call or does nothing. Whoever may make
+    the call without a person may therefore replace it too. Where a person agreed to an amount, an
+    assistant with a shell must not raise it (threats.md T22).
 
     Raises:
         click.ClickException: There is no terminal, or something else was typed.
@@ -80,7 +80,11 @@ def agree_to_replace(settings: Settings, call: Call, *, cancel: bool) -> None:
             "stdin and stdout, where they type the amount."
         )
     most = coins(settings.max_fee_per_call)
-    does = "uses up its nonce for nothing" if cancel else "sends it again at a higher price"
+    does = (
+        "cancels it: its nonce is used for an empty transfer"
+        if cancel
+        else "sends it again at a higher price"
+    )
     print_rows(
         {
             "call": call.id,
@@ -127,7 +131,7 @@ def agree_to_release(call: Call) -> None:
         {
             "call": call.id,
             "tool": call.tool,
-            "does": "gives it up; its transaction may still be mined, and do what was asked",
+            "does": "gives it up; its transaction may still be mined and take effect",
             "holds": f"{most} coins in fees, for 24 hours more",
         }
     )
@@ -141,24 +145,24 @@ def _is_good(approval: Approval) -> bool:
 
 
 def _check_request(call: Call, asked: Approval) -> None:
-    """Make sure that what is shown is what the sealed question is about."""
+    """Make sure that the request which is shown is the one in the sealed question."""
     shown = hashlib.sha256(call.request.encode()).hexdigest() if call.request else call.request_hash
     if shown != asked.request_hash:
         raise SealBrokenError(f"the request of call {call.id}")
 
 
 def _tool_of(call: Call) -> str:
-    # The request's own word where it is kept: its hash is sealed, the journal's column is not.
+    # From the request where it is kept: its hash is sealed, the journal's column is not.
     return str(json.loads(call.request)["tool"]) if call.request else call.tool
 
 
 def _wallet(payer: Account) -> str:
-    """Tell who pays, as it was sealed with the question."""
+    """Name the wallet that pays, as it was sealed with the question."""
     return f"{payer.address}, on chain {payer.chain_id} of {payer.network}"
 
 
 def _typed_back(asked: Approval) -> tuple[str, str]:
-    """Choose what has to be typed, and what to call it."""
+    """Return what has to be typed, and its name."""
     if asked.cap_opg:
         return coins(asked.cap_opg), "the amount in OPG"
     if asked.cap_wei or not asked.what:

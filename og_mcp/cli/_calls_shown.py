@@ -23,14 +23,14 @@ from og_mcp.errors import COIN, coins, fee_text, in_opg
 from og_mcp.types import Call, Cap, SignedTransaction, Totals
 
 PIPED_WIDTH: Final = 180
-"""Columns where no terminal says how many it has."""
+"""Width of the output where there is no terminal, in characters."""
 
 DOCUMENT_LIMIT: Final = 4000
 """Characters of a document that are shown; `--json` has all of them."""
 
 
 SHORT_ID: Final = 12
-"""Characters of an id that a terminal has room for; commands take so many, too."""
+"""Characters of an id that fit a terminal; commands take shortened ids too."""
 
 CSV_COLUMNS: Final = (
     "created_at",
@@ -68,19 +68,19 @@ class Spent:
     """Base units."""
 
     open_opg: int
-    """Signed maxima that are not settled, base units."""
+    """Maxima of payment authorizations that are not settled, base units."""
 
     payments: Sequence[Cap]
-    """Those maxima, the oldest first."""
+    """Those authorizations, the oldest first."""
 
 
 def plain(text: str) -> str:
-    """Escape what is not printable: control characters, and those that turn the writing round."""
+    """Escape control characters, and those that change the direction of writing."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def cut(document: str) -> str:
-    """Make a document fit to be looked at."""
+    """Escape a document and cut it to a length that can be read."""
     text = plain(document)
     if len(text) <= DOCUMENT_LIMIT:
         return text
@@ -88,7 +88,7 @@ def cut(document: str) -> str:
 
 
 def console() -> Console:
-    """Open the console; a pipe gets lines that are wide enough."""
+    """Open the console; lines in a pipe are wide."""
     width = None if sys.stdout.isatty() else PIPED_WIDTH
     return Console(width=width, highlight=False, markup=False)
 
@@ -141,14 +141,14 @@ def _cells(call: Call, id_length: int | None) -> tuple[str, ...]:
 
 
 def _opg(call: Call) -> str:
-    """Tell what pays for a call; calls of one gateway session tell the same payment."""
+    """Write what a call cost in OPG; calls of one gateway session share a payment."""
     if call.cap is not None and call.cap.status == "open":
         return f"at most {coins(call.cap.max_opg)}"
     return coins(call.amount_opg)
 
 
 def state_of(call: Call) -> str:
-    """Tell status and stage in few words."""
+    """Write status and stage in a few words."""
     if call.waiting_approval:
         return "waits for approval"
     if call.declined:
@@ -168,7 +168,7 @@ def print_list_csv(listed: Listed) -> None:
 
 
 def _inert(cell: str) -> str:
-    """Keep a spreadsheet from running what a prompt begins with."""
+    """Keep a spreadsheet from running a cell as a formula."""
     return f"'{cell}" if cell[:1] in set("=+-@") else cell
 
 
@@ -231,7 +231,7 @@ def _facts(call: Call) -> dict[str, Any]:
 
 
 def print_call(call: Call, signed: Sequence[SignedTransaction]) -> None:
-    """Print everything that the journal knows of a call."""
+    """Print everything that the journal knows about a call."""
     rows = {
         "call": call.id,
         "tool": call.tool,
@@ -267,7 +267,7 @@ def _payment(cap: Cap) -> dict[str, str]:
 
 
 def print_rows(rows: dict[str, str]) -> None:
-    """Print names and values, those without a value left out."""
+    """Print names with their values; those without a value are left out."""
     table = Table(show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -1,4 +1,4 @@
-"""What `og-mcp serve` runs; imported once stdout is safe from what an import may print."""
+"""The server of `og-mcp serve`; imported once nothing that an import prints can reach stdout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from og_mcp.server import serve_http, serve_stdio
 
 
 def serve(environ: Mapping[str, str], wire: Wire | None, *, openai: bool = False) -> None:
-    """Serve MCP as the environment says, until the host hangs up or a signal comes.
+    """Serve MCP as configured, until the host closes its end or a signal comes.
 
     Args:
         environ: Environment variables, with the command's flags among them.
@@ -44,7 +44,7 @@ def serve(environ: Mapping[str, str], wire: Wire | None, *, openai: bool = False
 
 
 def _log(level: str) -> None:
-    """Log to stderr: ourselves from a level on, what we are built on from WARNING on.
+    """Log to stderr: og-mcp from a level on, libraries from WARNING on.
 
     At DEBUG both tell everything; at INFO libraries would write a line for each request.
     """

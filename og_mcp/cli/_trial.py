@@ -1,4 +1,4 @@
-"""Steps of `og-mcp try`: timed, told as they happen, summed up in a table."""
+"""Steps of `og-mcp try`: timed, printed as they happen, and listed in a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from og_mcp.errors import OGError
 
 
 class StepFailedError(Exception):
-    """A step did not hold; the message says why."""
+    """A step failed; the message says why."""
 
 
 def _first(error: BaseException) -> BaseException:
@@ -28,7 +28,7 @@ def _first(error: BaseException) -> BaseException:
 
 @dataclass(frozen=True)
 class Step:
-    """One step that is over."""
+    """One step that has ended."""
 
     name: str
     result: str
@@ -70,7 +70,7 @@ class Trial:
             self.console.print(f"{done.mark} {name} [dim]{done.seconds:.2f} s[/]")
 
     def table(self) -> Table:
-        """Sum the steps up."""
+        """Return the table of the steps."""
         table = Table(title="og-mcp try", title_justify="left")
         table.add_column("")
         table.add_column("step", overflow="fold")

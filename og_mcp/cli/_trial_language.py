@@ -1,4 +1,4 @@
-"""The steps of `og-mcp try` that ask language and image models, and check what vouches for them."""
+"""The steps of `og-mcp try` that ask language and image models, and verify their receipts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def ask(trial: Trial, call: Call) -> None:
 
 
 def _paid(result: dict[str, Any]) -> str:
-    """Tell what pays for a call, if it is verified and paid as it must be."""
+    """Describe the payment and verification of a call, if both are as they must be."""
     payment, proof = result["payment"], result["verification"]
     if proof["status"] != "local" or not payment["cap_id"]:
         raise StepFailedError(f"verification {proof['status']!r}, payment {payment['cap_id']!r}")

@@ -1,4 +1,4 @@
-"""Takes stdin and stdout away from the process before anything else can use them."""
+"""Takes stdin and stdout before anything else in the process can use them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Wire:
-    """Descriptors of the host's ends, known to the transport alone."""
+    """Private descriptors of stdin and stdout, for the transport alone."""
 
     stdin: int
     stdout: int

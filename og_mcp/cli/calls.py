@@ -1,4 +1,4 @@
-"""`og-mcp calls`: what was spent and on what, and what waits for the operator.
+"""`og-mcp calls`: what was spent and on what, and which calls wait for the operator.
 
 Reads the journal that the server writes (OG_DATA_DIR, OG_JOURNAL_URL), as the operator: calls of
 every principal are seen. Only `speed-up`, `cancel` and `release` talk to a network.
@@ -26,12 +26,12 @@ T = TypeVar("T")
 DAYS: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 VERBS: Final = {"list_calls": "`og-mcp calls`", "get_call": "`og-mcp calls show ID`"}
-"""Tools, and what does the same here."""
+"""MCP tool -> the command that does the same."""
 
 
 @dataclass(frozen=True)
 class Desk:
-    """What the operator works with."""
+    """The journal and settings that a command works with."""
 
     settings: Settings
     journal: Journal
@@ -42,7 +42,7 @@ class Desk:
 
 
 def at_desk(work: Callable[[Desk], Awaitable[T]]) -> T:
-    """Do `work` with the journal open."""
+    """Run `work` with the journal open."""
     import anyio  # noqa: PLC0415 - --help does without
 
     from og_mcp.errors import ConfigurationError, OGError  # noqa: PLC0415 - as above
@@ -60,7 +60,7 @@ def at_desk(work: Callable[[Desk], Awaitable[T]]) -> T:
 
 
 def _at_a_terminal(text: str) -> str:
-    """Name commands where an error names the tools of MCP."""
+    """Replace the names of MCP tools in an error by commands."""
     for tool, verb in VERBS.items():
         text = text.replace(tool, verb)
     return text
@@ -77,8 +77,10 @@ async def _desk() -> AsyncIterator[Desk]:
 
 
 @click.group("calls", invoke_without_command=True)
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="The most calls to list.")
-@click.option("--status", type=click.Choice(["done", "running", "failed"]), help="Only those.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="Number of calls to list.")
+@click.option(
+    "--status", type=click.Choice(["done", "running", "failed"]), help="Only calls of this status."
+)
 @click.option("--tool", default="", help="Only calls of this tool.")
 @click.option(
     "--since",
@@ -86,7 +88,9 @@ async def _desk() -> AsyncIterator[Desk]:
     metavar="WHEN",
     help="Only calls since then: 24h, 7d, a date, a UTC time.",
 )
-@click.option("--page", type=click.IntRange(0, 10_000), default=0, help="From 0, the newest.")
+@click.option(
+    "--page", type=click.IntRange(0, 10_000), default=0, help="Page to show; 0 is the newest."
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
@@ -104,7 +108,7 @@ def command(  # noqa: PLR0913, PLR0917 - the options
     if context.invoked_subcommand is not None:
         return
     if as_csv and as_json:
-        raise click.UsageError("--csv and --json are two forms: choose one.")
+        raise click.UsageError("--csv and --json cannot be used together: choose one.")
     from og_mcp.cli import _calls_shown as shown  # noqa: PLC0415 - --help does without
     from og_mcp.client.session.since import since_of  # noqa: PLC0415 - as above
 
@@ -143,9 +147,8 @@ def show(call_id: str, as_json: bool) -> None:
 @command.command("approve")
 @click.argument("call_id", metavar="ID")
 def approve(call_id: str) -> None:
-    """Agree to a call that waits for it: for one try within an hour, up to the amount shown."""
-    # An assistant with a shell runs what it reads: a terminal is what it does not have by itself
-    # (threats.md T22).
+    """Approve a waiting call: for one try within an hour, up to the amount shown."""
+    # An assistant with a shell runs what it reads, but has no terminal by itself (threats.md T22).
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         message = "approve needs a terminal on stdin and stdout: a person has to type the amount."
         raise click.ClickException(message)
@@ -181,9 +184,10 @@ def cancel(call_id: str) -> None:
 @command.command("release")
 @click.argument("call_id", metavar="ID")
 def release(call_id: str) -> None:
-    """Give up a call whose transaction is not mined: it may still be, and others go on without it.
+    """Give up a call whose transaction is not mined, so that other calls go on without it.
 
-    Takes a terminal. Nothing is signed; what it may cost stays reserved for 24 hours.
+    Takes a terminal. Nothing is signed. The transaction may still be mined, so its fee stays
+    reserved for 24 hours.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         message = "release needs a terminal on stdin and stdout: a person has to type the amount."
@@ -206,14 +210,14 @@ async def _released(desk: Desk, call_id: str) -> str:
 @command.command("trust")
 @click.argument("recipient", metavar="ADDRESS")
 def trust(recipient: str) -> None:
-    """Sign again for a recipient of payments that took more than it told. Takes a terminal."""
+    """Pay a recipient again that took more than it told. Takes a terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         message = "trust needs a terminal on stdin and stdout: a person has to type the address."
         raise click.ClickException(message)
-    if click.prompt("Type the address again to have it paid").strip() != recipient:
+    if click.prompt("Type the address again to allow payments to it").strip() != recipient:
         raise click.ClickException("That is not the address; nothing was changed.")
     what = at_desk(lambda desk: _trusted(desk, recipient))
-    click.echo(f"It is paid again, though {what}.")
+    click.echo(f"It will be paid again, although {what}.")
 
 
 async def _trusted(desk: Desk, recipient: str) -> str:
@@ -284,7 +288,7 @@ async def _payment_cancelled(desk: Desk, call: Call) -> CallInfo:
 
 
 def _check_network(settings: Settings, call: Call) -> None:
-    """Refuse to look for a call where it cannot be.
+    """Refuse where the configured network cannot have the call.
 
     Raises:
         click.ClickException: Another network is configured, or none that runs: a local network

@@ -1,4 +1,4 @@
-"""`og-mcp doctor`: what is configured, what works, what was interrupted, and how to mend the rest."""
+"""`og-mcp doctor`: what is configured, what works, what was interrupted, and how to fix problems."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def _examine() -> list[Finding]:
     async with session as og:
         configured = f"network {og.settings.network_name}, data in {og.settings.data_dir}"
         findings = [Finding("configuration", held=True, detail=configured)]
-        # Nothing that is needed is missing because of these.
+        # These are not needed for calls.
         findings += [
             Finding("keys", held=True, detail=odd.what, fix=odd.fix) for odd in of_keys(og.settings)
         ]

@@ -11,7 +11,7 @@ import click
 from og_mcp.cli.calls import Desk, at_desk
 
 MADE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-"""Flags of a file that nobody has made before: neither a file nor a link is written through."""
+"""Flags for a new file: an existing file or link is never written to."""
 
 
 @click.command("receipt")
@@ -20,10 +20,10 @@ MADE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file to make; without it the receipt is printed.",
+    help="File to create; without it the receipt is printed.",
 )
 def command(call_id: str, output: Path | None) -> None:
-    """Write a call's receipt, for og-mcp verify; ID may be the first characters of it."""
+    """Write a call's receipt, for og-mcp verify; the first characters of the ID will do."""
     from og_mcp.client.wire.canonical_json import canonical  # noqa: PLC0415 - --help does without
 
     async def work(desk: Desk) -> str:
@@ -43,7 +43,7 @@ def command(call_id: str, output: Path | None) -> None:
 
 
 def _write(path: Path, receipt: str) -> None:
-    """Make the file, for its owner alone: it may hold prompts and answers.
+    """Create the file, for its owner alone: it may hold prompts and answers.
 
     Raises:
         click.ClickException: There is one already, or it cannot be made.
@@ -58,7 +58,7 @@ def _write(path: Path, receipt: str) -> None:
                 raise
     except FileExistsError as exc:
         raise click.ClickException(
-            f"{path} is there already and was left as it is. Name another file."
+            f"{path} exists and was not changed. Name another file."
         ) from exc
     except OSError as exc:
         raise click.ClickException(f"{path} cannot be written: {exc.strerror}.") from exc

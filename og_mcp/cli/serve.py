@@ -17,15 +17,17 @@ from og_mcp.cli._wire import Wire
 @click.option(
     "--toolsets",
     metavar="A,B",
-    help="Offer the tools of these alone: models, llm, hub, wallet, calls (all). get_call and "
+    help="Offer only these sets of tools: models, llm, hub, wallet, calls (all). get_call and "
     "list_calls come with every tool that makes calls.",
 )
-@click.option("--read-only", is_flag=True, help="Offer only tools that change and cost nothing.")
+@click.option(
+    "--read-only", is_flag=True, help="Offer only tools that are free and change nothing."
+)
 @click.option("--openai", is_flag=True, help="Also serve OpenAI's chat API at /v1 (http, sse).")
 @click.option(
     "--log-level",
     metavar="LEVEL",
-    help="Least that og-mcp logs to stderr: DEBUG, INFO, WARNING, ERROR or CRITICAL (INFO). What "
+    help="Lowest level that og-mcp logs to stderr: DEBUG, INFO, WARNING, ERROR or CRITICAL (INFO). What "
     "it is built on logs warnings alone, but with DEBUG.",
 )
 def command(read_only: bool, openai: bool, **options: str | None) -> None:
@@ -41,7 +43,9 @@ def command(read_only: bool, openai: bool, **options: str | None) -> None:
     if openai and environ.get("OG_TRANSPORT") not in {"http", "sse"}:
         raise click.UsageError("--openai serves HTTP: add --transport http.")
     if openai and environ.get("OG_READ_ONLY", "") not in {"", "0", "false"}:
-        raise click.UsageError("--openai serves calls that cost OPG, which --read-only leaves out.")
+        raise click.UsageError(
+            "--openai serves calls that cost OPG, which --read-only does not offer."
+        )
     wire = None if environ.get("OG_TRANSPORT") in {"http", "sse"} else _take_wire()
 
     from og_mcp.cli._serving import serve  # noqa: PLC0415 - may print: not before the wire is taken

@@ -1,4 +1,4 @@
-"""`og-mcp try`: the main job, end to end, on a local network of its own.
+"""`og-mcp try`: the main job, end to end, on its own local network.
 
 Everything goes the way an assistant's calls go: a real MCP client starts `og-mcp serve` and calls
 its tools over stdio.
@@ -29,7 +29,7 @@ from og_mcp.client.wire.http import mapped, open_http
 MODEL_NAME: Final = "try-house-prices"
 TIMEOUT_S: Final = 300.0
 TOLERANCE: Final = 1e-5
-"""What float32 on the wire may differ by, relative to onnxruntime's own answer."""
+"""Relative difference that float32 on the wire may have from onnxruntime's own answer."""
 
 
 @click.command("try")
@@ -38,7 +38,7 @@ def command() -> None:
 
     Starts a local network, publishes an ONNX model, runs it in an EVM transaction and compares the
     answer with onnxruntime's own; chats, completes a text and draws an image; verifies every
-    receipt. Every call is one of an MCP client. Exit 0 if each step held.
+    receipt. Every call goes through an MCP client. Exit 0 if every step worked.
     """
     console = Console(highlight=False)
     trial = Trial(console)
@@ -46,7 +46,7 @@ def command() -> None:
     console.print(trial.table())
     if not held:
         sys.exit(1)
-    console.print("Every step held. Next: add og-mcp to your assistant; the README shows how.")
+    console.print("Every step worked. Next: add og-mcp to your assistant; the README shows how.")
 
 
 async def _held(trial: Trial) -> bool:
@@ -57,7 +57,7 @@ async def _held(trial: Trial) -> bool:
                 await _run(trial, stack)
                 held = True
         except* StepFailedError:
-            # Told in the table already; the client's task groups wrap it on its way out.
+            # The table shows it already; the client's task groups wrap it on its way out.
             held = False
     if scope.cancelled_caught:
         trial.console.print(f"Gave up after {TIMEOUT_S:.0f} s.")
@@ -115,7 +115,7 @@ def _server(ready_file: Path) -> StdioServerParameters:
     """Describe `og-mcp serve` on that network, without any variable of the user's configuration."""
     env = {name: os.environ[name] for name in INHERITED if name in os.environ}
     env |= {"OG_NETWORK": "local", "OG_LOCALNET": str(ready_file), "OG_LOG_LEVEL": "WARNING"}
-    # The trial's journal and its model go with its network.
+    # The trial's journal and model are removed with its network.
     env["OG_DATA_DIR"] = str(ready_file.parent / "data")
     models = _models_of(ready_file)
     models.mkdir(exist_ok=True)
@@ -143,7 +143,7 @@ def _write(folder: Path, content: bytes) -> Path:
 
 
 def _uploaded(upload: dict[str, Any], content: bytes) -> str:
-    """Tell what was published, if it is what was to be."""
+    """Describe what was published, if it is the file that was made."""
     if upload["sha256"] != sha256(content).hexdigest():
         raise StepFailedError(f"the published file has SHA-256 {upload['sha256']}")
     return f"{MODEL_NAME} {upload['version']}, {upload['size']} bytes, CID {upload['model_cid']}"
@@ -168,7 +168,7 @@ def _compare(ours: list[list[float]], expected: list[list[float]]) -> str:
 
 
 def _verified(verification: dict[str, Any]) -> str:
-    """Tell what a verification showed."""
+    """Describe the result of a verification."""
     checks = verification["checks"]
     if not verification["valid"] or verification["level"] != "confirmed":
         failed = [f"{c['name']}: {c['detail']}" for c in checks if c["result"] != "ok"]

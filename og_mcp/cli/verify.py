@@ -1,6 +1,6 @@
 """`og-mcp verify FILE`: what a saved receipt shows, and what it does not.
 
-Offline it needs no configuration and touches no network: this file, years later, anywhere.
+Offline it needs no configuration and no network, so it works anywhere, years later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MARKS: Final = {"ok": "[green]ok[/]", "failed": "[red]failed[/]", "not_checked"
 
 
 class _UnreadableError(click.ClickException):
-    """Nothing was found out about the receipt."""
+    """Nothing could be found out about the receipt."""
 
     exit_code = 2
 
@@ -28,18 +28,18 @@ class _UnreadableError(click.ClickException):
 @click.argument(
     "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 )
-@click.option("--online", is_flag=True, help="Ask the chain, too.")
+@click.option("--online", is_flag=True, help="Ask the chain too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(file: Path, online: bool, as_json: bool) -> None:
     """Verify a saved receipt (FILE, or - for stdin).
 
     Exit 0 if what it keeps belongs together (consistent), with --online also on the chain
-    (confirmed); 1 if a check failed; 2 if it cannot be found out: the file cannot be read, nothing
-    signed speaks for what it keeps, or nobody can be asked.
+    (confirmed); 1 if a check failed; 2 if that cannot be found out: the file cannot be read, nothing
+    that is signed covers what it keeps, or the chain cannot be asked.
     """
     receipt = _read(file)
     verification = _verify(receipt)
-    # About what is no receipt nobody needs to be asked.
+    # What is not a receipt need not be asked about.
     if online and verification.checks[0].result == "ok":
         verification = _ask_chain(receipt)
     if as_json:
@@ -98,7 +98,7 @@ def _ask_chain(receipt: Any) -> Verification:  # noqa: ANN401 - JSON
 
 
 def _environ(receipt: Any) -> dict[str, str]:  # noqa: ANN401 - JSON
-    """Take the receipt's network where none is set; what that network is, og-mcp knows itself."""
+    """Use the receipt's network where none is set; its addresses come from og-mcp's own table."""
     from og_mcp.networks import NAMES  # noqa: PLC0415 - as above
 
     named = receipt.get("network") if isinstance(receipt, dict) else None

@@ -1,7 +1,7 @@
 """`og-mcp wallet`: an encrypted keystore, made or filled with a key, and the wallet's address.
 
-A key is typed where nothing shows it, or piped in; it is never an argument, which every program of
-the machine could read, and never printed.
+A key is typed without being shown, or piped in. It is never an argument, which other programs could
+read, and is never printed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PASSWORD: Final = "OG_KEYSTORE_PASSWORD"  # noqa: S105 - the name of a variable
 MIN_PASSWORD: Final = 8
-"""Characters of a new keystore's password."""
+"""Fewest characters of a new keystore's password."""
 
 MAX_LINE: Final = 1024
 """Characters read from a pipe; a key has 66."""
@@ -31,7 +31,7 @@ _FILE: Final = click.option(
     "--file",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file to make (one in OG_DATA_DIR/keystore).",
+    help="File to create (one in OG_DATA_DIR/keystore).",
 )
 
 
@@ -78,14 +78,14 @@ def import_(context: click.Context, path: Path | None) -> None:
 def address() -> None:
     """Print the address of the configured wallet.
 
-    It is derived from the key; of a keystore without its password, it is what the file says.
+    It is derived from the key; for a keystore without its password, it is what the file says.
     """
     from og_mcp.settings import Settings  # noqa: PLC0415 - --help does without
 
     given = dict(os.environ)
     is_locked = bool(given.get("OG_KEYSTORE", "").strip()) and not given.get(PASSWORD)
     if is_locked:
-        # Only reading the file is asked for, which takes none.
+        # Reading the address in the file takes no password.
         given[PASSWORD] = "-"
     settings = Settings.from_env(given)
     if settings.local:
@@ -105,7 +105,7 @@ def _keep(account: LocalAccount, path: Path | None) -> None:
     if len(password) < MIN_PASSWORD:
         raise click.ClickException(
             f"The keystore's password has {len(password)} character(s): use {MIN_PASSWORD} or more. "
-            "Whoever has the file can try short ones until one fits."
+            "Whoever has the file can guess a short one."
         )
     path = (path or _folder() / file_name(account.address, datetime.now(UTC))).absolute()
     write_keystore(account, password, path)
@@ -114,7 +114,9 @@ def _keep(account: LocalAccount, path: Path | None) -> None:
     click.echo("\nTo use it, set")
     click.echo(f"  OG_KEYSTORE={shlex.quote(str(path))}")
     click.echo(f"  {PASSWORD}=...")
-    click.echo("\nKeep copies of the file and its password: nothing else brings the key back.")
+    click.echo(
+        "\nKeep copies of the file and its password: the key cannot be recovered without them."
+    )
     click.echo(f"Fund it:  {OPENGRADIENT.faucet_url.format(address=account.address)}")
 
 

@@ -1,4 +1,4 @@
-"""Writing a verified answer as OpenAI's API has it: whole, or as the events of a stream.
+"""Writes a verified answer in OpenAI's form: whole, or as the events of a stream.
 
 A stream begins once the whole answer is verified (threats.md T16): its events are cut from it.
 """
@@ -76,7 +76,7 @@ def _calls(result: ChatResult) -> list[dict[str, Any]]:
 
 
 def _proof(result: ChatResult) -> dict[str, Any]:
-    """Tell what stands behind the answer; clients that do not know the field ignore it."""
+    """Return the call, its payment and its proof; clients that do not know the field ignore it."""
     return {
         "call_id": result.call_id,
         "transaction_hash": result.transaction_hash,

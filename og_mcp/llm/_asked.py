@@ -1,7 +1,7 @@
-"""Reading an OpenAI chat request: what is honoured, what changes nothing, what is refused.
+"""Reads an OpenAI chat request: what is honoured, what changes nothing, what is refused.
 
 Source: OpenAI's API reference, "Create chat completion". A parameter that would be dropped in
-silence is refused, unless its value is the one that stands for nothing.
+silence is refused, unless its value asks for nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from og_mcp.errors import InputError, quote
 from og_mcp.types import SettlementModeName
 
 MAX_TOKENS: Final = 4096
-"""What the network's gateways take a missing `max_tokens` as."""
+"""What gateways use where `max_tokens` is missing."""
 
 NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
     "n": (1,),
@@ -30,10 +30,10 @@ NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
     "parallel_tool_calls": (True, False),
     "service_tier": ("auto", "default"),
 }
-"""Parameter -> values that ask for nothing the gateways do not do anyway."""
+"""Parameter -> values that ask for what gateways do anyway."""
 
 UNHEARD: Final = frozenset({"user", "metadata", "safety_identifier", "prompt_cache_key"})
-"""Parameters that are about the caller, not about the answer."""
+"""Parameters about the caller, which do not change the answer."""
 
 
 class _StreamOptions(BaseModel):
@@ -84,7 +84,7 @@ def read(document: object) -> Asked:
     """Read a request.
 
     Raises:
-        InputError: It is none, or asks for something that would be dropped.
+        InputError: It is not a chat request, or asks for something that would be dropped.
     """
     try:
         body = _Body.model_validate(document)
@@ -113,7 +113,7 @@ def read(document: object) -> Asked:
 
 
 def _most_tokens(body: _Body) -> int:
-    """Take the newer name before the older; zero is an answer too, and refused later."""
+    """Take the newer name before the older one; zero counts as given, and is refused later."""
     given = (body.max_completion_tokens, body.max_tokens)
     return next((most for most in given if most is not None), MAX_TOKENS)
 
@@ -130,7 +130,7 @@ def _refuse_the_unheard(extra: Mapping[str, Any]) -> None:
 
 
 def _message(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what clients send back of an earlier answer and no gateway takes."""
+    """Leave out fields of an earlier answer that clients send back and gateways do not take."""
     kept = {name: value for name, value in given.items() if value is not None}
     for name in ("refusal", "annotations", "audio", "function_call"):
         if not kept.get(name):

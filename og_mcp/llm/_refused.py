@@ -1,4 +1,4 @@
-"""Writing a failure as OpenAI's API has it, so that no client pays for it by retrying (T13)."""
+"""Writes a failure in OpenAI's form, so that no client pays twice by retrying (T13)."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from og_mcp.types import Stage
 
 
 class TooLargeError(InputError):
-    """The body is longer than what is read."""
+    """The body is longer than the limit."""
 
 
 class MediaTypeError(InputError):
-    """The body is not said to be JSON."""
+    """The Content-Type is not JSON."""
 
 
 _UNPAID: Final = (
@@ -68,11 +68,11 @@ _STATUS: Final[tuple[tuple[tuple[type[OGError], ...], HTTPStatus, str], ...]] = 
     ((ChainError,), HTTPStatus.BAD_GATEWAY, "chain"),
     ((ServiceError, LocalnetError), HTTPStatus.SERVICE_UNAVAILABLE, "service"),
 )
-"""Kinds of errors, their status and OpenAI's `type`; the first row that fits counts."""
+"""Kinds of errors with status and OpenAI's `type`; the first row that fits counts."""
 
 
 def refusal(error: OGError) -> JSONResponse:
-    """Answer with an error; says whether the client may send the request again by itself."""
+    """Answer with an error that says whether the client may send the request again by itself."""
     status, kind = _of(error)
     free = error.may_retry and isinstance(error, _ASKED_AGAIN)
     headers = {"x-should-retry": "true" if free else "false"}
@@ -89,9 +89,9 @@ def refusal(error: OGError) -> JSONResponse:
 
 
 def failure() -> JSONResponse:
-    """Answer for a mistake of ours, whose text is for the log alone; it may have been paid for."""
+    """Answer for an error of ours: its text is for the log alone, and the call may have been paid."""
     body = {
-        "message": "The server made a mistake, which its log tells. list_calls shows what the call "
+        "message": "The server failed; its log tells why. list_calls shows what the call "
         "may have cost; repeating it may pay again.",
         "type": "server_error",
         "param": None,

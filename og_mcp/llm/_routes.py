@@ -35,7 +35,7 @@ MAX_BODY: Final = 32 * 2**20
 KEY: Final = re.compile(r"[!-~]{0,128}")
 JSON: Final = "application/json"
 GONE: Final = 499
-"""What the client's own hanging up is logged as."""
+"""Status that is logged where the client has hung up."""
 
 
 def openai_routes(session: Session) -> list[BaseRoute]:
@@ -62,11 +62,11 @@ class _Endpoint:
         except ClientDisconnect:
             result = None
         except Exception:
-            # Clients send again by themselves what ends in 500, unless they are told not to (T13).
+            # Clients repeat a request that ends in 500 by themselves, unless told not to (T13).
             logger.exception("a chat of OpenAI's API")
             return failure()
         if result is None:
-            # The call goes on where it has begun; whoever repeats it gets its answer.
+            # A call that has begun goes on; repeating it gets its answer.
             return Response(status_code=GONE)
         headers = {"x-og-call-id": result.call_id}
         created = int(time.time())
@@ -77,12 +77,12 @@ class _Endpoint:
         return StreamingResponse(_at_once(body), media_type="text/event-stream", headers=headers)
 
     async def models(self, _request: Request) -> Response:
-        """List what can be chatted with."""
+        """List the models that can chat."""
         found = [_shown(entry) for entry in self._chatting()]
         return JSONResponse({"object": "list", "data": found})
 
     async def model(self, request: Request) -> Response:
-        """Describe one model; a name that is not in the catalogue may be one of a gateway's."""
+        """Describe one model; a name that is not in the catalogue may be known to a gateway."""
         name, living = request.path_params["model"], self._chatting()
         entry = next((one for one in living if one.is_named(name)), None)
         entry = entry or (None if catalogue.find(name) else catalogue.unlisted(name))

@@ -1,4 +1,4 @@
-"""Completions: what a host offers while somebody types an argument."""
+"""Completions: the values that a host offers while a person types an argument."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from og_mcp.errors import OGError
 from og_mcp.tools import principal_of
 
 SEARCHED: Final = 1000
-"""Calls looked through, the newest first."""
+"""Number of calls that are searched, the newest first."""
 
 OFFERED: Final = 100
-"""The most values that the protocol lets an answer hold."""
+"""Maximum number of values in an answer, by the protocol."""
 
 Request = ServerRequestContext[Session, Any]
 Source = Callable[[Request], Awaitable[list[str]]]
-"""Lists what an argument may be, for whoever asks (threats.md T21)."""
+"""Lists the values that an argument may have, for one principal (threats.md T21)."""
 
 
 async def _call_ids(request: Request) -> list[str]:
@@ -45,7 +45,7 @@ SOURCES: Final[Mapping[str, Source]] = {
     "model": _models,
     "model_name": _model_names,
 }
-"""Argument -> where its values come from; it means the same in every prompt and template."""
+"""Argument -> the source of its values, the same in every prompt and template."""
 
 
 def add_completions(server: Server[Session]) -> None:
@@ -61,7 +61,7 @@ def add_completions(server: Server[Session]) -> None:
         try:
             values = await source(request)
         except OGError:
-            # A suggestion that cannot be made is none; the call itself says what is wrong.
+            # Suggest nothing then; the call itself says what is wrong.
             return _offer([])
         typed = params.argument.value.casefold()
         return _offer([value for value in values if value.casefold().startswith(typed)])

@@ -18,22 +18,22 @@ BODY_S: Final = 60.0
 """Seconds from the end of the headers to the end of the body."""
 
 MAX_CONNECTIONS: Final = 256
-"""Open at once; each costs a file descriptor, of which many systems give 1,024."""
+"""Connections open at once; each needs a file descriptor, of which many systems allow 1,024."""
 
 _BUSY: Final = (503, "Service Unavailable", "The server has no room for more connections.")
-_SLOW: Final = (408, "Request Timeout", "The request did not come whole in time.")
+_SLOW: Final = (408, "Request Timeout", "The request did not arrive in time.")
 
 
 class Connection(H11Protocol):
-    """A connection that ends where a request does not come whole in time."""
+    """A connection that ends when a request does not arrive in time."""
 
     _awaited: Any = None
-    """What the time limit is for: the state in which h11 sees the client."""
+    """What the time limit is for: the client's state, as h11 sees it."""
 
     _limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Take the connection where there is room for it."""
+        """Accept the connection if there is room for it."""
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
             self._end(*_BUSY)
@@ -41,7 +41,7 @@ class Connection(H11Protocol):
             self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Read on, within the time that there is."""
+        """Read on, within the time that is left."""
         super().data_received(data)
         self._watch()
 
@@ -51,12 +51,12 @@ class Connection(H11Protocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the time limit."""
+        """End the time limit."""
         self._forget()
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        """Set the time limit anew where headers or body are begun, and none where both have come."""
+        """Start a new time limit when headers or body begin, and end it when both have arrived."""
         state = self.conn.their_state
         if state is self._awaited or self.transport.is_closing():
             return
@@ -72,7 +72,7 @@ class Connection(H11Protocol):
             self._limit = None
 
     def _end(self, status: int, reason: str, text: str) -> None:
-        """Answer, where nothing was answered yet, and close."""
+        """Send an answer, unless one was begun, and close."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             head = (
                 f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\n"

@@ -1,7 +1,7 @@
 """Who may talk to the HTTP application: Host and Origin first, then the token.
 
-mcp has a check of Host and Origin of its own. It knows lists of names only, so it could not serve
-a wildcard address without being switched off; and its SSE half ends a refusal with a traceback.
+mcp has its own check of Host and Origin. It takes lists of names only, so it would have to be switched
+off for a wildcard address; and on SSE it ends a refusal with a traceback.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or name to bind is reachable from this machine alone."""
+    """Whether an address or name to bind can be reached from this machine only."""
     return host in _LOOPBACK or (_is_address(host) and ip_address(host).is_loopback)
 
 
@@ -95,7 +95,7 @@ class Guard:
     def _refusal(self, headers: Headers) -> Response | None:
         host, origins = headers.get("host", ""), headers.getlist("origin")
         if len(headers.getlist("host")) != 1 or not self.rule.allows_host(host):
-            return PlainTextResponse("This server does not answer to that Host.", 421)
+            return PlainTextResponse("This server does not serve that Host.", 421)
         if not all(self.rule.allows_origin(origin, host) for origin in origins):
             return PlainTextResponse("Pages of that Origin may not call this server.", 403)
         if not self._has_token(headers):

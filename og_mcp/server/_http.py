@@ -107,7 +107,7 @@ def _sse_routes(server: MCPServer[Session], ending: Ending) -> list[BaseRoute]:
     transport = SseServerTransport("/messages/", security_settings=_GUARDED)
 
     class Endpoint:
-        """An ASGI application: mcp's own endpoint answers a second time when the stream ends."""
+        """An ASGI application: mcp's own endpoint would answer a second time when the stream ends."""
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             async with transport.connect_sse(scope, receive, send) as (reader, writer):
@@ -128,7 +128,7 @@ async def serve_http(
 
     Args:
         session: Opened with the server, closed with it; its settings hold host, port and token.
-        announce: Called with the endpoints, in words, once the port is taken.
+        announce: Called with the endpoints, in words, once the port is bound.
         openai: Serve OpenAI's chat API beside it.
 
     Raises:

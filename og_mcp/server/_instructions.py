@@ -1,4 +1,4 @@
-"""What the server says of itself: of the tools that it offers, and of no others."""
+"""What the server tells an assistant about the tools that it offers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _TOOLS: Final = (
         "create_model, create_version and upload publish them.",
     ),
     (("status",), "status shows network, wallet, caps and what is missing."),
-    (("approve_opg",), "approve_opg lets OPG be spent."),
+    (("approve_opg",), "approve_opg allows payments in OPG."),
     (("get_call",), "get_call waits for a running call."),
     (("list_calls",), "list_calls shows what was spent."),
     (("verify_receipt",), "verify_receipt checks the proof of a call."),
 )
-"""Tools, and what is said of them where all of them are offered."""
+"""Tools, and the sentence about them, which is told where all of them are offered."""
 
 _NETWORK: Final = "og://network describes the network in use, and the local one's sample models."
 

@@ -1,4 +1,4 @@
-"""The prompts: what a person starts from a menu, in the words an assistant can follow."""
+"""The prompts: jobs that a person starts from a menu, as steps that an assistant follows."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ TOOLS_OF: Final[Mapping[str, frozenset[str]]] = {
     ),
     CHECK_ANSWER: frozenset({"get_call", "verify_receipt"}),
 }
-"""Prompt -> the tools that its steps name; without one of them it is not offered."""
+"""Prompt -> the tools that its steps name; it is offered only with all of them."""
 
 MOST_TOLD: Final = 5
-"""Wrong arguments that one refusal lists."""
+"""Number of wrong arguments that one refusal lists."""
 
 ModelName = Annotated[str, Field(max_length=200, description="Name of the model repository.")]
 Question = Annotated[
@@ -64,7 +64,7 @@ def add_prompts(server: MCPServer[Session], offered: Collection[str]) -> None:
 def refusing(
     listed: Sequence[Prompt], name: str, arguments: Mapping[str, object]
 ) -> Iterator[None]:
-    """Refuse, as the protocol has it, a prompt that is not there and arguments that do not fit.
+    """Refuse an unknown prompt and wrong arguments with the protocol's error.
 
     Args:
         listed: The prompts that are offered.
@@ -109,7 +109,7 @@ def _add_run_model(server: MCPServer[Session]) -> None:
             "2. Take model_cid from the newest version's ONNX file. Fill model_input with one entry "
             "for each tensor under inputs, in its shape; example_input shows the form. Ask me for "
             "values that you do not have; do not make any up.\n"
-            "3. Call infer with dry_run true and tell me the most that it may cost (fee_wei).\n"
+            "3. Call infer with dry_run true and tell me the highest cost (fee_wei).\n"
             "4. Call infer with a new idempotency_key. Where its status is running, call get_call.\n"
             "5. Tell me model_output in plain words, the transaction_hash, and what it cost."
         )
@@ -128,8 +128,8 @@ def _add_publish_model(server: MCPServer[Session]) -> None:
             f"OpenGradient Model Hub.{about}\n"
             "Publishing cannot be undone: tell me the file, the name and the network that status "
             "shows, and wait for my yes.\n"
-            "1. Call create_model with model_name, model_desc and model_path. Where the repository "
-            "is there already, call create_version and then upload instead.\n"
+            "1. Call create_model with model_name, model_desc and model_path. If the model "
+            "exists already, call create_version and then upload instead.\n"
             "2. Call get_model and tell me the version, the model_cid and the tensors.\n"
             "3. Call infer on it with example_input and dry_run true, and tell me whether the "
             "network takes the model and what a call may cost."

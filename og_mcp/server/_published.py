@@ -1,4 +1,4 @@
-"""Published models at the server: their tools take shape while it runs, and clients are told."""
+"""Published models: their tools get their arguments while the server runs, and clients are told."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from og_mcp.tools import ModelTool
 from og_mcp.types import ModelGraph
 
 CLIENTS: Final = 1000
-"""Clients that are told without having asked for it; the oldest are forgotten."""
+"""Number of clients that are told without having asked; the oldest are forgotten."""
 
 PATIENCE_S: Final = 2.0
-"""Seconds for which a client is waited for that does not read what it is told."""
+"""Seconds to wait for a client that does not read its notification."""
 
 
 class Changes(InMemorySubscriptionBus):
     """Tells clients that a tool has changed: those that listen, and those of older protocols.
 
-    Before 2026-07-28 there is no listening: a server says at the greeting that it will tell, and
-    tells all. mcp does neither by itself.
+    Before 2026-07-28 clients cannot subscribe: a server announces in `initialize` that it will send
+    such notifications, and sends them to all. mcp does neither by itself.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Changes(InMemorySubscriptionBus):
     async def greet(
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
-        """Promise it to clients that greet, and remember them; a middleware of mcp."""
+        """Announce it to clients that initialize, and remember them; a middleware of mcp."""
         result = await call_next(ctx)
         if ctx.method == "initialize" and isinstance(result, dict):
             result["capabilities"]["tools"]["listChanged"] = True
@@ -50,7 +50,7 @@ class Changes(InMemorySubscriptionBus):
         return result
 
     async def publish(self, event: ServerEvent) -> None:
-        """Tell of a change."""
+        """Notify the clients of a change."""
         await super().publish(event)
         if isinstance(event, ToolsListChanged):
             async with anyio.create_task_group() as group:
@@ -59,13 +59,13 @@ class Changes(InMemorySubscriptionBus):
 
 
 async def _tell(session: ServerSession) -> None:
-    # Whoever does not read must keep nobody else from hearing.
+    # A client that does not read must not delay the others.
     with anyio.move_on_after(PATIENCE_S):
         await session.send_tool_list_changed()
 
 
 async def learn(session: Session, models: Sequence[ModelTool], bus: SubscriptionBus) -> None:
-    """Begin to find out, in the background, what the published models take.
+    """Begin to read, in the background, which inputs the published models have.
 
     Args:
         session: Asks the hub, where that needs no network to be started.

@@ -24,17 +24,17 @@ RECEIPTS: Final = "og://receipts/{call_id}"
 IMAGES: Final = "og://images/{sha256}"
 OUTPUTS: Final = "og://outputs/{sha256}"
 MODEL: Final = "og://models/{+model}"
-"""With or without the provider, between which and the name there is a slash."""
+"""The name alone, or provider/name."""
 
 _JSON: Final = "application/json"
 
 Read = Context[Session, Any]
-"""Parameter type of a resource that answers each principal its own."""
+"""Parameter type of a resource whose content belongs to the principal who asks."""
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """As in the tools: only our own text leaves, mcp masks every other exception."""
+    """Pass our own errors on with their text; mcp masks every other exception."""
     try:
         yield
     except NotFoundError as exc:
@@ -44,7 +44,7 @@ def _told() -> Iterator[None]:
 
 
 def typed(contents: Iterable[ReadResourceContents]) -> list[ReadResourceContents]:
-    """Give images the type that they are of: all resources of a template have one in mcp."""
+    """Give each image its own media type: mcp has one type for all resources of a template."""
     return [
         replace(each, mime_type=kind.mime_type)
         if isinstance(each.content, bytes) and (kind := kind_of(each.content[:12]))
@@ -54,7 +54,7 @@ def typed(contents: Iterable[ReadResourceContents]) -> list[ReadResourceContents
 
 
 def resources(session: Session) -> list[Resource]:
-    """Give the resources that are the same for everyone."""
+    """Return the resources that are the same for everyone."""
 
     async def network() -> str:
         with _told():
@@ -105,7 +105,7 @@ def add_model_resource(server: MCPServer[Session]) -> None:
 
 
 def add_call_resources(server: MCPServer[Session]) -> None:
-    """Add the calls, receipts and images of whoever asks (threats.md T21)."""
+    """Add the calls, receipts and images of the principal who asks (threats.md T21)."""
 
     @server.resource(
         CALLS,

@@ -42,7 +42,7 @@ Lifespan = Callable[[MCPServer[Session]], AbstractAsyncContextManager[Session]]
 
 
 class _OGServer(MCPServer[Session]):
-    """An MCPServer that tells of each image which type it is of, and of a prompt what it lacks."""
+    """An MCPServer that gives each image its media type, and says what is wrong with a prompt."""
 
     async def get_prompt(
         self,
@@ -50,7 +50,7 @@ class _OGServer(MCPServer[Session]):
         arguments: dict[str, Any] | None = None,
         context: Context[Session, Any] | None = None,
     ) -> GetPromptResult | InputRequiredResult:
-        """Render a prompt; mcp would call a wrong name or argument an internal error."""
+        """Render a prompt; mcp would report a wrong name or argument as an internal error."""
         with refusing(await self.list_prompts(), name, arguments or {}):
             return await super().get_prompt(name, arguments, context)
 
@@ -107,7 +107,7 @@ def build_server(session: Session) -> MCPServer[Session]:
 
 
 def lowlevel_of(server: MCPServer[Session]) -> Server[Session]:
-    """Return what `server` is built on: mcp has no public way yet to what only that one does.
+    """Return the low-level server below `server`: mcp has no public way to it yet.
 
     Serving an MCPServer on given streams is such a thing, and completing for one principal.
     """
@@ -116,7 +116,7 @@ def lowlevel_of(server: MCPServer[Session]) -> Server[Session]:
 
 
 def _shared(session: Session, begin: Callable[[], Awaitable[None]]) -> Lifespan:
-    # mcp enters the lifespan once for every SSE connection: only the outermost entry owns.
+    # mcp enters the lifespan once for every SSE connection: only the first entry opens and closes.
     users = 0
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The stdio transport: two descriptors, taken away from everyone else in the process."""
+"""The stdio transport, on two descriptors that nothing else in the process uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from og_mcp.server._ending import Ending, Stream, end_signals
 from og_mcp.server._server import build_server, serve_connection
 
 if TYPE_CHECKING:
-    # As in `_server`: mcp names them nowhere else.
+    # As in `_server`: mcp has no other name for them.
     from mcp.shared._stream_protocols import ReadStream, WriteStream
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class _Writer:
         try:
             await _abandonable(lambda: self._write(text.encode()))
         except BrokenPipeError:
-            # The host is gone; mcp ends its writer quietly on this one.
+            # The host is gone; mcp ends its writer quietly on this error.
             raise anyio.ClosedResourceError from None
 
     async def flush(self) -> None:
@@ -129,7 +129,7 @@ class _Writer:
 
 
 class _Messages(Stream["ReadStream[SessionMessage | Exception]"]):
-    """The messages that arrive, without what is not one: that is answered by an error here.
+    """The messages that arrive; what is not a message is answered with an error here.
 
     mcp drops a frame that it cannot read, and its sender would wait for ever.
     """

@@ -303,7 +303,7 @@ def test_a_receipt_is_written_for_its_owner_alone_and_verifies(
     assert path.stat().st_mode & 0o777 == 0o600
     assert verified.returncode == 0
     assert "checks passed, 0 failed, 1 needs the local network" in " ".join(verified.stdout.split())
-    assert "is there already and was left as it is" in again.stderr
+    assert "exists and was not changed" in again.stderr
     assert linked.returncode == 1
     assert not (tmp_path / "elsewhere.json").exists()
     assert json.loads(printed.stdout) == json.loads(path.read_text())

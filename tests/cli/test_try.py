@@ -55,7 +55,7 @@ def test_every_step_holds_whatever_is_configured(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert steps_of(done) == [("✓", step) for step in STEPS]
-    assert "Every step held." in done.stdout
+    assert "Every step worked." in done.stdout
     assert "built-in responder" in done.stdout
     assert not data.exists()
 
