@@ -251,6 +251,7 @@ async def _second(localnet: LocalNetwork, folder: Path) -> dict[str, dict[str, A
     localnet.fund(purse.address, chain="base_rpc")
     sample = localnet.ready["sample_models"][0]
     words = [{"role": "user", "content": "Who are you?"}]
+    llama = {"model": "meta-llama/Llama-3.1-70B-Instruct", "inference_mode": "VANILLA"}
     asked: dict[str, dict[str, Any]] = {
         "approve_opg": {"amount_opg": "5"},
         "infer": {"model_cid": sample["cid"], "model_input": sample["model_input"]},
@@ -258,18 +259,25 @@ async def _second(localnet: LocalNetwork, folder: Path) -> dict[str, dict[str, A
         "completion": {"model": "openai/gpt-5.4-mini", "prompt": "Once"},
         "web_search": {"query": "What is an option?"},
         "generate_image": {"model": "openai/gpt-image-2", "prompt": "a boat", "count": 2},
+        "chat on chain": {**llama, "messages": words, "stop_sequence": ["###"]},
+        "completion on chain": {**llama, "prompt": "Once"},
     }
     server = build_server(Session.from_env(purse.environ))
     async with Client(server, elicitation_callback=Person()) as mcp:
-        made = {name: await answer(mcp, name, **of) for name, of in asked.items()}
+        made = {name: await answer(mcp, tool_of(name), **of) for name, of in asked.items()}
         localnet.settle()
         found = {}
-        for call in (await answer(mcp, "list_calls"))["calls"]:
-            await answer(mcp, "get_call", call_id=call["call_id"])
-            (read,) = (await mcp.read_resource(f"og://receipts/{call['call_id']}")).contents
+        for name, result in made.items():
+            await answer(mcp, "get_call", call_id=result["call_id"])
+            (read,) = (await mcp.read_resource(f"og://receipts/{result['call_id']}")).contents
             assert isinstance(read, TextResourceContents)
-            found[call["tool"]] = json.loads(read.text)
-    return {name: found[name] for name in made}
+            found[name] = json.loads(read.text)
+    return found
+
+
+def tool_of(name: str) -> str:
+    """Return the tool that made a receipt."""
+    return name.partition(" ")[0]
 
 
 def test_t39_resources_serve_receipts_of_the_second_schema_that_verify(
@@ -277,7 +285,8 @@ def test_t39_resources_serve_receipts_of_the_second_schema_that_verify(
 ) -> None:
     for name, receipt in second.items():
         genuine = receipts.verify(receipt)
-        assert (receipt["schema"], receipt["tool"]) == ("og-mcp/receipt/2", name)
+        assert (receipt["schema"], receipt["tool"]) == ("og-mcp/receipt/2", tool_of(name))
+        assert ("tee" in receipt) == ("payment" in receipt)
         assert (genuine.level, "failed" in str(genuine.checks)) == ("consistent", False), genuine
         assert "payment" not in receipt or level_of(genuine, "payment") == "consistent"
     assert second["web_search"]["claims"]["citations"]
