@@ -26,17 +26,6 @@ GWEI = 10**9
 OPG = 10**18
 
 
-@pytest.fixture
-async def rpc(localnet: LocalNetwork) -> AsyncIterator[LyingRPC]:
-    async with lying(localnet.ready["rpc_url"]) as rpc:
-        yield rpc
-
-
-@pytest.fixture
-def purse(localnet: LocalNetwork, rpc: LyingRPC, tmp_path: Path) -> Purse:
-    return Purse(localnet, tmp_path, funds=10**24, rpc_url=rpc.url)
-
-
 async def infer(
     og: Session,
     purse: Purse,

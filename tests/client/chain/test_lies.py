@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -22,8 +20,7 @@ from og_mcp.journal import open_journal
 from og_mcp.types import Budget, FeeCaps, InferenceResult, Stage
 from tests import journal_worker
 from tests.books import Purse
-from tests.localnet_client import LocalNetwork
-from tests.lying_rpc import Lie, LyingRPC, drops, lying, refuses, says
+from tests.lying_rpc import Lie, LyingRPC, drops, refuses, says
 
 SEND = "eth_sendRawTransaction"
 COUNT = "eth_getTransactionCount"
@@ -41,17 +38,6 @@ LIES: dict[str, Lie] = {
     "an unknown word": refuses("computer says no"),
     "silence": drops,
 }
-
-
-@pytest.fixture
-async def rpc(localnet: LocalNetwork) -> AsyncIterator[LyingRPC]:
-    async with lying(localnet.ready["rpc_url"]) as rpc:
-        yield rpc
-
-
-@pytest.fixture
-def purse(localnet: LocalNetwork, rpc: LyingRPC, tmp_path: Path) -> Purse:
-    return Purse(localnet, tmp_path, funds=10**24, rpc_url=rpc.url)
 
 
 async def infer(
@@ -179,6 +165,30 @@ async def test_t31_the_same_with_kill_9_between(purse: Purse, rpc: LyingRPC, lie
         done = await infer(og, purse, "the key")
 
     assert (done.status, purse.sent()) == ("done", 1)
+    assert await mined_by_call(purse) == [1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lie", LIES)
+async def test_t31_one_approval_with_kill_9_between(purse: Purse, rpc: LyingRPC, lie: str) -> None:
+    async with purse.session(OG_CONFIRM_ABOVE="0") as og:
+        asked = await ended(og, purse, "the key")
+        assert isinstance(asked, ApprovalRequiredError)
+        approval = await og.approve(asked.approval_of)
+    rpc.on(SEND, LIES[lie])
+    sample = purse.localnet.ready["sample_models"][0]
+    for _ in range(3):
+        seen = rpc.asked[SEND]
+        with journal_worker.running({**purse.environ, "OG_CONFIRM_ABOVE": "0"}) as worker:
+            worker.ask(sample["cid"], sample["model_input"], key="the key")
+            await until_sent(rpc, seen)
+            worker.kill()
+
+    assert signed(rpc).keys() == {0}
+    assert (await budget_of(purse)).open == signed(rpc)[0] <= approval.cap_wei
+    await rpc.replay()
+    assert purse.sent() == 1
+    assert purse.spent() <= approval.cap_wei
     assert await mined_by_call(purse) == [1]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from og_mcp.settings import WalletSource
 from og_mcp.types import CallRequest, InferenceResult, Stage
 from tests.books import CAPS, Purse, check_books
 from tests.localnet_client import LocalNetwork
-from tests.lying_rpc import Asked, LyingRPC, lying, refuses, says
+from tests.lying_rpc import Asked, LyingRPC, refuses, says
 
 SEND = "eth_sendRawTransaction"
 COUNT = "eth_getTransactionCount"
@@ -45,17 +44,6 @@ PRICE = "eth_gasPrice"
 GWEI = 10**9
 BRIEF = Timeouts(rpc_s=5.0, look_up_s=0.2, receipt_s=0.2)
 QUICK = Timeouts(rpc_s=5.0, look_up_s=1.0, receipt_s=10.0)
-
-
-@pytest.fixture
-async def rpc(localnet: LocalNetwork) -> AsyncIterator[LyingRPC]:
-    async with lying(localnet.ready["rpc_url"]) as rpc:
-        yield rpc
-
-
-@pytest.fixture
-def purse(localnet: LocalNetwork, rpc: LyingRPC, tmp_path: Path) -> Purse:
-    return Purse(localnet, tmp_path, funds=10**24, rpc_url=rpc.url)
 
 
 async def infer(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,17 +37,6 @@ GWEI = 10**9
 QUICK = Timeouts(rpc_s=5.0, look_up_s=1.0, receipt_s=10.0)
 BRIEF = Timeouts(rpc_s=2.0, look_up_s=0.3, receipt_s=0.5)
 HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
-
-
-@pytest.fixture
-async def rpc(localnet: LocalNetwork) -> AsyncIterator[LyingRPC]:
-    async with lying(localnet.ready["rpc_url"]) as rpc:
-        yield rpc
-
-
-@pytest.fixture
-def purse(localnet: LocalNetwork, rpc: LyingRPC, tmp_path: Path) -> Purse:
-    return Purse(localnet, tmp_path, rpc_url=rpc.url)
 
 
 async def infer(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -21,22 +20,10 @@ from og_mcp.journal import open_journal
 from og_mcp.types import Call, InferenceResult, Stage
 from tests.books import Purse, check_books
 from tests.broken_journal import BrokenJournal
-from tests.localnet_client import LocalNetwork
-from tests.lying_rpc import LyingRPC, drops, lying, refuses
+from tests.lying_rpc import LyingRPC, drops, refuses
 
 SEND = "eth_sendRawTransaction"
 BRIEF = Timeouts(rpc_s=5.0, look_up_s=0.2, receipt_s=0.2)
-
-
-@pytest.fixture
-async def rpc(localnet: LocalNetwork) -> AsyncIterator[LyingRPC]:
-    async with lying(localnet.ready["rpc_url"]) as rpc:
-        yield rpc
-
-
-@pytest.fixture
-def purse(localnet: LocalNetwork, rpc: LyingRPC, tmp_path: Path) -> Purse:
-    return Purse(localnet, tmp_path, rpc_url=rpc.url)
 
 
 @pytest.fixture
