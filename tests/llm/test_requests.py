@@ -1,4 +1,4 @@
-"""How requests of OpenAI's API are read, and answers and refusals written; no network."""
+"""How requests of OpenAI's API are read, and answers and refusals written."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from og_mcp.errors import (
     AnswerNotKeptError,
     ApprovalRequiredError,
     BudgetExceededError,
+    CallNotFoundError,
     FeeCapError,
     GatewayRefusal,
     GatewayRejectedError,
@@ -37,7 +38,16 @@ from og_mcp.llm import openai_routes
 from og_mcp.llm._answered import DONE, completion, events
 from og_mcp.llm._asked import MAX_TOKENS, Asked, read
 from og_mcp.llm._refused import refusal
-from og_mcp.types import CalledFunction, ChatResult, Payment, Stage, ToolCall, Usage
+from og_mcp.types import (
+    HTTP_PRINCIPAL,
+    CalledFunction,
+    ChatResult,
+    Payment,
+    Stage,
+    ToolCall,
+    Usage,
+)
+from tests.localnet_client import LocalNetwork
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
@@ -268,6 +278,19 @@ def test_t13_only_what_nobody_has_seen_may_be_repeated() -> None:
     assert refused(in_doubt)[1] == "false"
     assert refused(InputError("Wrong.", "Mend it."))[1] == "false"
     assert refused(VerificationError("a hash is wrong", "0x1"))[1] == "false"
+
+
+async def test_t21_a_chat_is_the_http_principals(localnet: LocalNetwork) -> None:
+    body = {"model": "openai/gpt-5.4-mini", "messages": MESSAGES}
+    async with Session.from_env(localnet.environ) as og:
+        app = Starlette(routes=openai_routes(og))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
+            answer = await http.post("/v1/chat/completions", json=body)
+        call_id = answer.headers["x-og-call-id"]
+        with pytest.raises(CallNotFoundError):
+            await og.get_call(call_id)
+        assert (await og.get_call(call_id, principal=HTTP_PRINCIPAL)).status == "done"
 
 
 async def test_t13_a_mistake_of_ours_is_not_repeated_either_and_its_text_is_for_the_log(

@@ -1,4 +1,4 @@
-"""What may have been paid for is followed to its end, though its session closes meanwhile."""
+"""What may be paid for is on record before, and followed to its end though its session closes."""
 
 from __future__ import annotations
 
@@ -146,3 +146,21 @@ async def test_what_was_signed_counts_though_its_session_closes_and_nothing_else
 
     expected = (Stage.NOT_SENT, "0") if refuses else (Stage.SENT_UNKNOWN, "0.1")
     assert (told.stage, listed.open_opg) == expected
+
+
+async def test_a_call_is_on_record_as_paid_before_a_byte_of_it_leaves(
+    purse: Purse, gateway: LyingGateway
+) -> None:
+    paid_by: list[str] = []
+
+    async def look(answer: Answer) -> Answer:
+        newest = (await purse.calls())[0]
+        paid_by.append(newest.cap.id if newest.cap else "")
+        return answer
+
+    async with purse.session() as og:
+        first = await chat(og, "It opens a session")
+        gateway.on(look, path=CHATS)
+        second = await chat(og, "second")
+
+    assert paid_by == [first.payment.cap_id] == [second.payment.cap_id]
