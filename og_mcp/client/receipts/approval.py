@@ -1,4 +1,4 @@
-"""The token's `approve`, as receipts need it: what was allowed, and that the token says so.
+"""The token's `approve` in receipts: the amount that was allowed, and the token's event.
 
 Source: protocol.md section 7, ERC-20.
 """
@@ -30,7 +30,7 @@ class ApproveFunction:
     has_one_request = True
 
     def request_of(self, signed: SignedCall) -> dict[str, Any]:
-        """Read the request; the token is what the transaction calls."""
+        """Read the request; the transaction calls the token."""
         spender, amount = _decoded(signed.data)
         asset = str(to_checksum_address(signed.to))
         return {
@@ -53,10 +53,10 @@ class ApproveFunction:
         for log in logs:
             if log.address.lower() == contract.lower() and log.topics[:1] == (APPROVAL_TOPIC,):
                 return int.from_bytes(log.data, "big")
-        raise NotKeptError("the events hold no approval")
+        raise NotKeptError("the events do not hold an approval")
 
     def is_emitted(self, signed: SignedCall, logs: Sequence[Log]) -> bool:
-        """Look for the token's event with the signer as owner, and the spender."""
+        """Find the token's event with the signer as owner, and the spender."""
         spender = _decoded(signed.data)[0]
         wanted = tuple(f"0x{one[2:].lower():0>64}" for one in (signed.sender, spender))
         return any(
@@ -64,7 +64,7 @@ class ApproveFunction:
         )
 
     def response_of(self, answer: int) -> tuple[dict[str, Any], bool]:
-        """Write the allowance; it has one form."""
+        """Write the allowance, which has only one form."""
         return {"allowance_opg": coins(answer)}, True
 
     def compare_answer(self, answer: int, response: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""What is left of a signed transaction in a receipt of hashes: the hash that was signed, and by whom.
+"""The signed transaction in a receipt of hashes: the hash that was signed, and the signer.
 
 Call data repeats the request, so that OG_RECEIPTS=hashes leaves the transaction out (threats.md T29).
 Who signed can be shown without it; what was signed for, the chain tells.
@@ -22,7 +22,7 @@ def kept_signature(raw: bytes) -> dict[str, str]:
     """Write hash, signature (r, s, parity) and sender of a signed legacy transaction.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a signed legacy transaction.
     """
     fields = read_fields(raw)
     parity, r, s = fields.signature
@@ -33,7 +33,7 @@ def kept_signature(raw: bytes) -> dict[str, str]:
 
 
 def check_signature(evidence: Evidence) -> str:
-    """Find out who signed, from the transaction or from what is left of it."""
+    """Return who signed, from the transaction or from its hash and signature."""
     part: Any = evidence.part("chain")
     if "raw_transaction" not in part and "signature" in part:
         return _left(evidence)
@@ -50,8 +50,10 @@ def check_signature(evidence: Evidence) -> str:
 def _left(evidence: Evidence) -> str:
     signed_hash, signature = (read_hex(evidence.part("chain", name)) for name in FIELDS[:2])
     if len(signed_hash) != WORD or len(signature) != _LENGTH:
-        raise MismatchError("hash or signature does not have the length of one")
+        raise MismatchError("the hash or the signature has the wrong length")
     r, s = (int.from_bytes(signature[at : at + WORD], "big") for at in (0, WORD))
     sender = recover(signed_hash, signature[-1], r, s)
     equal(sender, evidence.part("chain", "sender"), "the signer")
-    return f"{sender} signed a transaction of this hash; what it says, the chain has, not this file"
+    return (
+        f"{sender} signed a transaction of this hash; its content is on the chain, not in this file"
+    )

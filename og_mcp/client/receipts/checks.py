@@ -1,4 +1,4 @@
-"""What is checked in a receipt, part by part; each check asks nobody and reads JSON of any origin.
+"""The checks of a receipt, part by part. They ask nobody, and read JSON that anyone may have written.
 
 A check returns what it has shown, in words. It raises `MismatchError` where something does not fit,
 and `NotKeptError` where the receipt lacks what it needs. The tables of checks stand at the end.
@@ -36,29 +36,29 @@ from og_mcp.types import Check, CheckResult
 
 REQUIRED: Final = ("call_id", "network", "tool", "created_at", "request_hash")
 EVIDENCE: Final = ("chain", "tee")
-"""Parts that prove something; a receipt has one of them at least."""
+"""Parts that prove something; a receipt has at least one of them."""
 
 DIGEST: Final = "digest"
 _HASHED: Final = frozenset({"request", "response", DIGEST})
 
 FILE: Final = "this file alone"
-MAKER: Final = "nobody but whoever made the file"
+MAKER: Final = "only whoever made the file"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One receipt, and what its parts say."""
+    """One receipt and the values of its parts."""
 
     receipt: Mapping[str, Any]
 
     known: Network | None = None
-    """The network that whoever verifies uses, as configured."""
+    """The network that the verifier has configured."""
 
     def part(self, *path: str) -> Any:  # noqa: ANN401 - JSON
         """Return the value at a path of keys.
 
         Raises:
-            NotKeptError: There is none.
+            NotKeptError: The receipt does not have it.
         """
         value: Any = self.receipt
         for key in path:
@@ -92,21 +92,21 @@ class Evidence:
 
 
 def whole_digest(receipt: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a receipt but its request and answer, which have hashes of their own.
+    """Return the SHA-256 of a receipt without its request and answer, which have hashes of their own.
 
     Raises:
-        ValueError: It holds what JSON does not know.
+        ValueError: It holds a value that JSON does not have.
     """
     return digest({name: receipt[name] for name in receipt if name not in _HASHED})
 
 
 def digested(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the digest of a receipt into it."""
+    """Add the digest of a receipt to it."""
     return {**receipt, DIGEST: whole_digest(receipt)}
 
 
 def run(evidence: Evidence, name: str, test: Test, source: str) -> Check:
-    """Carry one check out; whatever the receipt holds, it ends in a result.
+    """Run one check; it ends in a result, whatever the receipt holds.
 
     Args:
         evidence: The receipt.
@@ -144,7 +144,7 @@ def _digest(evidence: Evidence) -> str:
         raise MismatchError("it has no digest, which every receipt of its schema has")
     told = evidence.part(DIGEST)
     equal(whole_digest(evidence.receipt), told, "the SHA-256 of all but request and answer")
-    return "nothing was changed by accident; whoever changes it on purpose can make it anew"
+    return "nothing was changed by accident; a change on purpose can come with a new digest"
 
 
 def _request_hash(evidence: Evidence) -> str:
@@ -185,7 +185,7 @@ def _output(evidence: Evidence) -> str:
     """Compare the answer with the events."""
     response, answer = evidence.part("response"), evidence.answer
     if not isinstance(response, Mapping):
-        raise MismatchError("the answer is no object")
+        raise MismatchError("the answer is not an object")
     if not evidence.function.compare_answer(answer, response):
         raise MismatchError("the answer is not the output in the events")
     if not evidence.function.is_emitted(evidence.signed, read_logs(evidence.part("chain", "logs"))):
@@ -229,4 +229,4 @@ OF_PART: Final[Mapping[str, Mapping[str, Test]]] = MappingProxyType(
 SOURCES: Final[Mapping[str, str]] = MappingProxyType(
     dict.fromkeys(("network", "tee_network", "payment"), TABLE)
 )
-"""Checks that rest on something else than the receipt."""
+"""Checks whose outcome does not rest on the receipt alone."""

@@ -1,6 +1,6 @@
-"""Which fields a receipt has, and which of its words nothing speaks for (threats.md T39).
+"""The fields that a receipt may have, and those that nothing proves (threats.md T39).
 
-The lists are closed: a field that no release of og-mcp writes is named, and fails.
+The lists are closed: a field that no release of og-mcp writes is a failed check.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from og_mcp.client.receipts.checks import Evidence
 
 SCHEMAS: Final = ("og-mcp/receipt/1", "og-mcp/receipt/2")
-"""What is read; the last one is written."""
+"""Schemas that are read; the last one is written."""
 
 SCHEMA: Final = SCHEMAS[-1]
 NEWER: Final = "or it was made by a newer og-mcp"
@@ -52,7 +52,7 @@ _BOTH: Final[Mapping[str, str]] = MappingProxyType(
         "response.images.original": _FILE,
     }
 )
-"""Path of an object, or of the objects of a list -> its fields, separated by blanks."""
+"""Path of an object, or of the objects in a list -> its fields, separated by spaces."""
 
 _OF_SCHEMA: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
@@ -68,7 +68,7 @@ _OF_SCHEMA: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         },
     }
 )
-"""Schema -> what it has beside that."""
+"""Schema -> the fields that it has beside those."""
 
 _OF_TOOL: Final[Mapping[tuple[str, str], Mapping[str, str]]] = MappingProxyType(
     {
@@ -97,7 +97,7 @@ _OF_TOOL: Final[Mapping[tuple[str, str], Mapping[str, str]]] = MappingProxyType(
 
 
 def check_fields(evidence: Evidence) -> str:
-    """Find every field that no release writes, at every depth that is ours to define."""
+    """Find every field that no release writes, in every object whose form is ours."""
     receipt = evidence.receipt
     schema, tool = str(receipt.get("schema")), str(receipt.get("tool"))
     lists = {path: set(names.split()) for path, names in _BOTH.items()}
@@ -110,7 +110,7 @@ def check_fields(evidence: Evidence) -> str:
         lists |= {path: set(names.split()) for path, names in of_tool.items()}
     unknown = list(_unknown(receipt, "", lists))
     if unknown:
-        raise MismatchError(f"it has fields that no receipt has: {named(unknown)}, {NEWER}")
+        raise MismatchError(f"it has unknown fields: {named(unknown)}, {NEWER}")
     return "every field is one that receipts of this schema and tool have"
 
 
@@ -127,7 +127,7 @@ def _unknown(value: Any, path: str, lists: Mapping[str, set[str]]) -> Iterator[s
 
 
 def check_tool(evidence: Evidence) -> str:
-    """Hold the tool to the request, to the function that is called, and to the form of what a TEE signed."""
+    """Compare the tool with the request, the function that is called, and the form of what a TEE signed."""
     tool, speaks = evidence.part("tool"), []
     if "request" in evidence.receipt:
         equal(tool, _mapping(evidence, "request").get("tool"), "the tool at the receipt's head")
@@ -138,7 +138,7 @@ def check_tool(evidence: Evidence) -> str:
     if "tee" in evidence.receipt:
         for what, tools in _tools_of(evidence):
             if tool not in tools:
-                raise MismatchError(f"{what} is none of {quote(tool)}")
+                raise MismatchError(f"{what} does not belong to {quote(tool)}")
             speaks.append(what)
     if not speaks:
         raise NotKeptError(f"nothing that is kept tells whether it was a call of {quote(tool)}")
@@ -146,7 +146,7 @@ def check_tool(evidence: Evidence) -> str:
 
 
 def check_provider(evidence: Evidence) -> str:
-    """Hold the provider that the request names to the catalogue's for the model that was asked."""
+    """Compare the provider in the request with the catalogue's for that model."""
     provider = evidence.part("request", "provider")
     model = str(read_body(str(evidence.part("request", "body")).encode()).get("model"))
     entry = catalogue.find(model, "gateway")
@@ -157,7 +157,7 @@ def check_provider(evidence: Evidence) -> str:
 
 
 def check_labels(evidence: Evidence) -> str:
-    """Name what nothing in a receipt speaks for; it is never checked."""
+    """List what nothing in a receipt proves; it is never checked."""
     told = [f"{name} {quote(evidence.part(name))}" for name in ("call_id", "created_at")]
     payment = _mapping(evidence, "payment")
     told += [f"payment.{name}" for name in ("cap_id", "settlement") if name in payment]
@@ -168,7 +168,7 @@ def check_labels(evidence: Evidence) -> str:
 
 
 def _tools_of(evidence: Evidence) -> Iterator[tuple[str, frozenset[str]]]:
-    """Tell which tools make a request or an answer of the form that is kept."""
+    """Return the tools that make a request or an answer of the form that is kept."""
     for what, path in (
         ("the request that was sent", ("request", "body")),
         ("the request that was signed for", ("tee", "canonical_request")),

@@ -1,6 +1,6 @@
-"""The contracts' functions, as receipts need them: what was asked, what was answered.
+"""The contracts' functions in receipts: what was asked, what was answered.
 
-Which of them a transaction calls, its signed call data tells; no label of a receipt is asked.
+The signed call data tells which function a transaction calls; no label in a receipt counts.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Function(Protocol[Answer]):
 
     @property
     def selector(self) -> bytes:
-        """What its call data begins with."""
+        """The first bytes of its call data."""
         ...
 
     @property
@@ -49,7 +49,7 @@ class Function(Protocol[Answer]):
 
     @property
     def has_one_request(self) -> bool:
-        """Whether what was signed tells all of the canonical request."""
+        """Whether the signed call data holds all of the canonical request."""
         ...
 
     def request_of(self, signed: SignedCall) -> dict[str, Any]:
@@ -73,13 +73,13 @@ class Function(Protocol[Answer]):
         """Read the answer in the events.
 
         Raises:
-            NotKeptError: They hold none.
+            NotKeptError: They do not hold one.
             ServiceReplyError: They are malformed.
         """
         ...
 
     def is_emitted(self, signed: SignedCall, logs: Sequence[Log]) -> bool:
-        """Tell whether the request in the events, where one is, is the one that was signed for.
+        """Return whether the request in the events, if there is one, is the one that was signed.
 
         Raises:
             ValueError: The call data is malformed.
@@ -88,11 +88,11 @@ class Function(Protocol[Answer]):
         ...
 
     def response_of(self, answer: Answer) -> tuple[dict[str, Any], bool]:
-        """Write an answer as receipts keep it, and tell whether there is no other way."""
+        """Write an answer as receipts keep it, and return whether that is its only form."""
         ...
 
     def compare_answer(self, answer: Answer, response: Mapping[str, Any]) -> bool:
-        """Tell whether a receipt's response is the answer in the events."""
+        """Return whether a receipt's response is the answer in the events."""
         ...
 
 
@@ -131,7 +131,9 @@ class _Run:
             log = find_log(logs, INFERENCE_PRECOMPILE, PRECOMPILE_TOPIC)
             output = decode_inference_event(log.data)[1] if log else ModelOutput()
         if output.is_empty:
-            raise NotKeptError("the events hold no output: the node told it, and nobody signs that")
+            raise NotKeptError(
+                "the events do not hold the output: the node sent it, and nobody signs that"
+            )
         return output
 
     def is_emitted(self, signed: SignedCall, logs: Sequence[Log]) -> bool:
@@ -140,11 +142,11 @@ class _Run:
         return log is None or decode_event_request(log.data) == decode_run(signed.data)
 
     def response_of(self, answer: ModelOutput) -> tuple[dict[str, Any], bool]:
-        """Write the output; texts travel without their shape."""
+        """Write the output; the wire carries texts without their shape."""
         return to_json(answer), not answer.strings
 
     def compare_answer(self, answer: ModelOutput, response: Mapping[str, Any]) -> bool:
-        """Compare all but the shape of texts: the wire has none, the response may have the model's."""
+        """Compare all but the shape of texts, which the wire does not carry."""
         flat = {name: _flat(response.get(name)) for name in answer.strings}
         return canonical(to_json(answer)) == canonical({**response, **flat})
 
@@ -158,7 +160,7 @@ class _LLM:
         self.tool, self._function, self.selector = tool, function, function.selector
 
     def request_of(self, signed: SignedCall) -> dict[str, Any]:
-        """Read the request; it has one form, so that this is what was recorded."""
+        """Read the request, which has only one form, the recorded one."""
         return self._function.decode_request(signed.data).canonical
 
     def compare_request(self, signed: SignedCall, request: Mapping[str, Any]) -> str:
@@ -174,7 +176,7 @@ class _LLM:
         """Read the contract's event, else the precompile's."""
         found = find_answer(self._function, logs, contract)
         if found is None:
-            raise NotKeptError("the events hold no answer")
+            raise NotKeptError("the events do not hold an answer")
         return found[0]
 
     def is_emitted(self, signed: SignedCall, logs: Sequence[Log]) -> bool:
@@ -186,11 +188,11 @@ class _LLM:
         return function.decode_event_request(log.data) == function.decode_request(signed.data)
 
     def response_of(self, answer: LLMResponse) -> tuple[dict[str, Any], bool]:
-        """Write the answer; it has one form."""
+        """Write the answer, which has only one form."""
         return answer.shown, True
 
     def compare_answer(self, answer: LLMResponse, response: Mapping[str, Any]) -> bool:
-        """Compare what both have in one form."""
+        """Compare both in their one form."""
         return canonical(answer.shown) == canonical(dict(response))
 
 
@@ -205,7 +207,7 @@ def function_of(data: bytes) -> Function[Any]:
     """Return the function that call data calls.
 
     Raises:
-        ValueError: It is none that a tool calls.
+        ValueError: No tool calls that function.
     """
     for function in _FUNCTIONS:
         if data.startswith(function.selector):

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from og_mcp.client.chain.ticket import Ticket
 
 ANSWER: Final = frozenset({"content", "tool_calls", "text", "images"})
-"""Fields of a result that are the answer; the rest is told elsewhere in the receipt."""
+"""Fields of a result that are the answer; the rest is in other parts of the receipt."""
 
 WORDS: Final = frozenset({"finish_reason", "usage", "cost", "citations", "moderation"})
-"""Fields of a result that are the gateway's word alone, in the part `claims`."""
+"""Fields of a result that only the gateway says; they go to the part `claims`."""
 
 OF_CONTENT: Final = frozenset({"citations", "moderation"})
-"""Those of them that tell what was asked and answered."""
+"""Those fields of `claims` that tell what was asked and answered."""
 
 
 async def build(  # noqa: PLR0913 - the facts of one call, each told by name
@@ -51,7 +51,7 @@ async def build(  # noqa: PLR0913 - the facts of one call, each told by name
         result: What the tool returns; `None` where the answer is withheld.
         tee: The evidence's part `tee`; empty where nothing was signed.
         cap: What it was paid by.
-        settlement: What the gateway said of where it settles hashes; nobody vouches for it.
+        settlement: Where the gateway says that it settles hashes; nobody vouches for it.
         keep_content: False with OG_RECEIPTS=hashes: hashes and the signature alone.
     """
     content: dict[str, Any] = {"request": dict(request)}
@@ -89,13 +89,13 @@ async def build(  # noqa: PLR0913 - the facts of one call, each told by name
 def _answer(result: Shape) -> dict[str, Any]:
     answer = result.model_dump(mode="json", include=set(ANSWER))
     for image in answer.get("images", ()):
-        # Where the file lies is of this machine, and nothing to show around.
+        # The path of the file concerns this machine only.
         del image["path"], image["original"]["path"], image["saved"]
     return answer
 
 
 def payment_section(cap: Cap) -> dict[str, Any]:
-    """Write what was signed, and what became of it, in public terms."""
+    """Write what was signed and how it ended, without bearer secrets."""
     section = {
         "scheme": "upto",
         "network": f"eip155:{cap.account.chain_id}",

@@ -1,4 +1,4 @@
-"""What the chain has of a receipt's transaction, and whether the receipt says the same."""
+"""Compares a receipt's transaction with the chain's."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def look_up(part: object, chain: Chain) -> Mined:
     """Get the transaction of a receipt's part `chain`, of any origin.
 
     Raises:
-        MismatchError: The chain cannot have it, or has not.
+        MismatchError: The chain does not have it.
         WrongChainError: The RPC serves another chain than its network's.
         ServiceError: The RPC cannot be used.
     """
@@ -50,7 +50,7 @@ async def look_up(part: object, chain: Chain) -> Mined:
             f"{chain.chain_id}: OG_NETWORK and OG_CHAIN_ID choose another"
         )
     if not isinstance(transaction_hash, str) or not _TRANSACTION_HASH.fullmatch(transaction_hash):
-        raise MismatchError("its transaction_hash is none")
+        raise MismatchError("its transaction_hash is not a hash")
     await chain.check()
     sent = await chain.transaction(transaction_hash)
     mined = await chain.receipt(transaction_hash)
@@ -73,7 +73,7 @@ async def look_up(part: object, chain: Chain) -> Mined:
 
 
 def complete(receipt: Mapping[str, Any], mined: Mined) -> dict[str, Any]:
-    """Put in what a receipt leaves out and the chain has, where it fits the hashes."""
+    """Add what the receipt leaves out from the chain, where it fits the hashes."""
     part = {
         "raw_transaction": "0x" + mined.raw.hex(),
         "logs": [log_json(log) for log in mined.receipt.logs],
@@ -92,7 +92,7 @@ def complete(receipt: Mapping[str, Any], mined: Mined) -> dict[str, Any]:
 
 
 def _request_in(signed: SignedCall) -> tuple[dict[str, Any], bool]:
-    """Read the request from what was signed, and whether there is no other way to write it."""
+    """Read the request from what was signed, and whether that is its only form."""
     try:
         function = function_of(signed.data)
         return function.request_of(signed), function.has_one_request
@@ -101,7 +101,7 @@ def _request_in(signed: SignedCall) -> tuple[dict[str, Any], bool]:
 
 
 def _response_in(evidence: Evidence) -> tuple[dict[str, Any], bool]:
-    """Read the answer from the events, and whether there is no other way to write it."""
+    """Read the answer from the events, and whether that is its only form."""
     try:
         return evidence.function.response_of(evidence.answer)
     except (MismatchError, NotKeptError, ServiceReplyError):

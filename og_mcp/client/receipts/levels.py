@@ -1,7 +1,7 @@
-"""How far a receipt holds: no word stronger than what was checked (threats.md T14).
+"""The level of a receipt: no word is stronger than what was checked (threats.md T14).
 
-What a receipt keeps must be bound by what is signed, and something signed there must be. The whole is
-the least of request, answer and payment. Parts that are no more than claimed are named instead: what
+Something in a receipt must be signed, and cover what the receipt keeps. The level of the whole is the
+lowest of request, answer and payment. Parts that are only claimed are named instead: what
 is left out (OG_RECEIPTS=hashes), images that no TEE signs, a payment that has not settled.
 """
 
@@ -20,22 +20,22 @@ SIGNED: Final = {
     "chain": frozenset({"signature"}),
     "tee": frozenset({"tee_digest", "tee_id", "tee_signature"}),
 }
-"""Part -> what of it must hold whatever else a receipt keeps."""
+"""Part -> its checks that must pass, whatever else a receipt keeps."""
 
 OF_TRANSACTION: Final = frozenset({"transaction_hash", "contract"})
-"""What must hold where the signed transaction is kept."""
+"""Checks that must pass where the signed transaction is kept."""
 
 OF_REQUEST: Final = {
     "chain": frozenset({"request_hash", "call_data"}),
     "tee": frozenset({"request_hash", "tee_request", "tee_request_hash"}),
 }
-"""Part -> what binds a request that is kept to it."""
+"""Part -> the checks that bind a kept request to it."""
 
 OF_ANSWER: Final = {
     "chain": frozenset({"response_hash", "output"}),
     "tee": frozenset({"response_hash", "tee_response", "tee_output_hash"}),
 }
-"""Part -> what binds an answer that is kept to it."""
+"""Part -> the checks that bind a kept answer to it."""
 
 OF_PAYMENT: Final = frozenset({"payment_terms"})
 OF_HASHES: Final = ("request_hash", "response_hash")
@@ -43,10 +43,10 @@ SETTLEMENT: Final = "settlement"
 
 WORDS: Final = {
     "confirmed": "confirmed by the network",
-    "consistent": "consistent with what is signed or settled by the file alone",
+    "consistent": "consistent with what is signed or settled, by the file alone",
     "claimed": "only claimed by whoever made the file",
 }
-"""Level -> what it says of a part."""
+"""Level -> what it says about a part."""
 
 _ORDER: Final = ("claimed", "consistent", "confirmed")
 
@@ -57,7 +57,7 @@ def verdict(
     online: frozenset[str],
     to_ask: frozenset[str] = frozenset(),
 ) -> Verification:
-    """Sum checks up.
+    """Sum up the checks.
 
     Args:
         receipt: As it was checked, with what the chain has of what it leaves out.
@@ -90,7 +90,7 @@ def verdict(
 
 
 def _counted(found: Sequence[Check], to_ask: frozenset[str], network: str) -> str:
-    """Count the checks by what came of them."""
+    """Count the checks by their result."""
     counts = Counter(
         "to_ask" if check.result == "not_checked" and check.name in to_ask else check.result
         for check in found
@@ -105,7 +105,7 @@ def _counted(found: Sequence[Check], to_ask: frozenset[str], network: str) -> st
 
 
 def _needed(receipt: Mapping[str, Any]) -> set[str]:
-    """Name the checks without which a receipt's parts do not belong together."""
+    """Return the checks that must pass for the parts to belong together."""
     needed = {"schema"}
     for part in SIGNED.keys() & receipt.keys():
         needed |= SIGNED[part]
@@ -121,7 +121,7 @@ def _needed(receipt: Mapping[str, Any]) -> set[str]:
 
 
 def _parts(receipt: Mapping[str, Any], results: Mapping[str, str], level: Level) -> list[PartLevel]:
-    """Tell of request, answer and payment how far each holds; none is above the evidence's level."""
+    """Return the levels of request, answer and payment; none is above the evidence's level."""
     of_part = SIGNED.keys() & receipt.keys()
     bound: tuple[tuple[Literal["request", "answer"], Mapping[str, frozenset[str]], str], ...] = (
         ("request", OF_REQUEST, "request_hash"),
@@ -150,11 +150,13 @@ def _holds(names: Collection[str], results: Mapping[str, str]) -> bool:
 
 
 def _shown(parts: Sequence[PartLevel], level: Level, *, is_failed: bool) -> str:
-    """Say in one sentence what is shown of each part, and what nothing in a receipt shows."""
+    """Say in one sentence what is shown of each part, and what a receipt cannot show."""
     if is_failed:
-        return "The receipt does not hold."
+        return "The receipt is not valid."
     if level == "none":
-        return "Nothing failed, and not enough could be checked to say that it belongs together."
+        return (
+            "Nothing failed, but not enough could be checked to say that the parts belong together."
+        )
     told = [
         f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {WORDS[one]}"
         for one in reversed(_ORDER)
@@ -167,5 +169,5 @@ def _shown(parts: Sequence[PartLevel], level: Level, *, is_failed: bool) -> str:
 
 
 def _told_by_chain(receipt: Mapping[str, Any]) -> set[str]:
-    """Name the hashes that what the chain has must fit: once it is asked, it has request and answer."""
+    """Return the hashes that the chain's request and answer must fit."""
     return {name for name in OF_HASHES if name in receipt} if "chain" in receipt else set()

@@ -1,7 +1,7 @@
-"""Whether a receipt's parts are of the network that it names: nobody may relabel a local one.
+"""Checks that a receipt's parts belong to the network that it names: a local one cannot be relabelled.
 
-What a public network's chains and contracts are, og-mcp's own table tells, or the configuration of
-whoever verifies, where that overrides a value of the same network.
+A public network's chains and contracts come from og-mcp's own table, or from the verifier's
+configuration where that overrides a value of the same network.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ SCHEME: Final = "upto"
 
 
 def name_of(receipt: object) -> str:
-    """Return the network that a receipt names, where og-mcp knows it; else nothing."""
+    """Return the network that a receipt names, or `None` where og-mcp does not know it."""
     name = receipt.get("network") if isinstance(receipt, dict) else None
     return name if isinstance(name, str) and name in NAMES else ""
 
 
 def chain_network(evidence: Evidence) -> str:
-    """Hold chain and contract to the network's: its inference contract, or OPG for an approval."""
+    """Compare chain and contract with the network's: its inference contract, or OPG for an approval."""
     chain_id = evidence.part("chain", "chain_id")
     contract = str(evidence.part("chain", "contract"))
     profile = _profile(evidence, chain_id, "its transactions prove nothing")
@@ -45,7 +45,7 @@ def chain_network(evidence: Evidence) -> str:
 
 
 def tee_network(evidence: Evidence) -> str:
-    """Hold the registry's chain to the network's."""
+    """Compare the registry's chain with the network's."""
     chain_id = evidence.part("tee", "registry", "chain_id")
     profile = _profile(evidence, chain_id, "its TEEs prove nothing")
     if type(chain_id) is not int or chain_id != profile.chain_id:
@@ -57,7 +57,7 @@ def tee_network(evidence: Evidence) -> str:
 
 
 def payment_network(evidence: Evidence) -> str:
-    """Hold scheme and spender to the only ones that og-mcp signs for, chain and token to the network's."""
+    """Compare scheme and spender with those that og-mcp signs for, chain and token with the network's."""
     equal(SCHEME, evidence.part("payment", "scheme"), "the scheme")
     equal(UPTO_PROXY.lower(), str(evidence.part("payment", "spender")).lower(), "the spender")
     network, asset = evidence.part("payment", "network"), evidence.part("payment", "asset")
@@ -68,11 +68,11 @@ def payment_network(evidence: Evidence) -> str:
 
 
 def _profile(evidence: Evidence, chain_id: object, worth: str) -> Network:
-    """Find what is known of the network that a receipt names.
+    """Return the network that a receipt names.
 
     Raises:
         MismatchError: The chain is that of another network, which is the one that is asked.
-        NotKeptError: Nothing is.
+        NotKeptError: og-mcp does not know it.
     """
     name, own = evidence.part("network"), evidence.known
     if own is not None and name == own.name:
@@ -85,5 +85,5 @@ def _profile(evidence: Evidence, chain_id: object, worth: str) -> Network:
         )
     profile = NETWORKS.get(name) if isinstance(name, str) else None
     if profile is None:
-        raise NotKeptError(f"{quote(name)} is no public network: {worth}")
+        raise NotKeptError(f"{quote(name)} is not a public network: {worth}")
     return profile

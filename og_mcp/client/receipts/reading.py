@@ -1,4 +1,4 @@
-"""Reading the JSON of receipts, which may come from anyone: strictly, and in bounded time."""
+"""Reads the JSON of receipts, which may come from anyone: strictly, and in bounded time."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from og_mcp.client.chain.chain import Log
 from og_mcp.errors import quote
 
 MAX_DEPTH: Final = 100
-"""Nesting of a receipt; its answer's own JSON goes to 64."""
+"""Levels of nesting in a receipt; its answer's own JSON may have 64."""
 
 MAX_VALUES: Final = 4_000_000
-"""More than an RPC's largest answer brings."""
+"""Number of values in a receipt; the largest answer of an RPC has fewer."""
 
 MAX_INTEGER_BITS: Final = 14_000
-"""Python writes integers of up to 4300 decimal digits."""
+"""Digits of an integer; Python writes up to 4300."""
 
 MOST_NAMED: Final = 8
-"""Names from outside that one sentence lists."""
+"""Number of names from outside that one sentence lists."""
 
 _KINDS: Final = frozenset({dict, list, str, int, float, bool, type(None)})
 
@@ -34,7 +34,7 @@ class NotKeptError(Exception):
 
 
 def readable(value: object) -> None:
-    """Make sure that a value is JSON of a size that can be looked at in bounded time.
+    """Make sure that a value is JSON of a size that can be checked in bounded time.
 
     Raises:
         MismatchError: It is not.
@@ -44,7 +44,7 @@ def readable(value: object) -> None:
     for _ in range(MAX_DEPTH):
         kinds = set(map(type, level))
         if not kinds <= _KINDS:
-            raise MismatchError("it is no JSON")
+            raise MismatchError("it is not JSON")
         _check_leaves(level, kinds)
         level = [one for one in level if type(one) in {dict, list}]
         count += sum(map(len, level))
@@ -57,10 +57,10 @@ def readable(value: object) -> None:
 
 
 def equal(ours: object, theirs: object, what: str) -> None:
-    """Make sure that a receipt says what we have found.
+    """Compare what a receipt says with what was found.
 
     Args:
-        ours: What we have found.
+        ours: What was found.
         theirs: What it says.
         what: Names it in words.
 
@@ -83,7 +83,7 @@ def read_hex(value: Any) -> bytes:  # noqa: ANN401 - JSON
     """Read 0x-hex in its one form: small letters, two digits a byte.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not of that form.
     """
     if isinstance(value, str) and value.startswith("0x") and len(value) % 2 == 0:
         digits = value[2:]
@@ -129,5 +129,5 @@ def _members(value: dict[str, Any] | list[Any]) -> list[Any]:
     if isinstance(value, list):
         return value
     if not all(type(key) is str for key in value):
-        raise MismatchError("it is no JSON")
+        raise MismatchError("it is not JSON")
     return list(value.values())

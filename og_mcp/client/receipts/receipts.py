@@ -1,9 +1,9 @@
-"""Receipts: what a call sent and got, so that anyone can check that it belongs together.
+"""Receipts: what a call sent and got, so that anyone can check it.
 
-A receipt is JSON of schema `og-mcp/receipt/2` (interface.md section 4). Offline it can be shown
-`consistent`: request, signed transaction, events and answer fit each other. That the transaction
-stands on the chain with these events, only the chain can tell (`confirm_online`): whoever makes a
-receipt can sign one with a key of their own (threats.md T14).
+A receipt is JSON of schema `og-mcp/receipt/2` (interface.md section 4). Offline it can be shown to be
+`consistent`: request, signed transaction, events and answer fit each other. Only the chain can show
+that it has the transaction with these events (`confirm_online`): anyone can make a receipt that is
+signed with a key of their own (threats.md T14).
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ ONLINE_OF: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         ),
     }
 )
-"""Part of a receipt -> the check of it that asks somebody, and what it would show."""
+"""Part of a receipt -> its online check, and what that would show."""
 
 ONLINE: Final = frozenset(name for name, _ in ONLINE_OF.values())
 CONFIRMING: Final = ONLINE - {SETTLEMENT}
 """Checks that make a receipt `confirmed`; a payment may settle long after, or never."""
 
 Settlement = Callable[[object], Awaitable[Check]]
-"""Asks the payment chain about a part `payment`, of any origin; gives the check `settlement`."""
+"""Asks the payment chain about a part `payment`, of any origin; returns the check `settlement`."""
 
 
 def build(  # noqa: PLR0913 - the facts of one call, each told by name
@@ -95,7 +95,7 @@ def build(  # noqa: PLR0913 - the facts of one call, each told by name
         created_at: ISO 8601.
         request: The canonical request: of `infer`, `tool`, `model_cid`, `model_input` as
             `canonical_input` gives it, `inference_mode`; else `LLMRequest.canonical`.
-        response: What the call gave; where that is nothing, the receipt claims no answer.
+        response: What the call returned; where that is nothing, the receipt has no answer.
         raw_transaction: As signed.
         receipt: The chain's own.
         contract: What was called on the chain.
@@ -135,21 +135,21 @@ def build(  # noqa: PLR0913 - the facts of one call, each told by name
 
 
 def request_of_transaction(raw_transaction: bytes) -> dict[str, Any]:
-    """Read the request back from what was signed for it.
+    """Read the request from the signed transaction.
 
     Returns:
         The request as `build` takes it; another one where a tensor came from a file, whose name
         does not travel.
 
     Raises:
-        ValueError: It is no call of the inference contract in a signed legacy transaction.
+        ValueError: It is not a call of the inference contract in a signed legacy transaction.
     """
     signed = read_signed(raw_transaction)
     return function_of(signed.data).request_of(signed)
 
 
 def verify(receipt: object, known: Network | None = None) -> Verification:
-    """Check that the parts of a receipt belong together; asks nobody.
+    """Check offline that the parts of a receipt belong together.
 
     Never raises for what the receipt holds: a part that cannot be read is a failed check.
 
@@ -171,7 +171,7 @@ async def confirm_online(
 ) -> Verification:
     """Check a receipt, and ask the chain for its transaction and events, or for its TEE.
 
-    What a receipt leaves out (OG_RECEIPTS=hashes) is taken from the chain and held to the hashes.
+    What a receipt leaves out (OG_RECEIPTS=hashes) is taken from the chain and compared with the hashes.
 
     Args:
         receipt: JSON of any origin.
@@ -202,7 +202,7 @@ async def confirm_online(
 async def _include(
     receipt: dict[str, Any], found: list[Check], chain: Chain, network: Network | None
 ) -> tuple[dict[str, Any], list[Check], Check]:
-    """Ask for the transaction; the checks may be carried out anew with what the chain has."""
+    """Ask for the transaction; the checks may be run again with what the chain has."""
     source, completed = f"RPC {chain.rpc_shown}", receipt
     result: CheckResult = "ok"
     try:
@@ -211,7 +211,7 @@ async def _include(
         if completed != receipt:
             both = f"this file, completed by {source}"
             again = await to_thread.run_sync(_offline, completed, both, network)
-            # What the file's own digest covers is the file.
+            # The digest covers the file as it was, not as completed.
             of_file = {check.name: check for check in found if check.name == checks.DIGEST}
             found = [of_file.get(check.name, check) for check in again]
         detail = compare(receipt, mined) + ("" if "request" in completed else UNBOUND)
@@ -221,7 +221,7 @@ async def _include(
 
 
 def _unasked(receipt: object) -> list[Check]:
-    """Tell what only a chain can tell."""
+    """Return the online checks as not checked."""
     parts = receipt.keys() & ONLINE_OF.keys() if isinstance(receipt, dict) else set()
     return [
         Check(name=name, result="not_checked", source=checks.MAKER, detail=detail)
@@ -231,13 +231,13 @@ def _unasked(receipt: object) -> list[Check]:
 
 
 def _offline(receipt: object, source: str, known: Network | None) -> list[Check]:
-    """Carry out every check that asks nobody; the schema's comes first."""
+    """Run every offline check; the schema's comes first."""
     try:
         readable(receipt)
     except MismatchError as exc:
         return [Check(name="schema", result="failed", source=source, detail=str(exc))]
     if not isinstance(receipt, dict):
-        return [Check(name="schema", result="failed", source=source, detail="it is no object")]
+        return [Check(name="schema", result="failed", source=source, detail="it is not an object")]
     evidence = Evidence(receipt, known)
     tests = dict(checks.EVERY)
     for part, of_part in checks.OF_PART.items():

@@ -1,4 +1,4 @@
-"""Receipts that were saved as files: read strictly, and in bounded time and memory."""
+"""Reads receipts that were saved as files: strictly, and in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from og_mcp.client.wire.json_text import is_deeper
 from og_mcp.errors import InputError, quote
 
 MAX_BYTES: Final = 512 * 2**20
-"""Several times what the largest call leaves."""
+"""Bytes of a file: several times the largest receipt."""
 
 MAX_MEMBERS: Final = 8_000_000
-"""Commas and opening brackets of a file that is parsed: each may be a value of 100 bytes.
+"""Commas and opening brackets in a file: each may become a value of 100 bytes.
 
 Verification takes half as many values; texts hold commas, too.
 """
@@ -28,7 +28,7 @@ def read_receipt(stream: IO[bytes], name: object) -> Any:  # noqa: ANN401 - JSON
 
     Args:
         stream: Its bytes, UTF-8 with or without a byte order mark.
-        name: What errors call it.
+        name: The name in errors.
 
     Raises:
         InputError: It is not readable JSON, too large, or has a key twice in an object.
@@ -48,7 +48,7 @@ def read_receipt(stream: IO[bytes], name: object) -> Any:  # noqa: ANN401 - JSON
 
 
 class _DoubleError(ValueError):
-    """A key stands twice: readers would disagree which one counts."""
+    """An object has a key twice: readers would disagree which one counts."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

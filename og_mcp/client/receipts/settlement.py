@@ -1,4 +1,4 @@
-"""Asking the payment chain whether what a receipt says of its payment is so.
+"""Asks the payment chain whether a receipt's payment settled as it says.
 
 Source: protocol.md section 7, `settle` of the upto proxy: token, signed maximum, nonce, deadline,
 amount, owner and recipient stand there in this order; section 4: it makes a transfer of the token.
@@ -28,7 +28,7 @@ _WORD: Final = 64
 """Hexadecimal digits of an ABI word."""
 
 _BEFORE_WORDS: Final = len("0x") + 8
-"""Where words begin: behind the function's selector."""
+"""Where words begin: after the function's selector."""
 
 _HASH: Final = re.compile(r"0x[0-9a-f]{64}")
 _NONCE: Final = re.compile(r"[0-9]{1,78}", re.ASCII)
@@ -38,7 +38,7 @@ _TERMS: Final = (
     *("scheme", "network", "asset", "payer", "pay_to", "spender"),
     *("nonce", "deadline", "max_opg", "cap_id"),
 )
-"""What every payment has."""
+"""Fields that every payment has."""
 
 
 class SettlementCheck:
@@ -53,7 +53,7 @@ class SettlementCheck:
         self._chain, self._token = chain, token
 
     async def __call__(self, part: object) -> Check:
-        """Ask; a part of any origin never raises for what it holds.
+        """Ask the chain; never raises for what the part holds.
 
         Raises:
             ServiceError: The chain cannot be asked.
@@ -79,19 +79,21 @@ class SettlementCheck:
                 "all; until then nobody speaks for payer, pay_to, nonce, deadline and max_opg"
             )
         if not isinstance(hash_, str) or not _HASH.fullmatch(hash_):
-            raise MismatchError("its transaction_hash is none")
+            raise MismatchError("its transaction_hash is not a hash")
         await self._chain.check()
         sent, mined = await self._chain.transaction(hash_), await self._chain.receipt(hash_)
         if sent is None or mined is None or not mined.succeeded:
             raise MismatchError("the payment chain has no such transaction that succeeded")
         to, at = str(sent.get("to")), str(sent.get("input")).lower().find(_signed(part))
         if at < 0 or (at - _BEFORE_WORDS) % _WORD:
-            raise MismatchError("the transaction settles no payment of these terms and amount")
+            raise MismatchError(
+                "the transaction does not settle a payment of these terms and amount"
+            )
         amount = part.get("amount_opg")
         if amount not in {coins(one) for one in self._transfers(part, mined)}:
-            raise MismatchError("the transaction holds no transfer of that amount to the recipient")
+            raise MismatchError("the transaction does not transfer that amount to the recipient")
         if to.lower() != UPTO_PROXY.lower():
-            # What a contract between does with these words, nobody tells.
+            # We cannot know what an intermediate contract does with this calldata.
             raise NotKeptError(
                 f"the transaction took {amount} OPG, and calls {quote(to)}, not the spender: that it "
                 "was for these terms is not certain"
@@ -112,7 +114,7 @@ class SettlementCheck:
 
 
 def check_terms(evidence: Evidence) -> str:
-    """Hold a payment's terms to each other, and to when the call was made; asks nobody.
+    """Compare a payment's terms with each other and with the time of the call, offline.
 
     A deadline is at most an hour ahead. A receipt of the first schema may be of a call that was
     tried again later, under its first time.
@@ -143,11 +145,11 @@ def check_terms(evidence: Evidence) -> str:
 
 
 def held_to_time(evidence: Evidence, at: int, what: str, before: int, after: int) -> None:
-    """Hold a moment, in Unix seconds, to when the file says that the call was made.
+    """Compare a time, in Unix seconds, with the time at which the file says the call was made.
 
     Raises:
-        MismatchError: It is further from it than can be.
-        NotKeptError: It is later than can be without a second try, which the first schema allows.
+        MismatchError: It is too far away.
+        NotKeptError: It fits only a second try, which the first schema allows.
     """
     made = evidence.part("created_at")
     try:
@@ -164,12 +166,12 @@ def held_to_time(evidence: Evidence, at: int, what: str, before: int, after: int
 
 
 def _signed(part: Mapping[str, Any]) -> str:
-    """Write what was signed as it stands in the call data of `settle`, with what was taken."""
+    """Write the signed terms as in the call data of `settle`, with the amount that was taken."""
     nonce, deadline = part.get("nonce"), part.get("deadline")
     if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce):
-        raise MismatchError("its nonce is none")
+        raise MismatchError("its nonce is not a number")
     if type(deadline) is not int or not 0 <= deadline < 2**256:
-        raise MismatchError("its deadline is none")
+        raise MismatchError("its deadline is not a time")
     numbers = (_base_units(part.get("max_opg")), int(nonce), deadline)
     taken = _base_units(part.get("amount_opg"))
     words = (
@@ -186,10 +188,10 @@ def _base_units(amount: object) -> int:
         # In its one form: "0.10" is not how "0.1" is written.
         if coins(units) == amount:
             return units
-    raise MismatchError("one of its amounts is none")
+    raise MismatchError("one of its amounts is not an amount")
 
 
 def _topic(address: object) -> str:
     if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
-        raise MismatchError("token, payer or recipient is no address")
+        raise MismatchError("token, payer or recipient is not an address")
     return "0x" + address[2:].lower().rjust(64, "0")

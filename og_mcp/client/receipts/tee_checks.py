@@ -1,8 +1,8 @@
-"""What is checked in the part `tee` of a receipt; each check asks nobody.
+"""The checks of the part `tee` of a receipt; they ask nobody.
 
-A check returns what it has shown, in words, and raises as those in `checks` do. What a
-TEE's key is worth only the registry can tell: whoever makes a receipt can sign one with a key of
-their own (threats.md T14).
+A check returns what it has shown, in words, and raises as those in `checks` do. Only the
+registry can show that a key is a TEE's: anyone can make a receipt that is signed with a key of their
+own (threats.md T14).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from og_mcp.client.receipts.checks import Evidence
 
 MAX_SEARCHED: Final = 10**9
-"""Characters of an answer, times its request's stop sequences: about a second."""
+"""Limit on an answer's characters times its request's stop sequences: about a second."""
 
 IMAGES: Final = frozenset({"images"})
 """Fields of an answer that is images; no signature covers them."""
@@ -51,7 +51,7 @@ SHOWN: Final = ("content", "text", "tool_calls")
 def _digest(evidence: Evidence) -> str:
     part = evidence.part("tee")
     if not isinstance(part, Mapping):
-        raise MismatchError("the part tee is no object")
+        raise MismatchError("the part tee is not an object")
     # Every receipt has it: without one, nothing would show that a field was changed.
     equal(section_digest(part), part.get("digest"), "the SHA-256 of the part tee")
     return "SHA-256 of the part's canonical JSON"
@@ -64,7 +64,7 @@ def _tee_id(evidence: Evidence) -> str:
 
 
 def _request(evidence: Evidence) -> str:
-    """Compare what was signed for with what was sent."""
+    """Compare the canonical request with the request that was sent."""
     canonical = _text(evidence, "tee", "canonical_request").encode()
     body = _text(evidence, "request", "body").encode()
     match = next((form for form in request_forms(body) if form.text == canonical), None)
@@ -93,12 +93,12 @@ def _response(evidence: Evidence) -> str:
     """Compare the answer with the signed content."""
     response, content = evidence.part("response"), _text(evidence, "tee", "content")
     if not isinstance(response, Mapping):
-        raise MismatchError("the answer is no object")
+        raise MismatchError("the answer is not an object")
     if {*response} == IMAGES:
-        # Held to be no proof of them (threats.md T17), whatever text is signed beside them.
+        # Not a proof of them (threats.md T17), whatever text is signed beside them.
         raise NotKeptError(
-            "the signature does not cover images: their SHA-256 stand in the answer, and "
-            "response_hash alone covers it"
+            "the signature does not cover images: their SHA-256 are in the answer, which "
+            "response_hash alone covers"
         )
     if not any(name in response for name in SHOWN):
         raise NotKeptError("the answer has neither content nor text nor tool_calls")
@@ -136,7 +136,7 @@ def _signature(evidence: Evidence) -> str:
         raise NotKeptError("the gateway signed nothing")
     timestamp = evidence.part("tee", "timestamp")
     if type(timestamp) is not int:
-        raise MismatchError(f"the timestamp is no whole number: {quote(timestamp)}")
+        raise MismatchError(f"the timestamp is not a whole number: {quote(timestamp)}")
     request_hash, output_hash, signature, key = (
         read_hex(evidence.part("tee", name))
         for name in ("request_hash", "output_hash", "signature", "public_key")
@@ -147,7 +147,7 @@ def _signature(evidence: Evidence) -> str:
 
 
 def _time(evidence: Evidence) -> str:
-    """Hold the time that was signed to when the file says that the call was made."""
+    """Compare the signed time with the time at which the file says the call was made."""
     timestamp = evidence.part("tee", "timestamp")
     if type(timestamp) is not int:
         raise MismatchError(f"the timestamp is not a whole number: {quote(timestamp)}")
@@ -158,12 +158,12 @@ def _time(evidence: Evidence) -> str:
 def _text(evidence: Evidence, *path: str) -> str:
     text = evidence.part(*path)
     if not isinstance(text, str):
-        raise MismatchError(f"{'.'.join(path)} is no text")
+        raise MismatchError(f"{'.'.join(path)} is not a text")
     return text
 
 
 def _beside(request: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
-    """Name what a receipt says of its request beside what was sent."""
+    """List what a receipt says about its request beside what was sent."""
     names = [name for name in request if name not in {"tool", "body"}]
     if names:
         yield f"what the receipt says of {named(names)}"

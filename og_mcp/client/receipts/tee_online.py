@@ -1,4 +1,4 @@
-"""The online half of checking a receipt's part `tee`: what the registry says of its TEE."""
+"""The online check of a receipt's part `tee`: what the registry says about its TEE."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def _compared(part: object, chain: Chain, registry: str) -> str:
         or not isinstance(tee_id, str)
         or not _ID.fullmatch(tee_id)
     ):
-        raise MismatchError("its TEE id or its registry's block is none")
+        raise MismatchError("its TEE id or its registry's block is malformed")
     await chain.check()
     rpc = chain.rpc
     try:
@@ -80,9 +80,9 @@ async def _compared(part: object, chain: Chain, registry: str) -> str:
 
 
 def _differences(entry: Entry, tee: Mapping[str, Any]) -> list[str]:
-    """Tell in what a receipt's TEE is not the registry's."""
+    """Return how a receipt's TEE differs from the registry's entry."""
     if entry.tee is None:
-        return ["the registry knows no such TEE"]
+        return ["the registry does not have this TEE"]
     told = {
         "endpoint": entry.tee.endpoint,
         "pcr_hash": entry.tee.pcr_hash,

@@ -236,25 +236,25 @@ async def settlement(localnet: LocalNetwork) -> AsyncIterator[SettlementCheck]:
         ("network", "eip155:1", "payment chain"),
         ("asset", "0x" + "11" * 20, "token"),
         ("transaction_hash", "0x" + "11" * 32, "no such transaction"),
-        ("transaction_hash", "0x11", "transaction_hash is none"),
-        ("transaction_hash", 5, "transaction_hash is none"),
-        ("transaction_hash", {}, "transaction_hash is none"),
+        ("transaction_hash", "0x11", "transaction_hash is not a hash"),
+        ("transaction_hash", 5, "transaction_hash is not a hash"),
+        ("transaction_hash", {}, "transaction_hash is not a hash"),
         ("scheme", "exact", "the scheme"),
         ("spender", "0x" + "11" * 20, "the spender"),
-        ("nonce", "0", "no payment of these terms"),
-        ("nonce", "9" * 5000, "nonce is none"),
-        ("nonce", "٣", "nonce is none"),
-        ("nonce", 5, "nonce is none"),
-        ("deadline", 5, "no payment of these terms"),
-        ("deadline", "5", "deadline is none"),
-        ("deadline", 2**300, "deadline is none"),
-        ("max_opg", "0.2", "no payment of these terms"),
-        ("max_opg", "1e400", "amounts is none"),
-        ("amount_opg", "0.1", "no payment of these terms"),
-        ("amount_opg", None, "amounts is none"),
-        ("payer", "0x" + "11" * 20, "no payment of these terms"),
-        ("payer", "nobody", "no address"),
-        ("pay_to", "0x" + "11" * 20, "no payment of these terms"),
+        ("nonce", "0", "not settle a payment of these terms"),
+        ("nonce", "9" * 5000, "nonce is not a number"),
+        ("nonce", "٣", "nonce is not a number"),
+        ("nonce", 5, "nonce is not a number"),
+        ("deadline", 5, "not settle a payment of these terms"),
+        ("deadline", "5", "deadline is not a time"),
+        ("deadline", 2**300, "deadline is not a time"),
+        ("max_opg", "0.2", "not settle a payment of these terms"),
+        ("max_opg", "1e400", "amounts is not an amount"),
+        ("amount_opg", "0.1", "not settle a payment of these terms"),
+        ("amount_opg", None, "amounts is not an amount"),
+        ("payer", "0x" + "11" * 20, "not settle a payment of these terms"),
+        ("payer", "nobody", "not an address"),
+        ("pay_to", "0x" + "11" * 20, "not settle a payment of these terms"),
     ],
 )
 async def test_a_payment_that_was_not_so_is_found(
@@ -290,7 +290,7 @@ async def test_a_settlement_that_moved_another_amount_than_it_says_is_found(
 
     found = await settlement(part)
 
-    assert (found.result, "no transfer of that amount" in found.detail) == ("failed", True)
+    assert (found.result, "not transfer that amount" in found.detail) == ("failed", True)
 
 
 async def test_another_payment_s_settlement_does_not_pass_for_this_one_s(

@@ -524,8 +524,8 @@ async def test_t14_online_the_forged_one_is_found(og: Session, localnet: LocalNe
         (("block_number",), 10**9, "its block is"),
         (("logs", 0, "topics", 0), "0x" + "22" * 32, "events differ"),
         (("chain_id",), 1, "of chain '1'"),
-        (("transaction_hash",), "0xnone", "is none"),
-        (("transaction_hash",), 5, "is none"),
+        (("transaction_hash",), "0xnone", "is not a hash"),
+        (("transaction_hash",), 5, "is not a hash"),
         (("logs",), 5, "malformed"),
     ],
 )

@@ -412,7 +412,7 @@ def test_t39_an_unknown_field_is_named_and_a_newer_schema_is_told() -> None:
     for found, words in ((added, "'paid_by'"), (newer, "'og-mcp/receipt/3'")):
         failed = [check.detail for check in found.checks if check.result == "failed"]
         assert any(words in one and "made by a newer og-mcp" in one for one in failed)
-        assert found.shows == "The receipt does not hold."
+        assert found.shows == "The receipt is not valid."
 
 
 def test_t39_the_provider_and_the_time_are_held_to_what_was_signed() -> None:

@@ -506,12 +506,12 @@ async def test_t14_online_a_tee_that_the_registry_did_not_have_is_found(
     registry = localnet.ready["tee_registry"]
     told = receipt["tee"]
     for change, words in (
-        ({"tee_id": "0x" + "00" * 32}, "knows no such TEE"),
+        ({"tee_id": "0x" + "00" * 32}, "does not have this TEE"),
         ({"endpoint": "https://127.0.0.1:1"}, "its endpoint is"),
         ({"pcr_hash": "0x" + "ee" * 32}, "its pcr_hash is"),
         ({"registry": {**told["registry"], "block_hash": "0x" + "00" * 32}}, "is 0x"),
-        ({"registry": {**told["registry"], "block_number": 0}}, "knows no such TEE"),
-        ({"registry": {**told["registry"], "block_number": -1}}, "is none"),
+        ({"registry": {**told["registry"], "block_number": 0}}, "does not have this TEE"),
+        ({"registry": {**told["registry"], "block_number": -1}}, "is malformed"),
         ({"registry": {**told["registry"], "chain_id": 1}}, "is on chain '1'"),
         ({"registry": None}, "is on chain 'None'"),
     ):
