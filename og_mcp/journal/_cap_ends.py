@@ -67,6 +67,8 @@ _turn_to_older: Final = Statement(
         updated_at=now(),
     )
 )
+# It failed, and its payment was void before.
+_is_believed_unpaid = (calls.c.stage == Stage.NOT_SENT.value) & (calls.c.status == s.FAILED)
 _confirm_calls: Final = Statement(
     update(calls)
     # All of them, whatever their stage: one that is answered in this moment waits for its row, and
@@ -75,8 +77,11 @@ _confirm_calls: Final = Statement(
     .values(
         cap_status=s.CAP_SETTLED,
         stage=case(
-            (calls.c.stage == Stage.CHARGED.value, Stage.CONFIRMED.value), else_=calls.c.stage
+            (calls.c.stage == Stage.CHARGED.value, Stage.CONFIRMED.value),
+            (_is_believed_unpaid, Stage.SENT_UNKNOWN.value),
+            else_=calls.c.stage,
         ),
+        error=case((_is_believed_unpaid, s.TAKEN_AFTER_ALL), else_=calls.c.error),
         updated_at=now(),
     )
 )

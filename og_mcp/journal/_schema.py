@@ -64,6 +64,12 @@ NEVER_TAKEN: Final = (
 )
 """The error of a call whose signed maximum is void: what it had told before is over."""
 
+TAKEN_AFTER_ALL: Final = (
+    "The request was sent and its answer is lost; its payment was taken although the chain had "
+    "said that it no longer could be. Asking, and paying, again takes a new idempotency_key."
+)
+"""The error of a call whose signed maximum was believed void, and is settled."""
+
 
 def _text(name: str, default: str | None = None) -> Column[Any]:
     return Column(name, Text, nullable=False, server_default=default)

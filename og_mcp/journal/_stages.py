@@ -177,7 +177,8 @@ _repeat: Final = Statement(
 )
 _confirm: Final = Statement(
     update(calls)
-    .where(calls.c.id == _call, calls.c.charged)
+    # What a payment authorization pays for is confirmed by the end of that one alone.
+    .where(calls.c.id == _call, calls.c.charged, calls.c.cap_id.is_(None))
     .values(stage=Stage.CONFIRMED.value, updated_at=now())
 )
 _deliver: Final = Statement(
