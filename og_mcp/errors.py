@@ -92,7 +92,7 @@ COIN: Final = "ETH"
 
 UNPAID: Final = "Nothing was sent or paid."
 NOT_CHARGED: Final = "By the network's rules nothing is charged"
-"""Of an error that the gateway itself answered; what it may take has still to be settled."""
+"""Said of an error that the gateway itself answered; what it takes is known once it settles."""
 
 QUOTE_LIMIT: Final = 200
 """Characters of text from outside that an error may repeat."""
@@ -117,7 +117,7 @@ def in_coins(wei: int) -> str:
 
 
 def fee_text(wei: int) -> str:
-    """Write a fee to be read, in the native coin to three digits; empty where there is none."""
+    """Write a fee for people, in the native coin to three digits; empty for 0."""
     return f"{Context(prec=3).create_decimal(Decimal(wei).scaleb(-18)):f} {COIN}" if wei else ""
 
 
@@ -261,7 +261,7 @@ class FileRefusedError(InputError):
 
 
 class UnfitFileError(InputError):
-    """A file may be read, and is none that is published."""
+    """A file may be read, but cannot be published."""
 
     def __init__(self, path: str, reason: str, hint: str = "") -> None:
         super().__init__(
@@ -374,7 +374,7 @@ class OutputNotFoundError(NotFoundError):
 
 
 class ChainError(OGError):
-    """The chain, or a guard in front of it, answered no."""
+    """The chain, or a guard in front of it, refused."""
 
 
 class WrongChainError(ChainError):
@@ -560,7 +560,7 @@ class TransactionPendingError(ChainError):
         self.hint = (
             "The same request, repeated, does not pay twice: it sends the same transaction again "
             "where the chain does not have it, and waits for its end"
-            + (f"; `og-mcp calls cancel {call_id}` gives it up." if call_id else ".")
+            + (f"; `og-mcp calls cancel {call_id}` cancels it." if call_id else ".")
         )
 
 
@@ -591,7 +591,7 @@ class NonceHeldError(ChainError):
 
 
 class TransactionRevertedError(ChainError):
-    """Mined, and the contract refused: gas is paid, there is no output."""
+    """Mined, and the contract refused: gas is paid and there is no output."""
 
     stage = Stage.CHARGED
 
@@ -620,10 +620,10 @@ class TransactionCancelledError(ChainError):
 
 
 class ApprovalRequiredError(ChainError):
-    """A person has to agree first, and none could be asked (threats.md T22).
+    """A person has to agree first, and could not be asked (threats.md T22).
 
     Args:
-        call_id: What waits.
+        call_id: The call that waits.
         does: What it would do or cost, a clause.
         command: What approves it at a terminal.
     """
@@ -649,7 +649,7 @@ class ApprovalDeclinedError(ChainError):
 
 
 class CallFailedError(ChainError):
-    """The call that was joined has failed; its own words."""
+    """The call that was joined has failed; the text is its own error."""
 
     def __init__(self, call_id: str, stage: Stage, error: str) -> None:
         super().__init__(error)
@@ -657,7 +657,7 @@ class CallFailedError(ChainError):
 
 
 class AlreadySentError(CallFailedError):
-    """The very same request was sent before, and its answer is lost; it was not asked again.
+    """The same request was sent before, and its answer is lost; it was not asked again.
 
     Args:
         call_id: The call it was.
@@ -679,8 +679,8 @@ class AlreadySentError(CallFailedError):
         super().__init__(
             call_id,
             Stage.SENT_UNKNOWN,
-            f"This very request was sent at {sent_at:%Y-%m-%d %H:%M:%S} UTC as call {call_id}, and "
-            f"no answer of it was kept; {fate}, and nothing was signed again.",
+            f"This request was sent at {sent_at:%Y-%m-%d %H:%M:%S} UTC as call {call_id}, and "
+            f"its answer was not kept; {fate}, and nothing was signed again.",
         )
 
 
@@ -692,7 +692,7 @@ class AnswerNotKeptError(OGError):
     def __init__(self, call_id: str, stage: Stage) -> None:
         super().__init__(
             f"Call {call_id} is done, and its answer was handed over before: OG_RECEIPTS=hashes "
-            "keeps hashes of answers, and no answers."
+            "keeps only hashes of answers."
         )
         self.call_id, self.stage = call_id, stage
 
@@ -744,7 +744,7 @@ class ServiceError(OGError):
 
 
 class NoGatewayError(ServiceError):
-    """No TEE gateway is left that could be asked; nothing was sent.
+    """No TEE gateway could be asked; nothing was sent.
 
     Args:
         why: What is in the way of each, or of all.
@@ -772,14 +772,14 @@ class RegistryConflictError(ServiceError):
 
     def __init__(self, odd: Sequence[str], agreed: Sequence[str], block_number: int) -> None:
         super().__init__(
-            f"At block {block_number}, the TEE registry is another one by {', '.join(odd)} than by "
+            f"At block {block_number}, {', '.join(odd)} tells another TEE registry than "
             f"{', '.join(agreed)}."
         )
         self.odd, self.agreed = tuple(odd), tuple(agreed)
 
 
 class RPCsDifferError(ServiceError):
-    """Two RPCs that must agree tell something else about a transaction (threats.md T35)."""
+    """Two RPCs that must agree differ about a transaction (threats.md T35)."""
 
     hint = "It is asked again; take an RPC that is wrong out of OG_RPC_URLS or OG_RPC_URL."
 
@@ -800,7 +800,7 @@ class ServiceUnreachableError(ServiceError):
 
 
 class UntrustedCertificateError(ServiceUnreachableError):
-    """Somebody answers who cannot show that it is the service: nothing was sent."""
+    """The server at that address cannot show that it is the service: nothing was sent."""
 
     retryable = False
 
@@ -834,13 +834,13 @@ class ServiceRejectedError(ServiceError):
         self.hint = (
             f"Repeating it unchanged gives the same; check what was asked of the {service}."
             if wants_another
-            else f"Repeat the call later; where it stays so, check the URL of the {service}, which "
+            else f"Repeat the call later; if that does not help, check the URL of the {service}, which "
             "og-mcp doctor shows."
         )
 
 
 class RateLimitError(ServiceRejectedError):
-    """The service takes no more requests for now."""
+    """The service limits the rate of requests."""
 
     def __init__(self, service: str, status: int, detail: str = "") -> None:
         super().__init__(service, status, detail)
@@ -856,7 +856,7 @@ _NOT_AS_ASKED: Final = range(400, 500)
 """Statuses by which a service says that the request is wrong."""
 
 _BUSY: Final = (408, 429)
-"""Those of them by which it says that it has no time."""
+"""Those statuses that mean that it is busy."""
 
 
 class ServiceReplyError(ServiceError):
@@ -866,7 +866,7 @@ class ServiceReplyError(ServiceError):
         super().__init__(f"The {service} gave an answer that cannot be used: {what}.")
         self.service, self.what = service, what
         self.hint = (
-            f"Repeat the call later; where it stays so, the URL of the {service}, which og-mcp "
+            f"Repeat the call later; if that does not help, the URL of the {service}, which og-mcp "
             "doctor shows, may be another service's."
         )
 
@@ -890,7 +890,7 @@ class GatewayClockError(ServiceReplyError):
 
 
 class SignInError(ServiceError):
-    """The Model Hub's sign-in said no.
+    """The Model Hub refused the sign-in.
 
     Args:
         code: Firebase's word for it, e.g. `INVALID_LOGIN_CREDENTIALS`.
@@ -922,7 +922,7 @@ _SIGN_IN: Final = {
         "Check OG_EMAIL; https://hub.opengradient.ai/signup makes an account.",
     ),
     "INVALID_EMAIL": (
-        "OG_EMAIL is no e-mail address.",
+        "OG_EMAIL is not an e-mail address.",
         "Set it to the address of the Model Hub account, and start og-mcp again.",
     ),
     "USER_DISABLED": (
@@ -955,7 +955,7 @@ class UploadFailedError(ServiceError):
 
 
 class PaymentError(OGError):
-    """Paying a gateway did not work out."""
+    """A gateway could not be paid."""
 
 
 class PaymentRefusedError(PaymentError):
@@ -998,7 +998,7 @@ class PaymentRejectedError(PaymentError):
 
 
 class ClockError(PaymentError):
-    """The payment chain's time is another than this machine's; nothing was signed."""
+    """The payment chain's time differs from this machine's; nothing was signed."""
 
     def __init__(self, ahead_s: int) -> None:
         side = "ahead of" if ahead_s > 0 else "behind"

@@ -278,4 +278,4 @@ async def test_over_stdio_calls_get_three_seconds_and_a_second_signal_ends_at_on
     assert sorted(stage for _, stage in chats(localnet)) == ["charged", *["sent_unknown"] * 2]
     async with Client(build_server(Session.from_env(localnet.environ))) as mcp:
         text = await refusal(mcp, "chat", **asking("question 1"))
-    assert "no answer of it was kept" in text
+    assert "its answer was not kept" in text

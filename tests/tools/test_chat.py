@@ -298,7 +298,7 @@ async def test_a_lost_answer_is_not_paid_again_unasked_until_its_payment_has_its
 
     for _ in range(2):
         text = await refusal(mcp, "chat", **asking("lost"))
-        assert f"as call {call['call_id']}, and no answer of it was kept" in text
+        assert f"as call {call['call_id']}, and its answer was not kept" in text
         assert "it may have been paid (stage sent_unknown)" in text
         assert "new idempotency_key" in text
     assert asked_of(localnet) == before

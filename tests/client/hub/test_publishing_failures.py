@@ -388,7 +388,7 @@ async def test_a_file_whose_version_is_told_nowhere_is_not_called_published(
     assert str(told.value) == (
         f"Model '{name}' was created, with a version whose name is not known; the next step "
         "failed: The Model Hub gave an answer that cannot be used: it does not tell the version "
-        "that it made. Repeat the call later; where it stays so, the URL of the Model Hub, which "
+        "that it made. Repeat the call later; if that does not help, the URL of the Model Hub, which "
         "og-mcp doctor shows, may be another service's. The same call again continues from there."
     )
     assert (again.version, "already_there" in again.upload) == ("0.01", False)
