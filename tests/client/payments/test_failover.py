@@ -15,6 +15,7 @@ from og_mcp.errors import (
     GatewayRejectedError,
     OGError,
     PaymentRejectedError,
+    ServiceUnreachableError,
 )
 from og_mcp.types import ChatResult, Stage
 from tests.books import Purse
@@ -110,6 +111,20 @@ async def test_t9_no_other_tee_is_asked_once_a_payment_has_left(purse: Purse, un
 
     assert failed.value.stage is Stage.SENT_UNKNOWN
     assert requests(purse, other["service"]) == 0
+
+
+async def test_a_payment_that_no_gateway_was_there_to_take_counts_no_more(purse: Purse) -> None:
+    async with purse.session() as og:
+        # The price is known then, so that the first request is the one that pays.
+        await chat(og, "What would it cost?", dry_run=True)
+        purse.localnet.close_service("gateway")
+        with pytest.raises(ServiceUnreachableError) as failed:
+            await chat(og)
+        listed = await og.list_calls()
+
+    assert failed.value.stage is Stage.NOT_SENT
+    assert list(statuses(purse).values()) == ["void"]
+    assert listed.open_opg == "0"
 
 
 async def test_t9_no_other_tee_is_asked_where_a_paid_request_was_refused(purse: Purse) -> None:
