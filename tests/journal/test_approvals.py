@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -212,10 +213,23 @@ async def test_an_approval_marked_unused_again_stays_used(
     assert not await journal.take_approval(call.id, consent(1))
 
 
-def test_an_approval_ends_after_an_hour() -> None:
-    assert _approvals._is_good({"expires_at": f"{2**60}"})  # noqa: SLF001 - an hour is not waited for
-    assert not _approvals._is_good({"expires_at": "1"})  # noqa: SLF001 - as above
-    assert _approvals.LIFE_S == 3600
+async def test_an_approval_ends_after_an_hour(journal: Journal, settings: Settings) -> None:
+    call = await asked(journal)
+    before = time.time()
+    approval = await journal.approve(call.id)
+    assert approval.expires_at is not None
+    assert 3600 <= approval.expires_at.timestamp() - int(before) <= 3660
+
+    database = database_of(settings)
+    connection = await anyio.to_thread.run_sync(database.connect)
+    [[sealed]] = connection.plain("SELECT approved FROM approvals")
+    record = json.loads(journal.unseal(_approvals.APPROVED, sealed))
+    for left_s, is_good in ((-1, False), (60, True)):
+        changed = {**record, "expires_at": str(int((time.time() + left_s) * 10**6))}
+        written = journal.seal(_approvals.APPROVED, json.dumps(changed).encode())
+        connection.plain(f"UPDATE approvals SET approved = '{written}'")  # noqa: S608 - our own words
+        assert await journal.take_approval(call.id, consent(1)) is is_good
+    connection.close()
 
 
 async def test_sealed_data_comes_back_for_its_purpose_alone(journal: Journal) -> None:

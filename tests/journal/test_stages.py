@@ -72,6 +72,20 @@ async def test_a_revert_settles_its_fee(journal: Journal) -> None:
     assert (budget.spent, budget.open) == (FEE, 0)
 
 
+async def test_a_fee_in_the_days_sum_is_not_added_again_by_a_later_end(journal: Journal) -> None:
+    call = await signed_call(journal)
+    await journal.fail(call.id, Stage.CHARGED, "its answer is not found", fee_wei=FEE)
+    # Pruning adds what has settled to the sums.
+    await journal.prune(call.created_at)
+    await journal.settle(call.id, Stage.CHARGED, FEE, '{"y": 1}')
+    await journal.prune(call.created_at)
+
+    budget = await journal.budget(ACCOUNT, CAPS)
+    assert (budget.spent, budget.open) == (FEE, 0)
+    [total] = await journal.totals()
+    assert total.fees_wei == FEE
+
+
 async def test_a_call_in_doubt_stays_open_and_may_end_well(journal: Journal) -> None:
     call = await signed_call(journal)
     await journal.fail(call.id, Stage.SENT_UNKNOWN, "no answer")

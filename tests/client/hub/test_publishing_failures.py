@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,7 +24,7 @@ from og_mcp.errors import (
     UploadFailedError,
 )
 from og_mcp.settings import Settings
-from og_mcp.types import Stage
+from og_mcp.types import CallInfo, Stage
 from tests.client.hub.publications import (
     FILES,
     SIZE,
@@ -206,28 +207,50 @@ async def test_a_cancelled_upload_publishes_nothing(
     assert (await og.upload(large, name, "0.01")).status == "done"
 
 
-async def test_a_repository_that_is_being_created_is_told_though_its_caller_has_left(
-    og: Session, localnet: LocalNetwork, name: str
+@pytest.mark.parametrize("step", ["hub POST */models/", "hub POST */versions"])
+async def test_what_is_being_created_is_told_though_its_caller_has_left(
+    og: Session, localnet: LocalNetwork, name: str, step: str
 ) -> None:
-    localnet.fault("hub POST */models/", "delay", service="hub", when="after", delay_s=0.3)
+    localnet.fault(step, "delay", service="hub", when="after", delay_s=0.3)
 
-    async def asked() -> bool:
-        return not localnet.pending_faults("hub")
-
-    async def ended() -> bool:
-        return (await og.list_calls(1, tool="create_model")).calls[0].status != "running"
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(og.create_model, name, "")
-        await until(asked)
-        group.cancel_scope.cancel()
-    await until(ended)
-    (call,) = (await og.list_calls(1, tool="create_model")).calls
-    told = (await og.get_call(call.call_id)).result
+    call = await _left_meanwhile(og, localnet, og.create_model(name, ""))
 
     assert (call.status, call.stage) == ("done", Stage.CONFIRMED)
+    assert (call.result["model_name"], call.result["version"]) == (name, "0.01")
     assert [version.version for version in (await og.get_model(name)).versions] == ["0.01"]
-    assert (told["model_name"], told["version"]) == (name, "0.01")
+
+
+async def test_a_version_that_is_being_added_is_told_though_its_caller_has_left(
+    og: Session, localnet: LocalNetwork, name: str
+) -> None:
+    await og.create_model(name, "")
+    localnet.fault("hub POST */versions", "delay", service="hub", when="after", delay_s=0.3)
+
+    call = await _left_meanwhile(og, localnet, og.create_version(name))
+
+    assert (call.status, call.stage, call.result["version"]) == ("done", Stage.CONFIRMED, "0.02")
+
+
+async def _left_meanwhile(
+    og: Session, localnet: LocalNetwork, asking: Coroutine[Any, Any, object]
+) -> CallInfo:
+    """Give a call up once the hub is at it; returns its end."""
+
+    async def ask() -> None:
+        await asking
+
+    async def is_asked() -> bool:
+        return not localnet.pending_faults("hub")
+
+    async def has_ended() -> bool:
+        return (await og.list_calls(1)).calls[0].status != "running"
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await until(is_asked)
+        group.cancel_scope.cancel()
+    await until(has_ended)
+    return await og.get_call((await og.list_calls(1)).calls[0].call_id)
 
 
 async def test_a_call_that_is_cancelled_does_not_read_its_file_to_the_end(
