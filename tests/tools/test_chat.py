@@ -266,7 +266,10 @@ async def test_what_cannot_be_verified_is_withheld(
         f"It was charged (stage charged); get_call with call_id {call['call_id']} tells what it cost."
     )
     told = await answer(mcp, "get_call", call_id=call["call_id"])
-    assert SENTENCE not in json.dumps(told)
+    # It was paid for, so that it leaves a receipt, which shows what is wrong.
+    checked = await answer(mcp, "verify_receipt", call_id=call["call_id"])
+    assert checked["valid"] is False
+    assert SENTENCE not in json.dumps([told, checked])
 
 
 async def test_an_answer_that_is_lost_says_that_it_may_have_been_charged(
