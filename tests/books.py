@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from eth_account.signers.local import LocalAccount
+
 from og_mcp.client import Session, Timeouts
 from og_mcp.journal import open_journal
 from og_mcp.settings import Settings
@@ -31,13 +33,14 @@ class Purse:
     base_rpc_url: str = ""
     """What stands in front of the network's RPCs."""
 
+    wallet: LocalAccount = field(init=False, repr=False)
     address: str = field(init=False)
     environ: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        wallet = self.localnet.new_wallet(self.funds)
-        self.address = wallet.address
-        account = {"address": wallet.address, "private_key": "0x" + bytes(wallet.key).hex()}
+        self.wallet = self.localnet.new_wallet(self.funds)
+        self.address = self.wallet.address
+        account = {"address": self.address, "private_key": "0x" + bytes(self.wallet.key).hex()}
         ready_file = self.folder / "ready.json"
         ready = {**self.localnet.ready, "accounts": [account]}
         urls = {"rpc_url": self.rpc_url, "base_rpc_url": self.base_rpc_url}

@@ -210,6 +210,22 @@ class LocalNetwork:
         """Give an address base units of OPG; it may pay from then on."""
         self._ask("POST", "/payments/fund", {"address": address, "opg": amount})
 
+    def approve_permit2(self, wallet: LocalAccount, amount: int) -> None:
+        """Let Permit2 move so many base units of OPG; a wallet's first transaction on Base."""
+        words = bytes.fromhex(PERMIT2.removeprefix("0x").rjust(64, "0") + f"{amount:064x}")
+        signed = wallet.sign_transaction(
+            {
+                "chainId": self.ready["base_chain_id"],
+                "nonce": 0,
+                "to": self.ready["opg_token"],
+                "data": keccak(text="approve(address,uint256)")[:4] + words,
+                "gas": 100_000,
+                "gasPrice": 10**9,
+            }
+        )
+        raw = signed.raw_transaction.to_0x_hex()
+        self.rpc("eth_sendRawTransaction", raw, url=self.ready["base_rpc_url"])
+
     def opg(self, address: str) -> int:
         """Read a balance of OPG in base units."""
         return self._opg("balanceOf(address)", address)

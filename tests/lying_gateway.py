@@ -14,24 +14,23 @@ what is sent (it may have to be awaited), or raises `DroppedError` (the connecti
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
-import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from og_mcp.localnet.serving import ClosableConnection, drop
+from og_mcp.localnet.faults import Faults
+from og_mcp.localnet.service import Service
+from og_mcp.localnet.serving import drop
 from og_mcp.localnet.tls import Certificate
 from tests.localnet_client import LocalNetwork
 from tests.lying_rpc import DroppedError
@@ -167,40 +166,18 @@ def _read(response: httpx.Response) -> Answer:
     return Answer(response.status_code, kept, response.content)
 
 
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the tests."""
-        yield
-
-
 @asynccontextmanager
 async def lying_gateway(localnet: LocalNetwork) -> AsyncGenerator[LyingGateway]:
     """Run a proxy in front of the local gateway, which the registry names in its place."""
     gateway, certificate = LyingGateway(localnet.ready["gateway_url"]), Certificate(HOST)
     methods = ["GET", "POST"]
     app = Starlette(routes=[Route("/{path:path}", gateway.serve, methods=methods)])
-    config = uvicorn.Config(
-        app,
-        http=ClosableConnection,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # The gateway's own is passed on.
-        date_header=False,
-        timeout_graceful_shutdown=1,
-    )
-    config.load()
-    config.ssl = certificate.server
-    server, listener = _Server(config), socket.create_server((HOST, 0))
-    serving = asyncio.create_task(server.serve([listener]))
-    url = f"https://{HOST}:{listener.getsockname()[1]}"
-    localnet.change_tee(endpoint=url, tls_certificate="0x" + certificate.der.hex())
+    # The gateway's own Date is passed on.
+    service = Service(app, Faults(), certificate=certificate, date_header=False)
+    await service.open()
     try:
+        localnet.change_tee(endpoint=service.url, tls_certificate="0x" + certificate.der.hex())
         yield gateway
     finally:
-        server.should_exit = True
-        await serving
+        await service.close()
         await gateway.aclose()

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import uvicorn
@@ -30,16 +30,46 @@ class PortTakenError(Exception):
 
 
 class _Server(uvicorn.Server):
+    """Ends as soon as it is told to; uvicorn's own looks ten times a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told_to_end = asyncio.Event()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the process: it runs several servers."""
         yield
 
+    def end(self) -> None:
+        """Close connections once their requests are answered; `serve` returns then."""
+        self._told_to_end.set()
+
+    async def main_loop(self) -> None:
+        """Keep the Date header right until the end."""
+        while not self._told_to_end.is_set():
+            await self.on_tick(0)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told_to_end.wait(), 1)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse new connections, and wait `_GRACE_S` at most for requests that are under way."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if under_way := set(self.server_state.tasks):
+            _, late = await asyncio.wait(under_way, timeout=_GRACE_S)
+            for request in late:
+                request.cancel()
+
 
 class Service:
     """An application that can refuse connections and take them again, on the same port.
 
-    With a certificate it speaks HTTPS, else HTTP.
+    With a certificate it speaks HTTPS, else HTTP. Without a Date header the application tells it.
     """
 
     def __init__(
@@ -49,6 +79,7 @@ class Service:
         port: int = 0,
         *,
         certificate: Certificate | None = None,
+        date_header: bool = True,
     ) -> None:
         self.faults = faults
         """Faults, latency and counters of this service."""
@@ -58,6 +89,7 @@ class Service:
 
         self._app = app
         self._port = port
+        self._date_header = date_header
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -86,8 +118,8 @@ class Service:
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            date_header=self._date_header,
             timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_GRACE_S,
         )
         config.load()
         if self.certificate is not None:
@@ -101,7 +133,7 @@ class Service:
         if self._server is None or self._serving is None:
             return
         self.faults.clear()
-        self._server.should_exit = True
+        self._server.end()
         await self._serving
         self._server = self._serving = None
 

@@ -76,13 +76,13 @@ async def test_t6_a_budget_that_is_enough_is_told_with_what_the_chain_shows(purs
     assert (row["held"], row["detail"]) == (True, f"none open; {left}")
 
 
-async def test_fees_are_told_apart_by_chain(purse: Purse) -> None:
+async def test_fees_are_told_apart_by_chain(used_purse: Purse) -> None:
     """The fixture's approve_opg was paid on the payment chain, in its coin."""
-    sample = purse.localnet.ready["sample_models"][0]
-    url = purse.localnet.ready["base_rpc_url"]
-    left = int(purse.localnet.rpc("eth_getBalance", purse.address, "latest", url=url), 16)
+    sample = used_purse.localnet.ready["sample_models"][0]
+    url = used_purse.localnet.ready["base_rpc_url"]
+    left = int(used_purse.localnet.rpc("eth_getBalance", used_purse.address, "latest", url=url), 16)
     base = 10**18 - left
-    async with mcp_of(purse) as mcp:
+    async with mcp_of(used_purse) as mcp:
         before = await answer(mcp, "list_calls")
         inferred = await answer(
             mcp, "infer", model_cid=sample["cid"], model_input=sample["model_input"]

@@ -69,8 +69,8 @@ class Folders:
 
 
 @pytest.fixture
-def folders(purse: Purse) -> Folders:
-    return Folders(purse)
+def folders(used_purse: Purse) -> Folders:
+    return Folders(used_purse)
 
 
 @pytest.mark.parametrize("are_settled", [True, False], ids=["settled between", "open meanwhile"])
