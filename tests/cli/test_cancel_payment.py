@@ -14,11 +14,11 @@ from tests.books import Purse
 from tests.cli.program import inside
 from tests.cli.terminal import Terminal
 from tests.client.payments.chats import OPG, chat, paid
-from tests.client.payments.conftest import new_purse, purse
+from tests.client.payments.conftest import purse
 from tests.client.payments.test_cancellation import sent
 from tests.localnet_client import LocalNetwork
 
-__all__ = ["new_purse", "purse"]
+__all__ = ["purse"]
 
 needs_terminal = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind"

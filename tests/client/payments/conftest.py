@@ -12,7 +12,7 @@ from tests.client.payments.chats import OPG
 from tests.localnet_client import LocalNetwork
 
 
-def _new_purse(localnet: LocalNetwork, folder: Path) -> Purse:
+def new_purse(localnet: LocalNetwork, folder: Path) -> Purse:
     """Make a wallet with 100 OPG, of which Permit2 may take 50."""
     purse = _with_opg(localnet, folder)
     localnet.approve_permit2(purse.wallet, 50 * OPG)
@@ -29,13 +29,13 @@ def _with_opg(localnet: LocalNetwork, folder: Path) -> Purse:
 @pytest.fixture
 def purse(localnet: LocalNetwork, tmp_path: Path) -> Purse:
     """A wallet with OPG that Permit2 may take."""
-    return _new_purse(localnet, tmp_path)
+    return new_purse(localnet, tmp_path)
 
 
 @pytest.fixture
 def fresh_purse(fresh_localnet: LocalNetwork, tmp_path: Path) -> Purse:
     """The same, on a local network of its own."""
-    return _new_purse(fresh_localnet, tmp_path)
+    return new_purse(fresh_localnet, tmp_path)
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ async def test_calls_of_others_are_not_cancelled(
     purse: Purse, localnet: LocalNetwork, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
-    other = await new_purse(localnet, tmp_path / "other")
+    other = new_purse(localnet, tmp_path / "other")
     async with purse.session() as og:
         first = await chat(og, "first")
         for call_id, principal in (("0" * 32, "local"), (first.call_id, "theirs")):
