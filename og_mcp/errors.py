@@ -663,13 +663,20 @@ class AlreadySentError(CallFailedError):
         call_id: The call it was.
         sent_at: When that began.
         paid_opg: What its payment settled for, base units; `None`: not known yet.
+        known_by: When it is known whether it was paid, at the latest; `None`: nobody can say.
     """
 
     hint = (
         "get_call tells what becomes of it; to ask, and pay, once more, give a new idempotency_key."
     )
 
-    def __init__(self, call_id: str, sent_at: datetime, paid_opg: int | None = None) -> None:
+    def __init__(
+        self,
+        call_id: str,
+        sent_at: datetime,
+        paid_opg: int | None = None,
+        known_by: datetime | None = None,
+    ) -> None:
         fate = (
             f"it may have been paid (stage {Stage.SENT_UNKNOWN})"
             if paid_opg is None
@@ -682,6 +689,11 @@ class AlreadySentError(CallFailedError):
             f"This request was sent at {sent_at:%Y-%m-%d %H:%M:%S} UTC as call {call_id}, and "
             f"its answer was not kept; {fate}, and nothing was signed again.",
         )
+        if known_by is not None:
+            self.hint = (
+                f"Whether it was is known by {known_by:%Y-%m-%d %H:%M} UTC; if it was not, the same "
+                f"request then asks again. {self.hint}"
+            )
 
 
 class AnswerNotKeptError(OGError):

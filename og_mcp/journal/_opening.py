@@ -11,11 +11,24 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Text, bindparam, case, exists, func, literal, select, update
+from sqlalchemy import (
+    Boolean,
+    Text,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from og_mcp.errors import IdempotencyKeyReusedError, JournalError
 from og_mcp.journal import _schema as s
 from og_mcp.journal._documents import storable
+from og_mcp.journal._paying import forget_payments, was_not_charged
 from og_mcp.journal._records import by_id, call_of
 from og_mcp.journal._sql import InsertInto, Row, Statement, now
 from og_mcp.journal._stages import NO_LASTS_US
@@ -100,11 +113,16 @@ _take: Final = Statement(
         calls.c.id == bindparam("call_id"),
         calls.c.owner == bindparam("old_owner"),
         calls.c.status == bindparam("old_status"),
-        calls.c.stage == Stage.NOT_SENT.value,
+        or_(
+            calls.c.stage == Stage.NOT_SENT.value,
+            # Lost, and not charged for; where its settlement is gone from the chain, no longer.
+            and_(bindparam("is_uncharged", type_=Boolean), calls.c.cap_status == s.CAP_SETTLED),
+        ),
         s.holds(*s.UNSIGNED),
     )
     .values(
         status=s.RUNNING,
+        stage=Stage.NOT_SENT.value,
         hold=s.FREE,
         owner=bindparam("new_owner"),
         nonce=None,
@@ -199,7 +217,8 @@ class Opening:
             return Opened(call, joined=False)
         if (call.request_hash, call.network) != (request.request_hash, request.network):
             raise IdempotencyKeyReusedError(request.idempotency_key, call.id)
-        if not _is_up_for_taking(call):
+        is_uncharged = yield from was_not_charged(call)
+        if not (is_uncharged or _is_up_for_taking(call)):
             return Opened(call, joined=True)
         status = s.WAITING_APPROVAL if call.waiting_approval else call.status
         taken = yield from change(
@@ -208,7 +227,10 @@ class Opening:
             old_owner=call.owner,
             old_status=status,
             new_owner=self.owner,
+            is_uncharged=is_uncharged,
         )
+        if taken and is_uncharged:
+            yield from forget_payments(call.id)
         return Opened((yield from self._read(call.id)), joined=False) if taken else None
 
     def _read(self, call_id: str) -> Steps[Call]:

@@ -20,7 +20,7 @@ from og_mcp.journal._purse import open_amount, positive, take_turn
 from og_mcp.journal._sql import InsertInto, Row, Statement, now
 from og_mcp.journal._steps import Steps, change, row, rows
 from og_mcp.journal._sums import amount
-from og_mcp.types import Cap, CapRequest, OPGCaps, Stage
+from og_mcp.types import Call, Cap, CapRequest, OPGCaps, Stage
 
 calls, caps, payments = s.calls, s.caps, s.payments
 
@@ -60,6 +60,11 @@ _put_told: Final = Statement(
     .values(told_opg=bindparam("new_told_opg"))
 )
 _told_costs: Final = Statement(select(payments.c.told_opg).where(payments.c.cap_id == _cap))
+_caps_of_call: Final = Statement(
+    select(caps.c.id, caps.c.status, caps.c.amount_opg)
+    .join(payments, payments.c.cap_id == caps.c.id)
+    .where(payments.c.call_id == _call)
+)
 _by_nonce: Final = Statement(
     select(caps.c.id).where(
         caps.c.lane == bindparam("of_lane", type_=Text),
@@ -216,6 +221,29 @@ def told_costs(cap_id: str) -> Steps[tuple[int, bool]]:
     return sum(amount(one) for one in told if one), bool(told) and all(told)
 
 
+def was_not_charged(call: Call) -> Steps[bool]:
+    """Tell whether all that was signed for a lost call has ended without paying for it.
+
+    What has settled for no more than the answered calls under it were told to cost has paid for
+    those alone. It settles once.
+    """
+    if call.status != "failed" or call.stage is not Stage.SENT_UNKNOWN or call.cap is None:
+        return False
+    found = yield from rows(_caps_of_call, call_id=call.id)
+    for one in found:
+        told, _ = yield from told_costs(one["id"])
+        is_settled = one["status"] == s.CAP_SETTLED and amount(one["amount_opg"]) <= told
+        if not (is_settled or one["status"] == s.CAP_VOID):
+            return False
+    # A journal from before payments were noted does not tell.
+    return call.cap.id in {one["id"] for one in found}
+
+
+def forget_payments(call_id: str) -> Steps[None]:
+    """Forget what was signed for a call, once that has ended without paying for it."""
+    yield from change(_forget_payments, call_id=call_id)
+
+
 def known_nonces(lane: str, nonces: Sequence[str]) -> Steps[frozenset[str]]:
     """Return those that were signed for an account."""
     known: set[str] = set()
@@ -228,7 +256,7 @@ def known_nonces(lane: str, nonces: Sequence[str]) -> Steps[frozenset[str]]:
 def unpay(call_id: str, owner: str) -> Steps[None]:
     """Undo every payment of a call of which nothing left."""
     if (yield from change(_unpay, call_id=call_id, my_id=owner)):
-        yield from change(_forget_payments, call_id=call_id)
+        yield from forget_payments(call_id)
         return
     state = yield from row(_state, call_id=call_id)
     is_undone = state is not None and (state["status"], state["owner"], state["stage"]) == (

@@ -19,7 +19,7 @@ from og_mcp.errors import (
 from og_mcp.journal import open_journal
 from og_mcp.journal._opened import database_of
 from og_mcp.settings import Settings
-from og_mcp.types import Call, OPGCaps, Stage
+from og_mcp.types import Call, Cap, OPGCaps, Stage
 from tests.journal.paying import LIMITS, MOST, OPG, PAYER, cap_for, paid_call, wanting
 from tests.journal.steps import asking, opened, sign, signed_call
 
@@ -134,6 +134,77 @@ async def test_a_call_in_doubt_stays_so_when_its_maximum_is_settled(journal: Jou
     await journal.settle_cap(cap.id, 5, "0xaa")
 
     assert (await journal.get(call.id, "local")).stage is Stage.SENT_UNKNOWN
+
+
+TOLD = 7
+LOST = asking(request_hash="aa", idempotency_key="k", tool="chat")
+
+
+async def lost_beside_an_answer(journal: Journal) -> tuple[Call, Cap]:
+    """Lose the answer of a call whose maximum pays for another one, too, which told its cost."""
+    first, cap = await paid_call(journal)
+    await journal.settle(first.id, Stage.CHARGED, 0, "{}", told_opg=TOLD)
+    lost = (await journal.open_call(LOST)).call
+    await journal.pay_by(lost.id, cap.id)
+    await journal.fail(lost.id, Stage.SENT_UNKNOWN, "no answer")
+    return lost, cap
+
+
+@pytest.mark.parametrize(("settled", "is_free"), [(0, True), (TOLD, True), (TOLD + 1, False)])
+async def test_a_lost_call_is_free_again_where_the_answered_ones_alone_were_paid(
+    journal: Journal, settled: int, is_free: bool
+) -> None:
+    lost, cap = await lost_beside_an_answer(journal)
+    before = await journal.open_call(LOST)
+    await journal.settle_cap(cap.id, settled, "0xaa")
+
+    after = await journal.open_call(LOST)
+
+    assert (before.joined, before.call.id) == (True, lost.id)
+    assert (after.joined, after.call.id) == (not is_free, lost.id)
+    if is_free:
+        assert (after.call.status, after.call.stage) == ("running", Stage.NOT_SENT)
+        assert after.call.cap is None
+    else:
+        assert (after.call.status, after.call.stage) == ("failed", Stage.SENT_UNKNOWN)
+
+
+async def test_a_lost_call_is_taken_once_and_paid_anew(journal: Journal) -> None:
+    lost, cap = await lost_beside_an_answer(journal)
+    await journal.settle_cap(cap.id, TOLD, "0xaa")
+
+    first, second = [await journal.open_call(LOST) for _ in range(2)]
+    another = await cap_for(journal, first.call)
+    await journal.drop_cap(another.id)
+    found = await journal.get(lost.id, "local")
+
+    assert (first.joined, second.joined) == (False, True)
+    # What was signed first is over, and says nothing of this try.
+    assert (found.stage, found.cap) == (Stage.NOT_SENT, None)
+
+
+async def test_a_lost_call_stays_in_doubt_where_its_settlement_is_gone(journal: Journal) -> None:
+    _, cap = await lost_beside_an_answer(journal)
+    await journal.settle_cap(cap.id, TOLD, "0xaa")
+    await journal.reopen_cap(cap.id)
+
+    assert (await journal.open_call(LOST)).joined
+
+
+@pytest.mark.parametrize("end", ["open", "settled", "void"])
+async def test_a_lost_call_is_free_once_all_that_was_signed_for_it_has_ended_without_it(
+    journal: Journal, end: str
+) -> None:
+    lost = (await journal.open_call(LOST)).call
+    older, newer = [await cap_for(journal, lost) for _ in range(2)]
+    await journal.fail(lost.id, Stage.SENT_UNKNOWN, "no answer")
+    await journal.settle_cap(newer.id, 0, "0xaa")
+    if end == "settled":
+        await journal.settle_cap(older.id, 1, "0xbb")
+    elif end == "void":
+        await journal.void_cap(older.id)
+
+    assert (await journal.open_call(LOST)).joined == (end != "void")
 
 
 async def test_a_call_with_an_open_maximum_cannot_fail_as_if_nothing_was_sent(

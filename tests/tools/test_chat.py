@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import anyio
@@ -314,9 +316,11 @@ async def test_a_lost_answer_is_not_paid_again_unasked_until_its_payment_has_its
     assert asked_of(localnet) == before + 2
 
 
-async def test_under_its_key_a_lost_answer_stays_lost_and_tells_what_was_paid(
+async def test_under_its_key_an_answer_that_may_have_been_paid_stays_lost_and_tells_what_was(
     mcp: Client, localnet: LocalNetwork
 ) -> None:
+    # More is taken than was told: whether for this answer or for the lost one, nobody knows.
+    localnet.spoil("cost_under_told")
     await answer(mcp, "chat", **asking("to open a session"))
     localnet.spoil("cut")
     await refusal(mcp, "chat", **asking("lost", idempotency_key="k"))
@@ -327,6 +331,34 @@ async def test_under_its_key_a_lost_answer_stays_lost_and_tells_what_was_paid(
 
     assert "its payment, which may cover other calls too, settled for 0." in text, text
     assert asked_of(localnet) == before
+
+
+async def test_under_its_key_a_lost_answer_that_nobody_was_paid_for_is_asked_again(
+    localnet: LocalNetwork,
+) -> None:
+    lost = asking("lost", idempotency_key="k")
+    session = Session.from_env(localnet.environ)
+    async with Client(build_server(session)) as mcp:
+        await answer(mcp, "chat", **asking("to open a session"))
+        localnet.fault("gateway POST /v1/chat/completions", "drop", service="gateway")
+        await refusal(mcp, "chat", **lost)
+        (call, _) = (await answer(mcp, "list_calls"))["calls"]
+        before = asked_of(localnet)
+
+        in_doubt = await refusal(mcp, "chat", **lost)
+        asked = asked_of(localnet)
+        localnet.settle()
+        again = await answer(mcp, "chat", **lost)
+
+    told = re.search("Whether it was is known by ([0-9: -]+) UTC; if it was not, the", in_doubt)
+    assert told is not None
+    known_by = datetime.fromisoformat(f"{told[1]}+00:00")
+    # Its deadline, and how long what is past that counts.
+    left_s = (known_by - datetime.now(UTC)).total_seconds()
+    assert 600 + 2_400 - 120 < left_s <= 600 + 2_400
+    assert (asked, asked_of(localnet)) == (before, before + 1)
+    assert (again["call_id"], again["status"]) == (call["call_id"], "done")
+    assert "amount_opg" not in again["payment"]
 
 
 async def test_a_person_is_asked_with_the_most_it_may_cost_in_opg(localnet: LocalNetwork) -> None:

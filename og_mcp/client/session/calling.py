@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from anyio import CancelScope, get_cancelled_exc_class
 
+from og_mcp.client.payments.told import counts_until
 from og_mcp.client.session.doubt import has_ended, is_in_doubt, is_lost
 from og_mcp.client.session.loading import load
 from og_mcp.client.session.parts import Parts
@@ -188,8 +189,11 @@ class Calling:
         await (await self._parts.journal.get()).deliver(call.id)
         if has_ended(call):
             raise CallFailedError(call.id, call.stage, call.error)
-        settled = call.cap is not None and call.cap.status == "settled"
-        raise AlreadySentError(call.id, call.created_at, call.amount_opg if settled else None)
+        if call.cap is None:
+            raise AlreadySentError(call.id, call.created_at)
+        if call.cap.status == "settled":
+            raise AlreadySentError(call.id, call.created_at, call.amount_opg)
+        raise AlreadySentError(call.id, call.created_at, known_by=counts_until(call.cap.deadline))
 
     async def _consented(self, call: Call, consent: Consent) -> None:
         try:

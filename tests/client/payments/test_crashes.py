@@ -10,7 +10,7 @@ import pytest
 
 from og_mcp.calls import Journal
 from og_mcp.client import Session
-from og_mcp.errors import CallFailedError
+from og_mcp.errors import AlreadySentError, CallFailedError
 from og_mcp.journal import open_journal
 from og_mcp.types import Call, Stage
 from tests import journal_worker
@@ -119,6 +119,39 @@ async def test_a_chat_whose_process_is_killed_while_it_repeats_itself_is_not_sen
     assert (repeated, found.status, found.stage) == (killed.id, "failed", Stage.SENT_UNKNOWN)
     assert sum(localnet.counters("gateway")["calls"].values()) == 0
     assert paid(purse) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_chat_of_a_killed_process_is_asked_again_once_it_is_known_to_be_unpaid(
+    purse: Purse, when: str
+) -> None:
+    localnet = purse.localnet
+    async with open_journal(purse.settings()) as journal:
+        with journal_worker.running(purse.environ) as worker:
+            worker.ask_chat(MODEL, "to open a session")
+            assert worker.answer()["status"] == "asked"
+            assert worker.answer()["status"] == "done"
+            localnet.fault(CHAT, "hang", service="gateway", when=when)
+            worker.ask_chat(MODEL, TEXT, key=KEY)
+            with anyio.fail_after(60):
+                while localnet.pending_faults("gateway"):  # noqa: ASYNC110 - another process counts
+                    await anyio.sleep(0.05)
+            worker.kill()
+        [killed, _] = await journal.list_calls(None, 10, tool="chat")
+        localnet.clear_faults("gateway")
+        localnet.reset_counters("gateway")
+        async with purse.session() as og:
+            await journal.wait(killed.id, killed.principal, 30.0)
+            with pytest.raises(AlreadySentError, match=r"known by .* the same request then asks"):
+                await chat(og, TEXT, idempotency_key=KEY)
+            asked = sum(localnet.counters("gateway")["calls"].values())
+            paid(purse)
+            repeated = await repeat(og)
+            found = await og.get_call(killed.id)
+
+    assert (asked, repeated) == (0, killed.id)
+    assert found.status == ("done" if when == "before" else "failed")
 
 
 async def killed_at(step: Step, purse: Purse) -> Call:

@@ -21,12 +21,12 @@ from og_mcp.client.payments.fates import Fates, Settlement
 from og_mcp.client.payments.ledger import Ledger
 from og_mcp.client.payments.settlement_proof import proven_amount
 from og_mcp.client.wire.http import open_http
-from og_mcp.errors import PaymentRejectedError
+from og_mcp.errors import AlreadySentError, AnswerLostError, PaymentRejectedError
 from og_mcp.networks import PERMIT2, UPTO_PROXY
 from og_mcp.settings import Settings
 from og_mcp.types import Account, Cap, ChatResult, Stage
 from tests.books import Purse
-from tests.client.payments.chats import CAP, OPG, chat, settled, units
+from tests.client.payments.chats import CAP, CHAT, OPG, chat, settled, units
 from tests.client.payments.test_exposure import send
 from tests.clock import MovedClock
 from tests.localnet_client import LocalNetwork
@@ -362,6 +362,26 @@ async def test_t7_an_unspent_payment_is_void_after_its_deadline_and_a_second_loo
     assert (lost.stage, found.stage) == (Stage.SENT_UNKNOWN, Stage.NOT_SENT)
     assert (first, before, after) == ([["open"], ["open"]], ["open"], ["void"])
     assert (listed.open_opg, listed.spent_opg) == ("0", "0")
+
+
+async def test_a_lost_chat_is_asked_again_under_its_key_once_its_payment_is_void(
+    bench: Bench,
+) -> None:
+    localnet = bench.purse.localnet
+    async with bench.session() as og:
+        await chat(og, "first")
+        localnet.fault(CHAT, "drop", service="gateway")
+        with pytest.raises(AnswerLostError):
+            await chat(og, "lost", idempotency_key="k")
+        bench.pass_time(PAST_S)
+        with pytest.raises(AlreadySentError, match="is known by"):
+            await chat(og, "lost", idempotency_key="k")
+        bench.pass_time(601)
+        again = await chat(og, "lost", idempotency_key="k")
+        calls = [call.call_id for call in (await og.list_calls()).calls if call.tool == "chat"]
+
+    assert (again.status, again.call_id) == ("done", calls[0])
+    assert len(calls) == 2
 
 
 async def test_t7_a_second_look_may_be_another_processes(bench: Bench) -> None:
