@@ -191,7 +191,7 @@ def from_ready_file(ready: Mapping[str, Any]) -> Network:
 
     Raises:
         KeyError: The file lacks a field.
-        ValueError: A URL leads to another machine (threats.md T5), or a chain id is no number.
+        ValueError: A URL leads to another machine (threats.md T5), or a chain id is not a number.
     """
     for name, value in ready.items():
         if name.endswith("_url") and value and not is_loopback(str(value)):

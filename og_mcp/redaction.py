@@ -181,7 +181,7 @@ def url_secrets(url: str) -> Iterator[str]:
     """Name what may be secret in a URL: credentials, query values, long parts of the path.
 
     Args:
-        url: Any text; what is no URL has none.
+        url: Any text; what is not a URL has none.
     """
     try:
         parts = urlsplit(url)

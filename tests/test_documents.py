@@ -378,3 +378,17 @@ def test_the_readmes_request_to_openais_api_is_answered(localnet: LocalNetwork) 
 
     (choice,) = json.loads(done.stdout)["choices"]
     assert "built-in responder" in choice["message"]["content"]
+
+
+@pytest.mark.parametrize("room", ["cli", "llm", "server", "settings", "tools", "errors.py"])
+def test_texts_say_is_not_a(room: str) -> None:
+    """ "X is no Y" takes a second reading (CONTRIBUTING.md, Words)."""
+    odd = re.compile(r"(?<!here )\b(?:is|are) no (?!longer\b|more\b)")
+    found = [
+        (path.name, match.group(0), path.read_text(encoding="utf-8")[match.start() :][:40])
+        for path in TEXTS
+        if path.is_relative_to(ROOT / "og_mcp" / room)
+        for match in odd.finditer(path.read_text(encoding="utf-8"))
+    ]
+
+    assert found == []

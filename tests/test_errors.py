@@ -34,7 +34,7 @@ OWN_WORDS: Final = (CallFailedError, ConfigurationError)
 """What was recorded of an error, its next step included; a list of variables to correct."""
 
 SAMPLES: Final[dict[str, Any]] = {
-    "problems": [Problem("OG_RPC_URL", "it is no URL")],
+    "problems": [Problem("OG_RPC_URL", "it is not a URL")],
     "missing": ["OG_EMAIL"],
     "cause": InputError("This is wrong."),
     "stage": Stage.NOT_SENT,

@@ -29,7 +29,7 @@ def read(ledger: Ledger, raw: bytes) -> Pending:
     """Decode a signed transaction and recover its sender.
 
     Raises:
-        NodeError: The bytes are no transaction, or no key signed it.
+        NodeError: The bytes are not a transaction, or no key signed it.
     """
     if raw and raw[0] < FIRST_LEGACY_BYTE and raw[0] not in TYPES:
         raise NodeError("transaction type not supported")

@@ -117,7 +117,7 @@ def _check_url(url: str) -> None:
         usable = False
     if url and not usable:
         # It is not repeated: it may hold a password.
-        raise click.ClickException("--llm-url (or OG_LOCAL_LLM_URL) is no http or https URL")
+        raise click.ClickException("--llm-url (or OG_LOCAL_LLM_URL) is not an http or https URL")
 
 
 def _check_folders(chosen: Options) -> None:

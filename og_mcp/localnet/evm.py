@@ -126,7 +126,7 @@ class Ledger:
         """Read a signed transaction.
 
         Raises:
-            rlp.exceptions.RLPException: The bytes are no transaction.
+            rlp.exceptions.RLPException: The bytes are not a transaction.
             ValidationError: Its type is unknown.
         """
         return CancunVM.get_transaction_builder().decode(raw)

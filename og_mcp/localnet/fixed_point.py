@@ -41,7 +41,7 @@ def decode(words: bytes, dtype: npt.DTypeLike) -> Array:
         A one-dimensional array of `dtype`.
 
     Raises:
-        FixedPointError: A number is malformed, or is no value of `dtype`.
+        FixedPointError: A number is malformed, or is not a value of `dtype`.
     """
     kind = np.dtype(dtype)
     limbs = np.frombuffer(words, ">u8").astype(np.uint64).reshape(-1, 2, 4)
@@ -57,7 +57,7 @@ def decode(words: bytes, dtype: npt.DTypeLike) -> Array:
 def _check_int128(limbs: Array) -> None:
     sign = _sign_fill(limbs[:, :, 2])
     if (limbs[:, :, 0] != sign).any() or (limbs[:, :, 1] != sign).any():
-        raise FixedPointError("has a number that is no int128")
+        raise FixedPointError("has a number that is not an int128")
 
 
 def _sign_fill(limb: Array) -> Array:
@@ -75,7 +75,7 @@ def _integers(limbs: Array, decimals: Array, kind: np.dtype[Any]) -> Array:
         values[index] = _whole(_integer_at(limbs, index), int(decimals[index]), kind)
     low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
     for value in values[(values < low) | (values > high)]:
-        raise FixedPointError(f"has the value {value}, which is no {kind}")
+        raise FixedPointError(f"has the value {value}, which is not of type {kind}")
     return values.astype(kind)
 
 
@@ -83,7 +83,7 @@ def _whole(value: int, decimals: int, kind: np.dtype[Any]) -> int:
     power: int = 10**decimals
     whole, rest = divmod(value, power)
     if rest:
-        raise FixedPointError(f"has the value {value}/10^{decimals}, which is no {kind}")
+        raise FixedPointError(f"has the value {value}/10^{decimals}, which is not of type {kind}")
     return whole
 
 
@@ -168,7 +168,7 @@ def _words(pairs: Sequence[tuple[int, int]]) -> bytes:
 
 def _word(number: int) -> bytes:
     if number not in _INT128:
-        raise FixedPointError(f"holds {number}, which is no int128")
+        raise FixedPointError(f"holds {number}, which is not an int128")
     return number.to_bytes(32, "big", signed=True)
 
 

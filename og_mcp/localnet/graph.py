@@ -11,7 +11,7 @@ from og_mcp.types import TensorSpec
 
 
 def tensors(path: Path) -> tuple[list[Tensor], list[Tensor]]:
-    """Return inputs and outputs; both empty where the file is no ONNX model."""
+    """Return inputs and outputs; both empty where the file is not an ONNX model."""
     try:
         with path.open("rb") as file:
             graph = read_onnx(file).graph

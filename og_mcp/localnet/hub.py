@@ -22,7 +22,7 @@ Two services over one store. `hub_app` takes `Authorization: Bearer {idToken}`:
 
 A model's record is `{name, authorUsername, description, createdAt}`. A file's record is
 `{name, size, ipfsCid, createdAt, inputs, outputs}`; the tensors are an extension of the local
-hub, `[{name, dtype, shape}]`, empty where the file is no ONNX model; `shape` is null where the
+hub, `[{name, dtype, shape}]`, empty where the file is not an ONNX model; `shape` is null where the
 graph leaves the number of dimensions open. Errors are `{"detail": text}`.
 """
 

@@ -142,7 +142,7 @@ def _tool(reader: Reader, at: int) -> dict[str, Any]:
         with suppress(ValueError):
             schema = json.loads(parameters or "{}")
     if not isinstance(schema, dict):
-        raise CallRefusedError(f'the parameters of the tool "{name}" are no JSON object')
+        raise CallRefusedError(f'the parameters of the tool "{name}" are not a JSON object')
     return {
         "type": "function",
         "function": {"name": name, "description": description, "parameters": schema},

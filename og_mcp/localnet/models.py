@@ -1,7 +1,7 @@
 """Runs ONNX files with onnxruntime, from wire tensors to wire tensors.
 
 Every input is held against the graph before it runs, so that a caller reads what is wrong in its
-own terms. Outputs that are no tensors (maps and sequences, as classifiers give) become JSON.
+own terms. Outputs that are not tensors (maps and sequences, as classifiers give) become JSON.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Models:
         """Open a model, or return it where it is open.
 
         Raises:
-            CallRefusedError: There is no such file, or it is no model that can run here.
+            CallRefusedError: There is no such file, or it is not a model that can run here.
         """
         if cid not in self._open:
             path = self._source.path(cid)
@@ -279,7 +279,7 @@ def _json(name: str, value: object) -> str:
     try:
         return json.dumps(value, default=_plain, allow_nan=False)
     except (TypeError, ValueError) as exc:
-        raise CallRefusedError(f"the output {json.dumps(name)} is no JSON: {exc}") from exc
+        raise CallRefusedError(f"the output {json.dumps(name)} is not JSON: {exc}") from exc
 
 
 def _plain(value: object) -> object:

@@ -58,5 +58,5 @@ def to_address(text: str) -> Address:
     """
     raw = bytes.fromhex(text.removeprefix("0x"))
     if len(raw) != 20:  # noqa: PLR2004 - what an address is
-        raise ValueError(f"{text!r} is no address")
+        raise ValueError(f"{text!r} is not an address")
     return Address(raw)

@@ -4,7 +4,7 @@ Nearly all of a file are weights, and its inputs stand after them. Weights are s
 else no more than one name or one description is held at a time.
 
 Nothing here trusts the file: depth, number of fields and length of texts are bounded, and whatever
-is no ONNX is an `OnnxError`.
+is not ONNX is an `OnnxError`.
 
 Source: the protocol buffers wire format; messages and field numbers of `onnx.proto` 1.20.
 """
@@ -70,7 +70,7 @@ _DATA_LOCATION: Final = 14
 
 
 class OnnxError(ValueError):
-    """The bytes are no ONNX model; `str()` says why, in our words alone."""
+    """The bytes are not an ONNX model; `str()` says why, in our words alone."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class OnnxReader:
         """Take the next bytes; up to a second of work for each MiB of small fields.
 
         Raises:
-            OnnxError: They are no ONNX.
+            OnnxError: They are not ONNX.
         """
         idle = min(self.idle, len(data))
         self.step_over(idle)
@@ -144,7 +144,7 @@ class OnnxReader:
         """Return what was read, once the file is at its end.
 
         Raises:
-            OnnxError: It ends too early, or is no ONNX.
+            OnnxError: It ends too early, or is not ONNX.
         """
         self._close_ended()
         if self.idle or self._buffer or len(self._open) > 1:

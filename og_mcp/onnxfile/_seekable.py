@@ -14,7 +14,7 @@ def read_onnx(file: BinaryIO) -> OnnxFile:
     """Read a seekable file from its beginning; up to three seconds, so in a thread.
 
     Raises:
-        OnnxError: It is no ONNX model.
+        OnnxError: It is not an ONNX model.
         OSError: It cannot be read.
     """
     reader = OnnxReader()

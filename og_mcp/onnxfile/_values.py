@@ -39,7 +39,7 @@ class _Field(NamedTuple):
 
 
 def described(data: bytes) -> TensorSpec:
-    """Read one input or output. What is no tensor has its kind as `dtype` and any rank.
+    """Read one input or output. What is not a tensor has its kind as `dtype` and any rank.
 
     Raises:
         DescriptionError: The bytes are broken, or beyond what is read.

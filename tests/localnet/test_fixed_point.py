@@ -110,16 +110,16 @@ def test_whole_numbers_with_decimals_are_integers() -> None:
 @pytest.mark.parametrize(
     ("dtype", "number", "reason"),
     [
-        (np.int64, (15, 1), "has the value 15/10^1, which is no int64"),
-        (np.int8, (128, 0), "has the value 128, which is no int8"),
-        (np.uint8, (-1, 0), "has the value -1, which is no uint8"),
-        (np.bool_, (2, 0), "has the value 2, which is no bool"),
-        (np.int64, (2**100, 0), f"has the value {2**100}, which is no int64"),
+        (np.int64, (15, 1), "has the value 15/10^1, which is not of type int64"),
+        (np.int8, (128, 0), "has the value 128, which is not of type int8"),
+        (np.uint8, (-1, 0), "has the value -1, which is not of type uint8"),
+        (np.bool_, (2, 0), "has the value 2, which is not of type bool"),
+        (np.int64, (2**100, 0), f"has the value {2**100}, which is not of type int64"),
         (np.float16, (65520, 0), "has a number beyond the range of float16"),
         (np.float32, (1, -1), "has decimals that are not between 0 and 1100"),
         (np.float32, (1, 1101), "has decimals that are not between 0 and 1100"),
-        (np.float32, (2**127, 0), "has a number that is no int128"),
-        (np.float32, (-(2**127) - 1, 0), "has a number that is no int128"),
+        (np.float32, (2**127, 0), "has a number that is not an int128"),
+        (np.float32, (-(2**127) - 1, 0), "has a number that is not an int128"),
     ],
 )
 def test_a_number_that_is_no_value_of_the_dtype_is_refused(
@@ -136,7 +136,7 @@ def test_a_number_that_is_no_value_of_the_dtype_is_refused(
     [
         (np.array([np.nan], np.float32), "holds nan, which the wire cannot carry"),
         (np.array([-np.inf], np.float64), "holds -inf, which the wire cannot carry"),
-        (np.array([3e38], np.float32), f"holds {3 * 10**38}, which is no int128"),
+        (np.array([3e38], np.float32), f"holds {3 * 10**38}, which is not an int128"),
     ],
 )
 def test_what_has_no_fixed_point_form_is_not_written(

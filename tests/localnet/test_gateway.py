@@ -408,7 +408,7 @@ def test_arguments_follow_whatever_schema_they_have(gateway: GatewayClient, name
         ({"type": "string", "pattern": "(a{999}){999}"}, "too long a text"),
         ({"type": "string", "pattern": "a", "minLength": 10**9}, "more than 10000"),
         ({"$ref": "https://example.invalid/"}, "leads out of the schema"),
-        ({"anyOf": [False]}, "no JSON schema"),
+        ({"anyOf": [False]}, "not a JSON schema"),
         ({"enum": 7}, "cannot be filled in"),
         (
             {"items": {"items": {"minItems": 9999}, "minItems": 9999}, "minItems": 9999},

@@ -183,13 +183,13 @@ REFUSALS: dict[str, tuple[bytes, str]] = {
         "a tool call is required and there are no tools",
     ),
     "no messages": (chat_data([]), "the chat has no messages"),
-    "parameters that are no JSON": (
+    "parameters that are not JSON": (
         chat_data([user("Hi")], tools=[("", "f", "{")]),
-        'the parameters of the tool "f" are no JSON object',
+        'the parameters of the tool "f" are not a JSON object',
     ),
     "parameters nested beyond reading": (
         chat_data([user("Hi")], tools=[("", "f", "[" * 100_000)]),
-        'the parameters of the tool "f" are no JSON object',
+        'the parameters of the tool "f" are not a JSON object',
     ),
 }
 

@@ -517,7 +517,7 @@ async def test_t5_nobody_from_outside_pays(shop: Shop) -> None:
     refused = await shop.pay(stranger, cost=1)
 
     asked = decode_payment_required_header(refused.headers["PAYMENT-REQUIRED"])
-    assert asked.error == "The payer is no account of this local network"
+    assert asked.error == "The payer is not an account of this local network"
     counters = await shop.verb("GET", "counters")
     assert "verifications" not in counters
 

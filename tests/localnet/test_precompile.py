@@ -228,12 +228,12 @@ REFUSALS: list[tuple[str, Callable[[], bytes], str]] = [
     (
         "a fraction for an integer",
         lambda: run_data("whole", [numbers("x", [1.5])]),
-        'the input "x" has the value 15/10^1, which is no int64',
+        'the input "x" has the value 15/10^1, which is not of type int64',
     ),
     (
         "out of range",
         lambda: run_data("byte", [numbers("x", [300])]),
-        'the input "x" has the value 300, which is no uint8',
+        'the input "x" has the value 300, which is not of type uint8',
     ),
     (
         "a shape beyond all memory",

@@ -104,7 +104,7 @@ def test_a_url_of_an_llm_server_that_is_none_is_told_at_once(url: str) -> None:
     ended = _run("--llm-url", url)
 
     assert ended.returncode == 1
-    assert ended.stderr == "Error: --llm-url (or OG_LOCAL_LLM_URL) is no http or https URL\n"
+    assert ended.stderr == "Error: --llm-url (or OG_LOCAL_LLM_URL) is not an http or https URL\n"
 
 
 @pytest.mark.slow

@@ -99,13 +99,13 @@ async def test_a_pickle_is_named_as_such(mcp: Client, name: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("file", "told"),
     [
-        ("/etc/passwd", "no ending of a model file"),
+        ("/etc/passwd", "not an ending of a model file"),
         ("/etc/model.onnx", "outside the folders that tools may read from"),
         ("../model.onnx", "contains '..'"),
         (".hidden.onnx", "it is hidden"),
         ("nothing.onnx", "there is no such file"),
         ("id_rsa.txt", "looks like a key or a secret"),
-        ("key.onnx", "no ONNX model"),
+        ("key.onnx", "not an ONNX model"),
         ("key.txt", "holds a private key (PEM)"),
     ],
 )

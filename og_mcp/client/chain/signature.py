@@ -180,7 +180,7 @@ def _number(field: bytes) -> int:
 def _strings(raw: bytes) -> list[bytes]:
     """Read an RLP list of byte strings; no list within it, and nothing after it."""
     if not raw or raw[0] < _SHORT_LIST:
-        raise ValueError("it is no legacy transaction")
+        raise ValueError("it is not a legacy transaction")
     place, end = _span(raw, 0, _SHORT_LIST, _LONG_LIST)
     if end != len(raw):
         raise ValueError("its length is wrong")

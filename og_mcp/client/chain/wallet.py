@@ -217,7 +217,7 @@ def read_transaction(raw: bytes) -> Transaction:
     """Read back what was signed.
 
     Raises:
-        ValueError: It is no signed legacy transaction that calls something.
+        ValueError: It is not a signed legacy transaction that calls something.
     """
     fields = read_fields(raw)
     return Transaction(
@@ -276,5 +276,5 @@ def _read(source: WalletSource) -> LocalAccount:
 _UNREADABLE: Final = {
     "key": "it is not a private key: 64 hexadecimal digits in the range of secp256k1",
     "key_file": "the file cannot be read or holds no private key of 64 hexadecimal digits",
-    "keystore": "the file cannot be read, is no version 3 keystore, or OG_KEYSTORE_PASSWORD is wrong",
+    "keystore": "the file cannot be read, is not a version 3 keystore, or OG_KEYSTORE_PASSWORD is wrong",
 }

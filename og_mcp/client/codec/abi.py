@@ -224,7 +224,7 @@ def _read_call(reader: _TensorReader, cid: int, mode_at: int, tensors: int) -> R
 def _read_output(reader: _TensorReader, start: int) -> ModelOutput:
     is_simulation_result = reader.word(start + 3 * WORD)
     if is_simulation_result > 1:
-        malformed("is_simulation_result is no boolean")
+        malformed("is_simulation_result is not a boolean")
     output = ModelOutput(is_simulation_result=bool(is_simulation_result))
     for tensor in reader.members(reader.offset(start, 0)):
         name = reader.string(reader.offset(tensor, 0))

@@ -70,7 +70,7 @@ def is_same(kept: object, tensor: NumberWords | Texts) -> bool:
     """Tell whether a tensor of a request is the one that travelled.
 
     Raises:
-        InputError: What the request holds is no tensor.
+        InputError: What the request holds is not a tensor.
     """
     if isinstance(kept, Mapping):
         hashed = _hashed(tensor)

@@ -45,7 +45,7 @@ def encode_request(request: LLMRequest) -> bytes:
         return _write(request)
     except UnicodeEncodeError as exc:
         raise InputError(
-            f"The {request.tool} holds half a surrogate pair, which is no Unicode.",
+            f"The {request.tool} holds half a surrogate pair, which is not Unicode.",
             "Give texts that can be written in UTF-8.",
         ) from exc
 

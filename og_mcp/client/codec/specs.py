@@ -73,7 +73,7 @@ def example_input(specs: Sequence[TensorSpec]) -> dict[str, Any]:
     """Return a `model_input` of the right names, shapes and kinds; open dimensions are 1.
 
     A tensor of more than `MAX_EXAMPLE_VALUES` values is shown as a file to name. Empty where the
-    model takes something that is no tensor, and so cannot be run.
+    model takes something that is not a tensor, and so cannot be run.
     """
     if any(spec.dtype in NO_TENSORS for spec in specs):
         return {}

@@ -132,7 +132,7 @@ class Publishable:
         name = PurePath(path).name
         suffix = PurePath(name).suffix.lower()
         if suffix not in FORMATS:
-            raise UnfitFileError(path, f"{quote(suffix)} is no ending of a model file", _ONLY)
+            raise UnfitFileError(path, f"{quote(suffix)} is not an ending of a model file", _ONLY)
         if not name.isprintable() or not _NOT_IN_NAMES.isdisjoint(name):
             # It would arrive under another name, or be shown as another one.
             raise UnfitFileError(path, "its name holds characters that cannot be sent", _RENAME)
@@ -157,7 +157,7 @@ class Publishable:
         what was found and does no harm.
 
         Raises:
-            UnfitFileError: It is no model, or needs other files.
+            UnfitFileError: It is not a model, or needs other files.
         """
         if self.format != "onnx":
             return
@@ -180,7 +180,7 @@ class Publishable:
             also: What takes each piece beside it.
 
         Raises:
-            UnfitFileError: It holds a secret, is no model, or changes while it is read.
+            UnfitFileError: It holds a secret, is not a model, or changes while it is read.
         """
         hashed, before = hashlib.sha256(), self.sha256
         try:
@@ -214,7 +214,7 @@ class Publishable:
                 reader.feed(view[CONTEXT:end])
             screen.look(buffer, first, end)
             if self.format in _TEXTS and not is_text(buffer[first:end]):
-                raise UnfitFileError(self.path, "it is no plain text", _NO_TEXT)
+                raise UnfitFileError(self.path, "it is not plain text", _NO_TEXT)
             held = min(CONTEXT, end - first)
             if end - held > first:
                 yield bytes(view[first : end - held])
@@ -292,4 +292,4 @@ class Publishable:
 
 
 def _no_onnx(error: OnnxError) -> str:
-    return f"it is no ONNX model that can be read: {error}"
+    return f"it is not an ONNX model that can be read: {error}"

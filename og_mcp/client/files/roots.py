@@ -99,7 +99,7 @@ class FileRoots:
                 it is read is the caller's to bound.
 
         Raises:
-            FileRefusedError: It may not be read, is no regular file, is too large or not there.
+            FileRefusedError: It may not be read, is not a regular file, is too large or not there.
         """
         root, parts = self._locate(path)
         forbidden = _identities(self._forbidden)

@@ -137,7 +137,7 @@ _BEGINNINGS: Final = (
     ("a password database", re.compile(rb"\x03\xd9\xa2\x9a")),
     ("a database of another program", re.compile(rb"SQLite format 3\x00")),
 )
-"""What no model begins with, and files of keys do that are no text."""
+"""What no model begins with, and files of keys do that are not text."""
 
 _WHOLE: Final = (
     ("a private key in hexadecimal digits", re.compile(rb"(?i)\s*(?:0x)?[0-9a-f]{64}\s*")),

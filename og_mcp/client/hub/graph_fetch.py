@@ -41,7 +41,7 @@ async def fetch_onnx(
 
     Raises:
         ServiceError: It cannot be had, or not within these bounds.
-        OnnxError: It is no ONNX model.
+        OnnxError: It is not an ONNX model.
     """
     reading = _Reading(http, url, max_bytes)
     try:

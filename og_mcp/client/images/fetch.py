@@ -184,7 +184,7 @@ def _url(text: str) -> httpx.URL:
     try:
         return httpx.URL(text)
     except (httpx.InvalidURL, ValueError, TypeError) as exc:
-        raise ImageRefusedError("its address is no URL") from exc
+        raise ImageRefusedError("its address is not a URL") from exc
 
 
 def _host(url: httpx.URL) -> str:

@@ -265,7 +265,7 @@ class _Stream:
             return
         frame = from_json(data)
         if not isinstance(frame, dict):
-            raise ValueError("a frame is no object")  # noqa: TRY004 - as above
+            raise ValueError("a frame is not an object")  # noqa: TRY004 - as above
         if self._error:
             self.is_whole = False
         elif frame.get("error") is not None:
@@ -277,11 +277,11 @@ class _Stream:
         choices = frame.get("choices") or [{}]
         choice = choices[0] if isinstance(choices, list) else None
         if not isinstance(choice, dict):
-            raise ValueError("a choice is no object")  # noqa: TRY004 - as above
+            raise ValueError("a choice is not an object")  # noqa: TRY004 - as above
         # Some gateways say `message` where the protocol has `delta`.
         delta = choice.get("delta") or choice.get("message") or {}
         if not isinstance(delta, dict):
-            raise ValueError("a delta is no object")  # noqa: TRY004 - as above
+            raise ValueError("a delta is not an object")  # noqa: TRY004 - as above
         if isinstance(delta.get("content"), str) and delta["content"]:
             self._content.append(delta["content"])
         for name in ("images", "tool_calls"):
@@ -292,5 +292,5 @@ class _Stream:
 
     def _extend(self, name: str, more: object) -> None:
         if not isinstance(more, list):
-            raise ValueError(f"its {name} are no list")  # noqa: TRY004 - as above
+            raise ValueError(f"its {name} are not a list")  # noqa: TRY004 - as above
         self._message.setdefault(name, []).extend(more)

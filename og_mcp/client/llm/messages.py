@@ -82,7 +82,7 @@ def tool_choice(given: str, offered: Sequence[Mapping[str, Any]]) -> str | dict[
     names = [tool["function"]["name"] for tool in offered]
     if given not in names:
         raise InputError(
-            f"tool_choice is {quote(given)}, which is no tool of this call.",
+            f"tool_choice is {quote(given)}, which is not a tool of this call.",
             f"Use one of {', '.join((*CHOICES, *names[:NAMED]))}.",
         )
     return {"type": "function", "function": {"name": given}}
@@ -130,7 +130,7 @@ def has_parts(given: Sequence[Any]) -> bool:
 
 def _message(given: object, where: str, attachments: Attachments) -> dict[str, Any]:
     if not isinstance(given, Mapping):
-        raise InputError(f"{where} is no object.", 'Use {"role": "user", "content": "..."}.')
+        raise InputError(f"{where} is not an object.", 'Use {"role": "user", "content": "..."}.')
     role = given.get("role")
     if not isinstance(role, str) or role not in _KEYS:
         raise InputError(f"{where} has role {quote(role)}.", f"Use {', '.join(_KEYS)}.")
@@ -205,7 +205,7 @@ def _tool_call(given: object, where: str) -> dict[str, Any]:
     function = given.get("function") if isinstance(given, Mapping) else None
     if not isinstance(given, Mapping) or not isinstance(function, Mapping):
         raise InputError(
-            f"{where} is no tool call.",
+            f"{where} is not a tool call.",
             'Use {"id": ..., "type": "function", "function": {"name": ..., "arguments": "..."}}.',
         )
     _only(given, ("id", "type", "function"), where)
@@ -224,7 +224,7 @@ def _tool(given: object, where: str) -> dict[str, Any]:
     function = given.get("function", given) if isinstance(given, Mapping) else None
     if not isinstance(given, Mapping) or not isinstance(function, Mapping):
         raise InputError(
-            f"{where} is no tool.",
+            f"{where} is not a tool.",
             'Use {"type": "function", "function": {"name": ..., "parameters": {...}}}.',
         )
     if function is not given:
@@ -237,7 +237,7 @@ def _tool(given: object, where: str) -> dict[str, Any]:
         )
     parameters = function.get("parameters") or {"type": "object", "properties": {}}
     if not isinstance(parameters, Mapping):
-        raise InputError(f"{where}: parameters is no object.", "Give a JSON schema.")
+        raise InputError(f"{where}: parameters is not an object.", "Give a JSON schema.")
     sent: dict[str, Any] = {"name": name}
     if function.get("description"):
         sent["description"] = _text(function["description"], f"{where}: description")
@@ -251,7 +251,7 @@ def _each(
     given: object, where: str, check: Callable[[object, str], dict[str, Any]]
 ) -> list[dict[str, Any]]:
     if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):
-        raise InputError(f"{where} is no list.", "Give a list.")
+        raise InputError(f"{where} is not a list.", "Give a list.")
     return [check(item, f"{where}[{index}]") for index, item in enumerate(given)]
 
 

@@ -103,7 +103,7 @@ def find_model(model: str, mode: LLMMode) -> str:
     entry = catalogue.find(model, "on_chain")
     if entry is None:
         by_gateway = catalogue.find(model, "gateway") is not None
-        where = "is answered by gateways, not on chain" if by_gateway else "is no LLM on chain"
+        where = "is answered by gateways, not on chain" if by_gateway else "is not an LLM on chain"
         known = [one for one in catalogue.models() if one.generation == "on_chain"]
         near = ", ".join(catalogue.nearest(model, known))
         raise InputError(f"The model {quote(model)} {where}.", f"On chain the nearest are {near}.")
@@ -160,7 +160,7 @@ def _choice(choice: str, specs: Sequence[FunctionSpec]) -> str:
 def _message(message: Mapping[str, Any], index: int) -> Message:
     where = f"Message {index}"
     if not isinstance(message, Mapping):
-        raise InputError(f"{where} is no object.", f"Give {', '.join(FIELDS)}.")
+        raise InputError(f"{where} is not an object.", f"Give {', '.join(FIELDS)}.")
     unknown = sorted(set(message) - set(FIELDS))
     if unknown:
         raise InputError(
@@ -172,7 +172,7 @@ def _message(message: Mapping[str, Any], index: int) -> Message:
         raise InputError(f"{where} has the role {quote(role)}.", f"Use {', '.join(ROLES)}.")
     calls = message.get("tool_calls") or ()
     if not isinstance(calls, Sequence) or isinstance(calls, (str, bytes)):
-        raise InputError(f"{where} has tool_calls that are no list.", "Give a list.")
+        raise InputError(f"{where} has tool_calls that are not a list.", "Give a list.")
     return Message(
         role=str(role),
         content=_content(message.get("content"), where),
@@ -188,12 +188,12 @@ def _content(content: object, where: str) -> str:
         parts = [part if isinstance(part, Mapping) else {} for part in content]
         if any(part.get("type") != "text" for part in parts):
             raise InputError(
-                f"{where} has a part that is no text, and on-chain chats carry text alone.",
+                f"{where} has a part that is not a text, and on-chain chats carry text alone.",
                 "Leave images and files out, or ask a gateway (inference_mode AUTO).",
             )
         return "\n".join(_text(part, "text", where) for part in parts)
     if content is not None and not isinstance(content, str):
-        raise InputError(f"{where} has a content that is no text.", "Give a text.")
+        raise InputError(f"{where} has a content that is not a text.", "Give a text.")
     return content or ""
 
 
@@ -216,16 +216,16 @@ def _spec(tool: object, index: int) -> FunctionSpec:
     function = tool.get("function") if isinstance(tool, Mapping) else None
     if not isinstance(function, Mapping) or not function.get("name"):
         raise InputError(
-            f"{where} is no function with a name.",
+            f"{where} is not a function with a name.",
             'A tool is {"type": "function", "function": {"name", "description", "parameters"}}.',
         )
     parameters = function.get("parameters") or {}
     if not isinstance(parameters, Mapping):
-        raise InputError(f"{where} has parameters that are no JSON schema.", "Give an object.")
+        raise InputError(f"{where} has parameters that are not a JSON schema.", "Give an object.")
     try:
         schema = canonical(dict(parameters))
     except ValueError as exc:
-        raise InputError(f"{where} has parameters that are no JSON: {quote(exc)}.") from exc
+        raise InputError(f"{where} has parameters that are not JSON: {quote(exc)}.") from exc
     return FunctionSpec(
         _text(function, "description", where), _text(function, "name", where), schema
     )
@@ -234,5 +234,5 @@ def _spec(tool: object, index: int) -> FunctionSpec:
 def _text(value: Mapping[str, Any], name: str, where: str) -> str:
     text = value.get(name)
     if text is not None and not isinstance(text, str):
-        raise InputError(f"{where} has a {name} that is no text.", "Give a text.")
+        raise InputError(f"{where} has a {name} that is not a text.", "Give a text.")
     return text or ""

@@ -52,7 +52,7 @@ def encode_body(request: Mapping[str, Any]) -> bytes:
     Raises:
         InputError: It holds a value that JSON does not carry alike everywhere (threats.md T19):
             NaN, an infinity, -0.0, half a surrogate pair, an integer beyond 2**1024, a key that is
-            no text, something that is no JSON, or nesting deeper than 64.
+            no text, something that is not JSON, or nesting deeper than 64.
     """
     _check(request, "", 0)
     return json.dumps(request, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
@@ -62,14 +62,14 @@ def read_body(body: bytes) -> dict[str, Any]:
     """Read a request back from what was sent.
 
     Raises:
-        ValueError: It is no JSON object, too deep, or has a key twice.
+        ValueError: It is not a JSON object, too deep, or has a key twice.
     """
     text = body.decode()
     if is_deeper(text, MAX_DEPTH + 1):
         raise ValueError("the request is nested too deeply")
     request = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_object)
     if not isinstance(request, dict):
-        raise ValueError("the request is no JSON object")  # noqa: TRY004 - of the content
+        raise ValueError("the request is not a JSON object")  # noqa: TRY004 - of the content
     return request
 
 
@@ -85,7 +85,7 @@ def chat_forms(body: bytes) -> Iterator[Covered]:
     request = _read_own(body)
     messages = request.get("messages")
     if not isinstance(messages, list) or not all(isinstance(one, dict) for one in messages):
-        raise InputError("The field messages is no list of objects.")
+        raise InputError("The field messages is not a list of objects.")
     given: set[bytes] = set()
     for shape, later in itertools.product(_SHAPES, LATER):
         shaped = [_message(message, shape) for message in messages]
@@ -220,7 +220,7 @@ def _as_sent(content: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 _SHAPES: Final[tuple[Callable[[Any], Any], ...]] = (_reduced, _as_sent, str)
-"""Ways to hash a user's content that is no text; the last one is Python's own way to write it."""
+"""Ways to hash a user's content that is not a text; the last one is Python's own way to write it."""
 
 
 def _left_out_of(messages: list[Any], shape: Callable[[Any], Any]) -> Iterator[str]:
@@ -258,7 +258,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _check(value: object, where: str, depth: int) -> None:
@@ -277,7 +277,7 @@ def _check(value: object, where: str, depth: int) -> None:
         for key, member in value.items():
             if not isinstance(key, str):
                 raise InputError(
-                    f"The request's {quote(where or 'body')} has a key that is no text."
+                    f"The request's {quote(where or 'body')} has a key that is not a text."
                 )
             place = f"{where}.{key}".lstrip(".")[-QUOTE_LIMIT:]
             _check(key, place, depth + 1)

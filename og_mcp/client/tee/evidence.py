@@ -241,13 +241,13 @@ def _claim(answer: Mapping[str, Any]) -> _Claim:
 def _hash(answer: Mapping[str, Any], name: str) -> bytes:
     match = _HASH.fullmatch(answer[name])
     if match is None:
-        raise _MismatchError(f"its {name} is no hash: {quote(answer[name])}")
+        raise _MismatchError(f"its {name} is not a hash: {quote(answer[name])}")
     return bytes.fromhex(match[1])
 
 
 def _timestamp(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise _MismatchError(f"its tee_timestamp is no whole number: {quote(value)}")
+        raise _MismatchError(f"its tee_timestamp is not a whole number: {quote(value)}")
     return int(value)
 
 

@@ -159,7 +159,7 @@ def open_client(tee: TEE, *, local: bool) -> httpx.AsyncClient:
         local: As for `Gateways`.
 
     Raises:
-        ValueError: It is no certificate.
+        ValueError: It is not a certificate.
     """
     keep_secrets_from_logs()
     context = pinned_context(tee.tls_certificate)

@@ -189,7 +189,7 @@ def _unfit(tee: TEE, measurements: Collection[str]) -> str:
     if not tee.endpoint or not tee.tls_certificate:
         return "it has no endpoint or no TLS certificate"
     if not _is_https(tee.endpoint):
-        return "its endpoint is no plain https URL"
+        return "its endpoint is not a plain https URL"
     if measurements and tee.pcr_hash not in measurements:
         return f"its code measurement {tee.pcr_hash} is not in OG_TEE_PCR"
     try:
@@ -246,7 +246,7 @@ def _read_block(rpc: RPC, reply: Reply) -> Block:
 
 def _decode(rpc: RPC, result: object, read: Callable[[bytes], T]) -> T:
     if not isinstance(result, str):
-        raise ServiceReplyError(rpc.service, "the TEE registry's answer is no text")
+        raise ServiceReplyError(rpc.service, "the TEE registry's answer is not a text")
     if result in {"0x", "0x0"}:
         raise ServiceReplyError(rpc.service, "there is no TEE registry at that address")
     try:

@@ -120,7 +120,7 @@ class Registry:
         Where the registry cannot be read just now, one of the last ten minutes counts.
 
         Raises:
-            VerificationError: There is none. It is no ServiceError: an answer may have been paid for
+            VerificationError: There is none. It is not a ServiceError: an answer may have been paid for
                 by now, and nobody may take it for one that was never asked for.
         """
         reading = self._reading

@@ -40,7 +40,7 @@ def read_key(public_key: bytes) -> rsa.RSAPublicKey:
     except (ValueError, UnsupportedAlgorithm) as exc:
         raise ValueError("its public key cannot be read") from exc
     if not isinstance(key, rsa.RSAPublicKey):
-        raise ValueError("its public key is no RSA key")  # noqa: TRY004 - of the content
+        raise ValueError("its public key is not an RSA key")  # noqa: TRY004 - of the content
     if key.key_size < MIN_KEY_BITS:
         raise ValueError(f"its RSA key has {key.key_size} bits, fewer than {MIN_KEY_BITS}")
     return key

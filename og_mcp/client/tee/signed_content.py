@@ -36,7 +36,7 @@ def chat_content(answer: Mapping[str, Any]) -> Content:
 
     Raises:
         ValueError: It holds tool calls that no signature would cover.
-        LookupError, TypeError: It is no chat answer.
+        LookupError, TypeError: It is not a chat answer.
     """
     choice = answer["choices"][0]
     message, ended = choice["message"], choice.get("finish_reason")
@@ -56,7 +56,7 @@ def completion_content(answer: Mapping[str, Any]) -> Content:
 
     Raises:
         ValueError: It holds two texts that differ.
-        LookupError, TypeError: It is no completion.
+        LookupError, TypeError: It is not a completion.
     """
     choices, named = answer.get("choices"), answer.get("completion")
     texts = {
@@ -76,11 +76,11 @@ def search_content(answer: Mapping[str, Any]) -> Content:
     """Read the text that a search gave.
 
     Raises:
-        LookupError, TypeError: It is no answer to a search.
+        LookupError, TypeError: It is not an answer to a search.
     """
     text = answer["content"]
     if not isinstance(text, str):
-        raise TypeError("its content is no text")
+        raise TypeError("its content is not a text")
     beside = ("the citations",) if answer.get("citations") else ()
     return Content(text, text, (), beside)
 
@@ -108,7 +108,7 @@ def reduced_call(call: Mapping[str, Any]) -> dict[str, Any]:
     function = call["function"]
     parts = (call["id"], call.get("type", "function"), function["name"], function["arguments"])
     if not all(isinstance(part, str) for part in parts):
-        raise ValueError("a part of a tool call is no text")
+        raise ValueError("a part of a tool call is not a text")
     call_id, kind, name, arguments = parts
     return {"id": call_id, "type": kind, "function": {"name": name, "arguments": arguments}}
 
@@ -120,5 +120,5 @@ def _text(content: object) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise TypeError("its content is no text")
+        raise TypeError("its content is not a text")
     return "".join(str(part.get("text", "")) for part in content)

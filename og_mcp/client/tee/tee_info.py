@@ -37,7 +37,7 @@ def read_infos(data: bytes) -> tuple[Info, ...]:
     """Read `TEEInfo[]`.
 
     Raises:
-        ValueError: It is longer than any registry, or holds something that is no address.
+        ValueError: It is longer than any registry, or holds something that is not an address.
         ServiceReplyError: An offset or a length is wrong.
     """
     reader = _reader(data)
@@ -74,7 +74,7 @@ def _info(reader: Reader, start: int) -> Info:
         raise ValueError("a payment address is none")
     return Info(
         str(to_checksum_address(payment_address[-ADDRESS_BYTES:])),
-        # What is no UTF-8 is shown, and is no URL.
+        # What is not UTF-8 is shown, and is not a URL.
         endpoint.decode(errors="backslashreplace"),
         public_key,
         certificate,

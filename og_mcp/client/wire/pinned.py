@@ -54,7 +54,7 @@ def pinned_context(certificate: bytes) -> ssl.SSLContext:
         certificate: DER, as the registry holds it.
 
     Raises:
-        ValueError: It is no certificate that TLS can use.
+        ValueError: It is not a certificate that TLS can use.
     """
     # A subclass of SSLContext would cost a worker thread for each connection (anyio 4).
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

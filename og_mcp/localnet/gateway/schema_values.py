@@ -85,7 +85,7 @@ class _Builder:
         if schema is True:
             return {}
         if not isinstance(schema, Mapping):
-            raise SchemaError(f"{str(schema)[:100]!r} is no JSON schema")
+            raise SchemaError(f"{str(schema)[:100]!r} is not a JSON schema")
         if "const" in schema:
             return schema["const"]
         if "default" in schema:
@@ -284,7 +284,7 @@ def _merged(schema: Schema, other: Any) -> dict[str, Any]:  # noqa: ANN401 - JSO
     if other is True:
         return dict(schema)
     if not isinstance(other, Mapping):
-        raise SchemaError(f"{str(other)[:100]!r} is no JSON schema that a value fits")
+        raise SchemaError(f"{str(other)[:100]!r} is not a JSON schema that a value fits")
     merged: dict[str, Any] = {**schema, **other}
     for name in schema.keys() & other.keys():
         mine, theirs = schema[name], other[name]

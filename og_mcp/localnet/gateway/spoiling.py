@@ -33,7 +33,7 @@ No usable answer; nothing is charged for all but the last:
 * `cut`: the connection closes in the middle of the body.
 * `no_price`: 503, as while the gateway has no price of OPG; once it was paid, unlike a fault
   `status`, which comes before any challenge.
-* `not_json`: a page of HTML with status 200. `wrong_shape`: JSON that is no answer.
+* `not_json`: a page of HTML with status 200. `wrong_shape`: JSON that is not an answer.
 * `redirect`: 307 to `body`, by default a path of this gateway.
 * `huge`: `size` bytes of JSON, 64 MiB by default.
 * `error_frame`: an error in the middle of a stream, or as the body.
@@ -43,7 +43,7 @@ Images:
 
 * `http_images`: URLs; of this gateway, or `body` where it is given.
 * `large_image`: more than 20 MB. `wide_image`: 8000 x 8000 pixels.
-* `wrong_magic`: bytes that are no image, called `image/png`.
+* `wrong_magic`: bytes that are not an image, called `image/png`.
 * `many_images`: `size` of them, 8 by default, each too large for a preview of its own size.
 * `no_images`: a text that says that nothing was drawn.
 """

@@ -58,7 +58,7 @@ class Upstream:
             raise UpstreamError("its answer has no message")
         calls = message.get("tool_calls") or []
         if not isinstance(calls, list):
-            raise UpstreamError("its tool calls are no list")
+            raise UpstreamError("its tool calls are not a list")
         finish = choice.get("finish_reason")
         if calls or finish == "tool_calls":
             # Some servers say the one and not the other.

@@ -192,7 +192,7 @@ class Payments:
         if not payment.as_asked:
             return "No matching payment requirements"
         if payment.payer not in self._payers:
-            return "The payer is no account of this local network"
+            return "The payer is not an account of this local network"
         self.counters["verifications"] += 1
         if reason := await self._facilitator.verify(payment):
             return reason

@@ -52,7 +52,7 @@ class Payment:
         """Read the base64 JSON of a header.
 
         Raises:
-            ValueError: It is no payment by Permit2.
+            ValueError: It is not a payment by Permit2.
         """
         payload = PaymentPayload.model_validate_json(base64.b64decode(header, validate=True))
         signed = _Signed.model_validate(payload.payload).authorization

@@ -90,7 +90,7 @@ CHATS: dict[str, tuple[dict[str, Any], str]] = {
     "no messages": ({"messages": []}, "no messages"),
     "an unknown model": (
         {"model": "Llama-3.1-70B"},
-        r"'Llama-3.1-70B' is no LLM on chain. .*nearest are \S+, meta-llama/Llama-3.1-70B-Instruct, \S+\.$",
+        r"'Llama-3.1-70B' is not an LLM on chain. .*nearest are \S+, meta-llama/Llama-3.1-70B-Instruct, \S+\.$",
     ),
     "a gateway's model": ({"model": "openai/gpt-5.4"}, "'openai/gpt-5.4' is answered by gateways"),
     "a model that is in no TEE": (
@@ -105,42 +105,42 @@ CHATS: dict[str, tuple[dict[str, Any], str]] = {
     "too many tokens": ({"max_tokens": 2**32}, "max_tokens is 4294967296"),
     "an image": (
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
-        "Message 0 has a part that is no text",
+        "Message 0 has a part that is not a text",
     ),
     "a number for content": (
         {"messages": [{"role": "user", "content": 5}]},
-        "content that is no text",
+        "content that is not a text",
     ),
     "an unknown role": ({"messages": [{"role": "bot", "content": ""}]}, "has the role 'bot'"),
     "an unknown field": (
         {"messages": [{"role": "user", "content": "", "audio": {}}]},
         "has the field 'audio'",
     ),
-    "a message that is none": ({"messages": ["Hello"]}, "Message 0 is no object"),
-    "a name that is no text": (
+    "a message that is none": ({"messages": ["Hello"]}, "Message 0 is not an object"),
+    "a name that is not a text": (
         {"messages": [{"role": "user", "content": "", "name": 5}]},
-        "Message 0 has a name that is no text",
+        "Message 0 has a name that is not a text",
     ),
     "a tool call without a function": (
         {"messages": [{"role": "assistant", "tool_calls": [{"id": "1", "name": "f"}]}]},
         "Message 0 has a tool call without a function",
     ),
-    "tool calls that are no list": (
+    "tool calls that are not a list": (
         {"messages": [{"role": "assistant", "tool_calls": 5}]},
-        "Message 0 has tool_calls that are no list",
+        "Message 0 has tool_calls that are not a list",
     ),
     "a tool without a name": (
         {"tools": [{"type": "function", "function": {}}]},
-        "Tool 0 is no function",
+        "Tool 0 is not a function",
     ),
-    "a tool that is none": ({"tools": ["f"]}, "Tool 0 is no function"),
-    "parameters that are no schema": (
+    "a tool that is none": ({"tools": ["f"]}, "Tool 0 is not a function"),
+    "parameters that are not a schema": (
         {"tools": [{"function": {"name": "f", "parameters": "{}"}}]},
-        "parameters that are no JSON schema",
+        "parameters that are not a JSON schema",
     ),
     "parameters that JSON does not know": (
         {"tools": [{"function": {"name": "f", "parameters": {"minimum": float("inf")}}}]},
-        "Tool 0 has parameters that are no JSON",
+        "Tool 0 has parameters that are not JSON",
     ),
     "a choice of no tool": (
         {"tools": [WEATHER], "tool_choice": "get_time"},

@@ -180,7 +180,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 
 WISHES: dict[str, tuple[dict[str, Any], str]] = {
     "a required tool without tools": ({"tool_choice": "required"}, "there are no tools"),
-    "a choice of no tool": ({"tool_choice": "g", "tools": [TOOL]}, "'g', which is no tool"),
+    "a choice of no tool": ({"tool_choice": "g", "tools": [TOOL]}, "'g', which is not a tool"),
     "two tools of one name": ({"tools": [TOOL, TOOL]}, "Two tools have one name"),
     "an unknown format": ({"response_format": {"type": "xml"}}, "type 'xml'"),
     "a format without schema": ({"response_format": {"type": "json_schema"}}, "no json_schema"),

@@ -508,7 +508,7 @@ def test_t19_the_canonical_request_is_made_of_the_bytes_that_are_sent() -> None:
         (-0.0, "is -0.0"),
         ("\ud800", "half of a surrogate pair"),
         (2**1024, "beyond 2**1024"),
-        ({1: "x"}, "a key that is no text"),
+        ({1: "x"}, "a key that is not a text"),
         ({"\udc00": 1}, "half of a surrogate pair"),
         (b"x", "is a bytes"),
         ({"x"}, "is a set"),
