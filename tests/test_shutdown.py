@@ -214,9 +214,11 @@ async def test_a_second_signal_ends_at_once_and_its_chat_stays_in_doubt(
     assert chats(localnet) == [("done", "charged"), ("running", "sent_unknown")]
 
 
-def ask_over_stdio(process: Popen[str], number: int, **arguments: object) -> None:
+def ask_over_stdio(
+    process: Popen[str], number: int, tool: str = "chat", **arguments: object
+) -> None:
     assert process.stdin is not None
-    params = {"name": "chat", "arguments": arguments}
+    params = {"name": tool, "arguments": arguments}
     message = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
     process.stdin.write(json.dumps(message) + "\n")
 
@@ -247,6 +249,30 @@ async def test_paid_chats_over_stdio_are_answered_after_its_end(
     assert sorted(one["id"] for one in answers) == [2, 3, 4, 5, 6]
     assert not any(one["result"]["isError"] for one in answers)
     assert chats(localnet) == [("done", "charged")] * 6
+
+
+@posix_only
+@pytest.mark.process
+async def test_a_call_that_has_signed_nothing_ends_unsent_and_goes_on_under_its_key(
+    localnet: LocalNetwork,
+) -> None:
+    asked = inferring(localnet, idempotency_key="k")
+    with ending(start(localnet.environ, "serve")) as process:
+        assert process.stdout is not None
+        exchange(process, INITIALIZE)
+        localnet.fault("eth_estimateGas", "hang")
+        ask_over_stdio(process, 1, "infer", **asked)
+        await shown(localnet, "rpc")
+        process.send_signal(signal.SIGTERM)
+        told = json.loads(process.stdout.readline())["result"]
+        await ended(process)
+    localnet.clear_faults()
+
+    assert REFUSED in told["content"][0]["text"]
+    assert told["structuredContent"]["stage"] == "not_sent"
+    async with Client(build_server(Session.from_env(localnet.environ))) as mcp:
+        again = await answer(mcp, "infer", **asked)
+    assert (again["call_id"], again["status"]) == (told["structuredContent"]["call_id"], "done")
 
 
 @posix_only
