@@ -149,7 +149,7 @@ class OGError(Exception):
     """Whether the very same call may succeed later, with nothing changed."""
 
     retries_are_free: bool = False
-    """Whether it pays once at most, made again, though something of it has left."""
+    """Whether repeating the call cannot pay twice, although something of it has left."""
 
     @property
     def may_retry(self) -> bool:
@@ -397,7 +397,7 @@ class UnsafeEndpointError(ChainError):
 
 
 class InsufficientFundsError(ChainError):
-    """The balance does not cover the most that the transaction may cost."""
+    """The balance does not cover the highest cost of the transaction."""
 
     def __init__(self, address: str, needed: int, available: int, faucet: str = "") -> None:
         super().__init__(
@@ -409,7 +409,7 @@ class InsufficientFundsError(ChainError):
 
 
 class FeeCapError(ChainError):
-    """The most that the transaction may cost is above a cap; checked where it is signed."""
+    """The highest fee of the transaction is above a cap; checked where it is signed."""
 
     def __init__(self, variable: str, fee: int, cap: int) -> None:
         super().__init__(
@@ -421,7 +421,7 @@ class FeeCapError(ChainError):
 
 
 class OPGCapError(ChainError):
-    """The most that a call's payments may take is above a cap; checked before one is signed."""
+    """The maximum that a call's payments may take is above a cap; checked before one is signed."""
 
     def __init__(self, variable: str, asked: int, cap: int) -> None:
         super().__init__(
@@ -1085,9 +1085,9 @@ class GatewayRejectedError(GatewayError):
         self.retryable, self.retries_are_free = refusal.retryable, refusal.is_own
         self._hint_with(_NOTHING_PAID if stage is Stage.NOT_SENT else _WHAT_WAS_CHARGED)
 
-    def counted(self, attempts: int, most: int) -> None:
+    def counted(self, attempts: int, maximum: int) -> None:
         """Say how often the call was sent of how often it may be; for an error of its own."""
-        left = most - attempts
+        left = maximum - attempts
         self.retryable = self.retryable and left > 0
         again = (
             f"the same call may be repeated, up to {left} more times: it goes under the same payment,"

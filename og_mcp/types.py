@@ -39,10 +39,10 @@ LLMModeName = Literal["AUTO", "VANILLA", "TEE"]
 """AUTO is TEE where the network has gateways, else VANILLA."""
 
 SettlementModeName = Literal["private", "batch"]
-"""What a gateway settles beside the payment; private: nothing else."""
+"""What a gateway settles beside the payment; private: nothing."""
 
 DEFAULT_MAX_TOKENS: Final = 1024
-"""Longest answer of a chat or completion, where the caller does not say."""
+"""Longest answer of a chat or completion by default, in tokens."""
 
 CallStatus = Literal["done", "running", "failed"]
 
@@ -50,7 +50,7 @@ LOCAL_PRINCIPAL: Final = "local"
 """Who calls over stdio, from the command line and from a library: the owner of the machine."""
 
 HTTP_PRINCIPAL: Final = "http"
-"""Whoever holds the one token there is for HTTP."""
+"""Whoever holds the token for HTTP."""
 
 Wei = Annotated[
     int,
@@ -62,20 +62,20 @@ Wei = Annotated[
 
 
 class Shape(BaseModel):
-    """Base of result shapes: fields are fixed, unknown ones are a mistake of ours."""
+    """Base of result shapes: their fields are fixed."""
 
     model_config = ConfigDict(extra="forbid")
 
     answer: ClassVar[tuple[str, ...]] = ()
-    """The fields that are told first."""
+    """The fields that come first in a result."""
 
     def shown(self) -> dict[str, Any]:
-        """Give it as JSON values for a reader: the answer first, and no field that is empty."""
+        """Return it as JSON values for a reader: the answer first, without empty fields."""
         told = self.model_dump(mode="json", exclude_defaults=True)
         return {name: told[name] for name in self.answer if name in told} | told
 
     def shown_json(self) -> str:
-        """Give the same as compact JSON text."""
+        """Return the same as compact JSON text."""
         return to_json(self.shown()).decode()
 
 
@@ -194,16 +194,14 @@ class UploadResult(Shape):
     model_name: str
     version: str
     file_name: str = ""
-    format: str = Field(
-        default="", description="E.g. onnx; a pickle runs code in whoever loads it."
-    )
+    format: str = Field(default="", description="E.g. onnx; a pickle can run code when loaded.")
     checked_by: str = Field(
         default="",
         description="What checked an ONNX file: onnx, onnxruntime or structure; else empty.",
     )
-    warnings: list[str] = Field(default=[], description="Of the file's form; it runs all the same.")
+    warnings: list[str] = Field(default=[], description="About the file's form; it still runs.")
     already_there: bool = Field(
-        default=False, description="True where this very file was listed before; none was sent."
+        default=False, description="True if this file was there already; it was not sent."
     )
     inputs: list[TensorSpec] = Field(default=[], description="Empty where not known.")
     outputs: list[TensorSpec] = Field(default=[], description="Empty where not known.")
@@ -253,7 +251,7 @@ class Verification(Shape):
     """What checking a receipt showed."""
 
     network: str = Field(
-        description="The network that the receipt names; where og-mcp knows no such one, that in use."
+        description="The network that the receipt names; if og-mcp does not know it, the one in use."
     )
     valid: bool = Field(description="Its level is consistent or confirmed.")
     level: Level = Field(
@@ -261,7 +259,7 @@ class Verification(Shape):
         "none: a check failed, or nothing signed speaks for what it keeps."
     )
     shows: str = Field(default="", description="What is proven, and what is not.")
-    parts: list[PartLevel] = Field(default=[], description="claimed: nothing but the file says it.")
+    parts: list[PartLevel] = Field(default=[], description="claimed: only the file says it.")
     summary: str = Field(description="How many checks passed, failed, and need the network.")
     checks: list[Check]
 
@@ -292,24 +290,24 @@ class InferenceResult(Shape):
     gas_used: int = Field(default=0, description="Gas units.")
     fee: str = Field(default="", description="What it cost, or with dry_run could at most.")
     fee_wei: Wei = Field(default=0, description="The same, exactly.")
-    max_opg: str = Field(default="0", description="The most OPG it may cost.")
+    max_opg: str = Field(default="0", description="Highest cost in OPG.")
     explorer_url: str = ""
-    note: str = Field(default="", description="What is not plain of input or output.")
+    note: str = Field(default="", description="What to know about input or output.")
     checks: list[Check] = Field(default=[], description="What a dry run checked.")
 
 
 class Payment(Shape):
-    """What a gateway call may cost and did cost; empty where nothing was paid this way."""
+    """The payment of a gateway call; empty where nothing was paid this way."""
 
     scheme: str = Field(default="", description="x402 scheme, upto: settled up to max_opg.")
     network: str = Field(default="", description="CAIP-2 id of the payment chain, eip155:N.")
     asset: str = Field(default="", description="Address of the OPG token.")
-    max_opg: str = Field(default="", description="The signed cap, OPG.")
+    max_opg: str = Field(default="", description="Maximum that was signed, OPG.")
     cap_id: str = Field(
-        default="", description="The signed cap that covers the call; others may share it."
+        default="", description="The signed payment that covers the call; others may share it."
     )
     amount_opg: str = Field(
-        default="", description="What that cap settled for, OPG; empty until the chain says it."
+        default="", description="What it settled for, OPG; empty until the chain says it."
     )
     transaction_hash: str = Field(default="", description="Of the settlement, once there is one.")
 
@@ -385,7 +383,7 @@ class Citation(Shape):
 
 
 class _Answered(Shape):
-    """What results of gateway calls share; what a call has not reached is empty."""
+    """Fields that results of gateway calls share; those that a call has not reached are empty."""
 
     call_id: str = ""
     network: str
@@ -405,7 +403,7 @@ class _Answered(Shape):
     moderation: dict[str, Any] = {}
     payment: Payment = Payment()
     verification: Proof = Proof()
-    max_opg: str = Field(default="0", description="The most OPG it may cost.")
+    max_opg: str = Field(default="0", description="Highest cost in OPG.")
     checks: list[Check] = Field(default=[], description="What a dry run checked.")
 
 
@@ -488,7 +486,7 @@ class ImageResult(_Answer):
 
     images: list[Image] = Field(default=[])
     refused: list[str] = Field(
-        default=[], description="What was asked for and is not here, and why."
+        default=[], description="What was asked for and is missing, and why."
     )
     attachments: list[Attachment] = Field(default=[], description="Pictures that were sent along.")
 
@@ -503,7 +501,7 @@ class AllowanceResult(Shape):
     status: Literal["done", "running", "failed", "dry_run"]
     transaction_hash: str = ""
     allowance_opg: str = Field(description="OPG that Permit2 may take from the wallet.")
-    note: str = Field(default="", description="What revoking brings with it.")
+    note: str = Field(default="", description="What revoking causes.")
     fee: str = Field(default="", description="On the payment chain, or with dry_run at most.")
     fee_wei: Wei = Field(default=0, description="The same, exactly.")
     max_opg: str = Field(default="0", description="An approval moves no OPG by itself.")
@@ -527,7 +525,7 @@ class CancellationResult(Shape):
 
 
 class CallInfo(Shape):
-    """How far a call has come, and what it gave; a failed call is told here."""
+    """How far a call has come, with its result or error."""
 
     answer = ("result", "error", "note")
 
@@ -558,7 +556,7 @@ class CallList(Shape):
 
     calls: list[CallInfo] = Field(description="Without their results: get_call has them.")
     next_page: int = Field(default=0, description="0 on the last page.")
-    spent_opg: str = Field(description="Settled, each signed cap once.")
+    spent_opg: str = Field(description="Settled, each signed payment once.")
     open_opg: str = Field(description="Signed and not yet settled.")
     fees: str = Field(default="", description="Paid on the network's own chain.")
     fees_wei: Wei = Field(description="The same, exactly.")
@@ -572,7 +570,7 @@ class CallList(Shape):
 
 
 class Trouble(Shape):
-    """Something that keeps a tool from working, and its mend."""
+    """Something that keeps a tool from working, and how to fix it."""
 
     what: str
     fix: str
@@ -580,7 +578,7 @@ class Trouble(Shape):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at, and its mend where something is wrong with it."""
+    """One thing that was checked, and how to fix it where something is wrong."""
 
     name: str
     held: bool
@@ -625,7 +623,7 @@ class NetworkInfo(Shape):
 
 
 class Progress(Protocol):
-    """What a long call counts while it runs, for whoever watches; never content (threats.md T16)."""
+    """The progress of a long call, as counts; never content (threats.md T16)."""
 
     count: int
     total: int | None
@@ -694,7 +692,7 @@ class Account:
 
     @property
     def key(self) -> str:
-        """The account in one text; addresses differ in nothing but their checksum's letters."""
+        """The account in one text, with its address in small letters."""
         return f"{self.network}/{self.chain_id}/{self.address.lower()}"
 
 
@@ -730,7 +728,7 @@ CapStatus = Literal["open", "settled", "void"]
 
 @dataclass(frozen=True, kw_only=True)
 class CapRequest:
-    """A signed maximum that is about to be signed: an x402 `upto` payment."""
+    """A payment authorization that is about to be signed (x402, scheme `upto`)."""
 
     account: Account
     """Who pays: the network's key, the payment chain's id, the wallet."""
@@ -751,12 +749,12 @@ class CapRequest:
     """Unix seconds after which nobody can take it any more."""
 
     facilitator: str = ""
-    """Who alone may take it; empty where an older version signed it."""
+    """The only address that may take it; empty where an older version signed it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cap(CapRequest):
-    """A signed maximum and what became of it. Many calls may share one (a gateway session)."""
+    """A payment authorization and its end. Many calls may share one (a gateway session)."""
 
     id: str
     status: CapStatus
@@ -781,7 +779,7 @@ class CancellationOffer:
     """How many calls it pays for."""
 
     max_fee_wei: int
-    """The most that it may cost, on the payment chain."""
+    """Highest cost on the payment chain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -801,7 +799,7 @@ class CallRequest:
 
     idempotency_key: str = ""
     max_opg: int = 0
-    """The most OPG that the call may cost, base units."""
+    """Highest cost of the call in OPG, base units."""
 
     model: str = ""
     """What it asks: a language or image model, a content id, or a repository."""
@@ -948,13 +946,13 @@ class ConsentRequest:
     """Whose money it is; `None` where nothing is paid."""
 
     cap_wei: int = 0
-    """The most it may cost in the native coin."""
+    """Highest cost in the native coin, wei."""
 
     cap_opg: int = 0
-    """The most it may cost in OPG, base units."""
+    """Highest cost in OPG, base units."""
 
     what: str = ""
-    """What it does for good, where that and not money is what a person is asked about."""
+    """What it does that cannot be undone, where a person is asked about that and not about money."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -971,7 +969,7 @@ class Approval(ConsentRequest):
 
 @dataclass(frozen=True)
 class Pruned:
-    """What pruning took away."""
+    """What pruning removed."""
 
     calls: int
     files: int

@@ -115,7 +115,7 @@ def read(document: object) -> Asked:
 def _most_tokens(body: _Body) -> int:
     """Take the newer name before the older one; zero counts as given, and is refused later."""
     given = (body.max_completion_tokens, body.max_tokens)
-    return next((most for most in given if most is not None), MAX_TOKENS)
+    return next((limit for limit in given if limit is not None), MAX_TOKENS)
 
 
 def _refuse_the_unheard(extra: Mapping[str, Any]) -> None:

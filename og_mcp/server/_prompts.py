@@ -28,7 +28,7 @@ TOOLS_OF: Final[Mapping[str, frozenset[str]]] = {
 }
 """Prompt -> the tools that its steps name; it is offered only with all of them."""
 
-MOST_TOLD: Final = 5
+MAX_TOLD: Final = 5
 """Number of wrong arguments that one refusal lists."""
 
 ModelName = Annotated[str, Field(max_length=200, description="Name of the model repository.")]
@@ -82,7 +82,7 @@ def refusing(
     told = [f"Argument {one} is missing." for one in known if known[one] and one not in arguments]
     told += [f"Unknown argument {quote(one)}." for one in arguments if one not in known]
     if told:
-        raise MCPError(INVALID_PARAMS, " ".join([*told[:MOST_TOLD], _takes(name, known)]))
+        raise MCPError(INVALID_PARAMS, " ".join([*told[:MAX_TOLD], _takes(name, known)]))
     try:
         yield
     except ValueError as exc:

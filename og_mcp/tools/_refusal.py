@@ -90,18 +90,18 @@ def _expected(schema: dict[str, Any]) -> str:
     return words + _bounds(schema.get("minimum"), schema.get("maximum"))
 
 
-def _size(least: int | None, most: int | None, unit: str) -> str:
-    if most is not None:
-        return f" of {least or 0} to {most} {unit}"
-    return f" of at least {least} {unit}" if least else ""
+def _size(minimum: int | None, maximum: int | None, unit: str) -> str:
+    if maximum is not None:
+        return f" of {minimum or 0} to {maximum} {unit}"
+    return f" of at least {minimum} {unit}" if minimum else ""
 
 
-def _bounds(least: float | None, most: float | None) -> str:
-    if least is not None and most is not None:
-        return f" from {least} to {most}"
-    if least is not None:
-        return f" of at least {least}"
-    return f" of at most {most}" if most is not None else ""
+def _bounds(minimum: float | None, maximum: float | None) -> str:
+    if minimum is not None and maximum is not None:
+        return f" from {minimum} to {maximum}"
+    if minimum is not None:
+        return f" of at least {minimum}"
+    return f" of at most {maximum}" if maximum is not None else ""
 
 
 def _shown(value: object) -> str:

@@ -19,7 +19,7 @@ MAX_VALUES: Final = 4_000_000
 MAX_INTEGER_BITS: Final = 14_000
 """Digits of an integer; Python writes up to 4300."""
 
-MOST_NAMED: Final = 8
+MAX_NAMED: Final = 8
 """Number of names from outside that one sentence lists."""
 
 _KINDS: Final = frozenset({dict, list, str, int, float, bool, type(None)})
@@ -75,8 +75,8 @@ def equal(ours: object, theirs: object, what: str) -> None:
 
 def named(names: Collection[object]) -> str:
     """List names from outside, quoted; the first few of many."""
-    told = ", ".join(quote(name) for name in islice(names, MOST_NAMED))
-    return f"{told} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else told
+    told = ", ".join(quote(name) for name in islice(names, MAX_NAMED))
+    return f"{told} and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else told
 
 
 def read_hex(value: Any) -> bytes:  # noqa: ANN401 - JSON
