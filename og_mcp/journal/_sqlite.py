@@ -22,9 +22,12 @@ from sqlalchemy import URL, Dialect
 from og_mcp.errors import JournalError, quote
 from og_mcp.journal._database import BUSY_S, Connection
 from og_mcp.journal._file_lock import MADE, PRIVATE, FileMutexes, locked, make_private
-from og_mcp.journal._migrating import migrate
+from og_mcp.journal._migrating import SCRIPTS, migrate
 from og_mcp.journal._sql import SQLITE
 from og_mcp.journal._steps import Answer, Query
+
+NEW: Final = SCRIPTS / "sqlite.sql"
+"""The tables of a new journal; a test holds it equal to what the migrations make."""
 
 PREPARE_S: Final = 60.0
 """How long another process may take to make the tables."""
@@ -71,6 +74,11 @@ class SQLiteConnection(Connection):
     def plain(self, sql: str) -> list[tuple[Any, ...]]:
         """Run SQL without parameters."""
         return self._raw.execute(sql).fetchall()
+
+    def make_tables(self) -> None:
+        """Make the tables of a new journal as all migrations leave them, in a tenth of the time."""
+        if self.plain("SELECT count(*) FROM sqlite_master") == [(0,)]:
+            self._raw.executescript(f"BEGIN IMMEDIATE;{NEW.read_text(encoding='utf-8')}COMMIT;")
 
     def begin(self) -> None:
         """Take the write lock at once: one that is asked for later can be refused."""
@@ -127,6 +135,7 @@ class SQLiteDatabase:
             connection = self.connect()
             try:
                 connection.use_wal()
+                connection.make_tables()
                 migrate(connection, URL.create("sqlite", database=str(self.path)))
             finally:
                 connection.close()

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +24,9 @@ from og_mcp.calls import Journal
 from og_mcp.errors import ConfigurationError, JournalError
 from og_mcp.journal import open_journal
 from og_mcp.journal._migrating import HEAD, SCRIPTS
-from og_mcp.journal._opened import database_of
+from og_mcp.journal._opened import FILE, database_of
 from og_mcp.journal._schema import metadata
+from og_mcp.journal._sqlite import NEW
 from og_mcp.settings import Settings
 from og_mcp.types import CallRequest, Stage
 from tests.journal.paying import cap_for
@@ -229,6 +231,30 @@ async def test_migrations_make_what_the_schema_says(settings: Settings) -> None:
     engine.dispose()
 
     assert differences == []
+
+
+async def test_a_new_file_has_the_tables_that_the_migrations_make(tmp_path: Path) -> None:
+    new, migrated = tmp_path / "new", tmp_path / "migrated"
+    migrated.mkdir()
+    with closing(sqlite3.connect(migrated / FILE)) as database:
+        # As Alembic makes it first of all; a file that holds something is migrated.
+        database.execute(
+            "CREATE TABLE alembic_version (\n\tversion_num VARCHAR(32) NOT NULL, \n\t"
+            "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)\n)"
+        )
+    for folder in (new, migrated):
+        async with open_journal(at(folder)):
+            pass
+
+    assert _made(new / FILE) == _made(migrated / FILE), f"write it to {NEW}"
+
+
+def _made(file: Path) -> list[str]:
+    """List the statements that made a journal's tables, and its version."""
+    with closing(sqlite3.connect(file)) as database:
+        made = database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
+        version = database.execute("SELECT version_num FROM alembic_version")
+        return [" ".join(text.split()) for (text,) in (*made, *version)]
 
 
 async def test_a_journal_of_the_first_version_keeps_its_calls(settings: Settings) -> None:
