@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import sys
 from contextlib import closing
-from subprocess import Popen
+from subprocess import PIPE, Popen
 from typing import Any, Final
 
 import anyio
@@ -20,8 +20,8 @@ from og_mcp.client import Session
 from og_mcp.server import build_server
 from tests.http_client import WAYS, connected
 from tests.localnet_client import LocalNetwork
-from tests.server_process import END_S, ending, served, start
-from tests.test_stdio import INITIALIZE, exchange
+from tests.server_process import END_S, clean, command, ending, served, start
+from tests.test_stdio import INITIALIZE, LIST_TOOLS, exchange
 from tests.tools.calls import answer, refusal, text_of
 
 MODEL: Final = "openai/gpt-5.4-mini"
@@ -249,6 +249,22 @@ async def test_paid_chats_over_stdio_are_answered_after_its_end(
     assert sorted(one["id"] for one in answers) == [2, 3, 4, 5, 6]
     assert not any(one["result"]["isError"] for one in answers)
     assert chats(localnet) == [("done", "charged")] * 6
+
+
+@posix_only
+@pytest.mark.process
+def test_a_signal_that_whoever_started_the_server_ignores_stays_ignored() -> None:
+    # As `nohup og-mcp serve` does.
+    shell = ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh", *command("serve")]
+    with ending(
+        Popen(  # noqa: S603 - our own program
+            shell, env=clean({"OG_NETWORK": "local"}), stdin=PIPE, stdout=PIPE, text=True, bufsize=1
+        )
+    ) as process:
+        exchange(process, INITIALIZE)
+        process.send_signal(signal.SIGHUP)
+
+        assert exchange(process, LIST_TOOLS)["result"]["tools"]
 
 
 @posix_only
