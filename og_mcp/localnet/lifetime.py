@@ -1,4 +1,4 @@
-"""When the process of the local network ends, and that it does."""
+"""Makes sure that the local network's process ends with its owner."""
 
 from __future__ import annotations
 
