@@ -30,7 +30,6 @@ from starlette.routing import Route
 
 from og_mcp.localnet.faults import Faults
 from og_mcp.localnet.service import Service
-from og_mcp.localnet.serving import drop
 from og_mcp.localnet.tls import Certificate
 from tests.localnet_client import LocalNetwork
 from tests.lying_rpc import DroppedError
@@ -98,9 +97,8 @@ class LyingGateway:
             )
             told = self._lie(request.url.path)(true)
             answer = await told if inspect.isawaitable(told) else told
-        except DroppedError:
-            await drop(request.scope, request.receive)
-            return Response()
+        except DroppedError as exc:
+            return await exc.on(request)
         response = Response(answer.body, answer.status)
         length = (b"content-length", str(len(answer.body)).encode())
         response.raw_headers = [*((name.encode(), value) for name, value in answer.headers), length]

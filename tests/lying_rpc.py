@@ -32,7 +32,7 @@ from starlette.routing import Route
 
 from og_mcp.localnet.faults import Faults
 from og_mcp.localnet.service import Service
-from og_mcp.localnet.serving import drop
+from og_mcp.localnet.serving import CONNECTION, drop
 
 JSON = dict[str, Any]
 
@@ -54,7 +54,18 @@ class InsteadError(Exception):
 
 
 class DroppedError(Exception):
-    """The connection closes without an answer."""
+    """The connection closes without an answer, or after a few bytes that need not be HTTP."""
+
+    def __init__(self, sent: bytes = b"") -> None:
+        super().__init__(sent)
+        self.sent = sent
+
+    async def on(self, request: Request) -> Response:
+        """Do it to the connection of a request."""
+        if self.sent:
+            request.scope["state"][CONNECTION].write(self.sent)
+        await drop(request.scope, request.receive)
+        return Response()
 
 
 @dataclass(frozen=True)
@@ -146,9 +157,8 @@ class LyingRPC:
             return _json(self.batch(answers) if self.batch else answers)
         except InsteadError as exc:
             return Response(exc.body, exc.status, media_type="text/html")
-        except DroppedError:
-            await drop(request.scope, request.receive)
-            return Response()
+        except DroppedError as exc:
+            return await exc.on(request)
 
     async def _single(self, call: JSON) -> JSON:
         method, params = call["method"], call.get("params") or []
@@ -215,6 +225,15 @@ def http(body: str, status: int) -> Lie:
 def drops(_: Asked) -> None:
     """Close the connection."""
     raise DroppedError
+
+
+def raw(sent: bytes) -> Callable[[object], Any]:
+    """Send bytes that need not be HTTP, and close the connection; a gateway's lie, too."""
+
+    def lie(_: object) -> None:
+        raise DroppedError(sent)
+
+    return lie
 
 
 def without(*fields: str, **others: object) -> Lie:

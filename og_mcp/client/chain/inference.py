@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,6 +12,7 @@ from urllib.parse import quote
 import anyio
 import httpx
 from anyio import to_thread
+from pydantic_core import from_json
 
 from og_mcp.client.chain.chain import Log, Receipt
 from og_mcp.client.chain.sender import Sender
@@ -244,10 +244,10 @@ RESULT_PATHS: Final = {
 
 def _read_node_result(encoded: object, mode: InferenceMode) -> ModelOutput:
     try:
-        value = json.loads(base64.b64decode(str(encoded)))["InferenceResult"]
+        value = from_json(base64.b64decode(str(encoded)))["InferenceResult"]
         for key in RESULT_PATHS[mode]:
             value = value[key]
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+    except (ValueError, LookupError, TypeError) as exc:
         raise ServiceReplyError(NODE_API, f"it holds no {mode.name} result") from exc
     return node_output(value)
 

@@ -6,6 +6,7 @@ Errors say whether a request can have arrived; money depends on the difference.
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import httpx
 from anyio import to_thread
+from pydantic_core import from_json
 
 from og_mcp.client.wire.http import mapped
 from og_mcp.errors import RateLimitError, ServiceRejectedError, ServiceReplyError
@@ -191,8 +193,9 @@ class RPC:
 
     def _parse(self, raw: bytes, status: int) -> Any:  # noqa: ANN401 - JSON
         try:
-            answer = json.loads(raw)
-        except (ValueError, RecursionError):
+            # Bounds the nesting by itself, whatever the process's recursion limit is.
+            answer = from_json(raw.removeprefix(BOM_UTF8))
+        except ValueError:
             answer = None
         # Some nodes put JSON-RPC errors behind an HTTP error status.
         if isinstance(answer, list) or (isinstance(answer, dict) and "jsonrpc" in answer):

@@ -19,7 +19,9 @@ from og_mcp.errors import (
     AnswerLostError,
     GatewayRefusal,
     GatewayRejectedError,
+    OGError,
     ServiceError,
+    ServiceReplyError,
     quote,
 )
 from og_mcp.networks import shown
@@ -90,7 +92,8 @@ async def read(  # noqa: PLR0913 - an answer and its bounds, by name
 
     Raises:
         GatewayRejectedError: Another status, or an error in the stream or in place of the answer.
-        AnswerLostError: It broke off, or cannot be used.
+        AnswerLostError: It came under a payment, and broke off or cannot be used.
+        ServiceError: The same, without one.
     """
     where = shown(str(response.url))
     if not response.is_success:
@@ -107,12 +110,19 @@ async def read(  # noqa: PLR0913 - an answer and its bounds, by name
             if answer.get("error") is not None:
                 raise _rejected(response, answer, cap_id, is_whole=is_whole)
     except ServiceError as exc:
+        if not cap_id:
+            raise
         raise AnswerLostError(where, exc.args[0], cap_id) from exc
     except TimeoutError as exc:
-        raise AnswerLostError(where, f"it was not whole after {longest_s:g} s", cap_id) from exc
+        raise _lost(where, f"it was not whole after {longest_s:g} s", cap_id) from exc
     except ValueError as exc:
-        raise AnswerLostError(where, f"it is not what the protocol allows ({exc})", cap_id) from exc
+        raise _lost(where, f"it is not what the protocol allows ({exc})", cap_id) from exc
     return answer
+
+
+def _lost(where: str, why: str, cap_id: str) -> OGError:
+    """Make the error of an answer that cannot be used; one without a payment has cost nothing."""
+    return AnswerLostError(where, why, cap_id) if cap_id else ServiceReplyError("gateway", why)
 
 
 async def parsed(body: bytes) -> dict[str, Any]:

@@ -74,6 +74,8 @@ LEFT_AFTER_S: Final = 0.005
 SERVICE: Final = "gateway"
 """What errors call it."""
 
+WITHHELD_FREE: Final = "The content is withheld. Nothing was paid for it: repeat the call later."
+
 VERIFY: Final = {CHAT: verify_chat, COMPLETION: verify_completion, SEARCH: verify_search}
 """Path -> what verifies an answer from there."""
 
@@ -170,7 +172,12 @@ class GatewayLLM:
                         counted=counted,
                     )
                     settlement = _settlement(response)
-            evidence = await self._verified(question, answer, gateway.tee)
+            try:
+                evidence = await self._verified(question, answer, gateway.tee)
+            except VerificationError as exc:
+                if order.cap is None:
+                    exc.stage, exc.hint = Stage.NOT_SENT, WITHHELD_FREE
+                raise
             self._gateways.answered(gateway.tee.tee_id)
             return Answered(
                 answer=answer,

@@ -10,7 +10,6 @@ import random
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -20,7 +19,7 @@ import httpx
 from og_mcp import __version__
 from og_mcp.client.tee.registry import TEE, Registry
 from og_mcp.client.wire.connections import Connections
-from og_mcp.client.wire.http import TIMEOUT, keep_secrets_from_logs
+from og_mcp.client.wire.http import TIMEOUT, keep_secrets_from_logs, no_cookies
 from og_mcp.client.wire.pinned import pinned_context
 from og_mcp.errors import NoGatewayError
 from og_mcp.networks import is_loopback
@@ -168,7 +167,7 @@ def open_client(tee: TEE, *, local: bool) -> httpx.AsyncClient:
         transport=Connections(context, proxy=proxy),
         timeout=TIMEOUT,
         headers={"User-Agent": f"og-mcp/{__version__}"},
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        cookies=no_cookies(),
         follow_redirects=False,
         trust_env=False,
     )

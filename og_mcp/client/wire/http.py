@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -38,6 +39,7 @@ __all__ = [
     "is_loopback_host",
     "keep_secrets_from_logs",
     "mapped",
+    "no_cookies",
     "nothing_sent",
     "open_http",
     "post_json",
@@ -93,10 +95,16 @@ def open_http(*, local: bool = False) -> httpx.AsyncClient:
         timeout=TIMEOUT,
         limits=LIMITS,
         headers={"User-Agent": f"og-mcp/{__version__}"},
+        cookies=no_cookies(),
         follow_redirects=False,
         trust_env=not local,
         mounts=dict.fromkeys(LOOPBACK_PATTERNS),
     )
+
+
+def no_cookies() -> CookieJar:
+    """Return a jar that keeps nothing: a cookie of odd bytes would break every later request."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
 def keep_secrets_from_logs() -> None:

@@ -178,7 +178,7 @@ async def test_a_refusal_is_told_in_the_gateway_s_own_words(said: object, shown:
     response = answered([json.dumps(said).encode()], kind="application/json", status=400)
 
     with pytest.raises(GatewayRejectedError) as caught:
-        await read(response, cap_id="", most_bytes=1000)
+        await read(response, cap_id="cap", most_bytes=1000)
 
     words = f": '{shown}'" if shown else ""
     assert caught.value.args[0] == f"The gateway https://203.0.113.7 answered 400{words}."
@@ -197,13 +197,13 @@ async def test_what_is_compressed_counts_by_what_it_becomes() -> None:
     packed = [gzip.compress(body)]
 
     answer = await read(
-        answered(packed, kind="application/json", encoding="gzip"), cap_id="", most_bytes=6000
+        answered(packed, kind="application/json", encoding="gzip"), cap_id="cap", most_bytes=6000
     )
 
     assert len(answer["padding"]) == 5000
     bomb = answered(packed, kind="application/json", encoding="gzip")
     with pytest.raises(AnswerLostError, match="longer than 1000 bytes"):
-        await read(bomb, cap_id="", most_bytes=1000)
+        await read(bomb, cap_id="cap", most_bytes=1000)
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip"])
@@ -211,7 +211,7 @@ async def test_an_encoding_that_knows_no_bound_is_not_decoded(encoding: str) -> 
     response = answered([b"x"], kind="application/json", encoding=encoding)
 
     with pytest.raises(AnswerLostError, match="content encoding is"):
-        await read(response, cap_id="", most_bytes=1000)
+        await read(response, cap_id="cap", most_bytes=1000)
 
 
 @pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
