@@ -127,6 +127,25 @@ async def test_a_payment_that_no_gateway_was_there_to_take_counts_no_more(purse:
     assert listed.open_opg == "0"
 
 
+async def test_a_payment_that_has_left_stays_on_record_where_the_next_request_finds_nobody(
+    purse: Purse,
+) -> None:
+    async with purse.session() as og:
+        await chat(og, "What would it cost?", dry_run=True)
+        purse.localnet.fault(CHAT, "drop", service="gateway")
+        with pytest.raises(AnswerLostError):
+            await chat(og, "first")
+        # The next one would join the session that the same payment may have opened.
+        purse.localnet.close_service("gateway")
+        with pytest.raises(ServiceUnreachableError) as failed:
+            await chat(og, "second")
+        listed = await og.list_calls()
+
+    assert failed.value.stage is Stage.NOT_SENT
+    assert list(statuses(purse).values()) == ["open"]
+    assert listed.open_opg == "0.1"
+
+
 async def test_t9_no_other_tee_is_asked_where_a_paid_request_was_refused(purse: Purse) -> None:
     async with purse.session() as og:
         await chat(og, "first")
