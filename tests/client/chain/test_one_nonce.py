@@ -98,6 +98,47 @@ async def test_from_the_signature_on_a_call_goes_on_though_its_session_closes(
     assert len(rpc.sent) == purse.sent() == 1
 
 
+async def test_from_its_signature_on_a_replacement_goes_on_though_its_caller_leaves(
+    purse: Purse, rpc: LyingRPC
+) -> None:
+    arrived, may_answer, answered = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def slowly(asked: Asked) -> object:
+        arrived.set()
+        await may_answer.wait()
+        result = await asked.truth()
+        answered.set()
+        return result
+
+    rpc.on(SEND, refuses("txpool is full"))
+    left_early = True
+
+    async def speed_up(og: Session, call_id: str) -> None:
+        nonlocal left_early
+        try:
+            await og.speed_up(call_id)
+        finally:
+            left_early = not answered.is_set()
+
+    async with purse.session(BRIEF) as og:
+        with pytest.raises(TransactionPendingError) as stuck:
+            await infer(og, purse)
+        rpc.on(SEND, slowly)
+        async with anyio.create_task_group() as group:
+            group.start_soon(speed_up, og, stuck.value.call_id)
+            await arrived.wait()
+            group.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await anyio.wait_all_tasks_blocked()
+                may_answer.set()
+        told = await og.get_call(stuck.value.call_id)
+
+    assert not left_early
+    first, second = fields_of(rpc)
+    assert first.nonce == second.nonce
+    assert (told.status, told.fee_wei) == ("done", purse.spent())
+
+
 class WatchedWallet(Wallet):
     """The wallet, which tells how often it has signed."""
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from og_mcp.client import Session, Timeouts
 from og_mcp.errors import (
     AlreadySentError,
+    ApprovalRequiredError,
     ChainError,
     OGError,
     TransactionPendingError,
@@ -20,7 +22,7 @@ from og_mcp.journal import open_journal
 from og_mcp.types import Call, InferenceResult, Stage
 from tests.books import Purse, check_books
 from tests.broken_journal import BrokenJournal
-from tests.lying_rpc import LyingRPC, drops, refuses
+from tests.lying_rpc import Asked, LyingRPC, drops, refuses
 
 SEND = "eth_sendRawTransaction"
 BRIEF = Timeouts(rpc_s=5.0, look_up_s=0.2, receipt_s=0.2)
@@ -133,3 +135,30 @@ async def test_wait_s_begins_when_the_call_is_asked_for(purse: Purse) -> None:
         # It was over before the call began; the call itself takes a moment.
         assert running.status == "running"
         assert (await og.get_call(running.call_id)).status == "done"
+
+
+async def test_a_call_that_is_given_up_while_it_is_priced_for_a_person_has_ended(
+    purse: Purse, rpc: LyingRPC
+) -> None:
+    arrived = anyio.Event()
+
+    async def never(_: Asked) -> None:
+        arrived.set()
+        await anyio.sleep_forever()
+
+    async with purse.session(OG_CONFIRM_ABOVE="0") as og:
+        # What the model takes is looked up before.
+        await infer(og, purse, dry_run=True)
+        rpc.on("eth_estimateGas", never)
+        async with anyio.create_task_group() as group:
+            group.start_soon(infer, og, purse)
+            await arrived.wait()
+            group.cancel_scope.cancel()
+        call = await the_call(purse)
+        assert (call.status, call.stage) == ("failed", Stage.NOT_SENT)
+        assert "nothing was paid" in call.error
+
+        rpc.honest()
+        with pytest.raises(ApprovalRequiredError), anyio.fail_after(10):
+            # Who repeats it waits for nobody.
+            await infer(og, purse)
