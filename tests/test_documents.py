@@ -17,6 +17,7 @@ import pytest
 
 from og_mcp import errors, tools
 from og_mcp.cli import COMMANDS
+from og_mcp.client.receipts import fields
 from og_mcp.errors import coins
 from og_mcp.settings import VARIABLES, Settings
 from og_mcp.settings._rules import OVERRIDES
@@ -283,6 +284,27 @@ def test_the_readme_lists_exactly_the_commands_there_are() -> None:
     named = [code(row[0])[0].split()[1] for row in rows("README.md", "Commands")]
 
     assert named == list(COMMANDS)
+
+
+def quoted(section: str) -> set[str]:
+    """Return the names that one section of interface.md has in the objects that it shows."""
+    text = DOCUMENTS["interface.md"].read_text(encoding="utf-8").split(f"\n## {section}")[1]
+    shown = "".join(re.findall(r"`{2,3}?[^`]*`{2,3}|`[{][^`]*`", text.split("\n## ")[0]))
+    return set(re.findall(r'"([a-z_]+)"', shown))
+
+
+def test_the_interface_names_exactly_the_fields_of_a_ready_file(localnet: LocalNetwork) -> None:
+    ready = localnet.ready
+    inner = [*ready["accounts"], ready["hub_login"], *ready["sample_models"]]
+
+    assert quoted("5. Local network") == {*ready, *(name for one in inner for name in one)}
+
+
+def test_the_interface_names_every_part_of_a_receipt() -> None:
+    every = {name for names in fields._BOTH.values() for name in names.split()}  # noqa: SLF001
+    named = quoted("4. Receipt")
+
+    assert set(fields._BOTH[""].split()) | {"claims"} <= named <= every | {"claims"}  # noqa: SLF001
 
 
 BLOCK: Final = re.compile(r"^```([a-z]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
