@@ -6,7 +6,9 @@ unexpected error, and nothing that may have left may be told as not sent.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +24,7 @@ from tests.books import Purse
 from tests.client.payments.chats import OPG
 from tests.client.payments.test_exposure import send
 from tests.localnet_client import LocalNetwork
-from tests.lying_gateway import Lie, LyingGateway, lying_gateway
+from tests.lying_gateway import Answer, Lie, LyingGateway, header, lying_gateway
 from tests.lying_rpc import Asked, LyingRPC, RefusalError, lying, raw, says
 from tests.tools.calls import text_of
 
@@ -188,6 +190,47 @@ async def test_odd_bytes_of_a_gateway_that_is_not_paid_yet_are_told_as_not_sent(
 
     assert listed.structured_content is not None
     assert listed.structured_content["open_opg"] == "0"
+
+
+CHALLENGES: Final[dict[str, Any]] = {
+    "a number": 5,
+    "nothing": {},
+    "nothing accepted": {"accepts": []},
+    "numbers accepted": {"accepts": [5]},
+    "a scheme alone": {"accepts": [{"scheme": "upto"}]},
+    "no extra": {"extra": None},
+    "an odd extra": {"extra": {"facilitatorAddress": 5, "assetTransferMethod": []}},
+    "a negative amount": {"amount": "-1"},
+    "an amount in words": {"amount": "much"},
+    "an amount of 5,000 digits": {"amount": "9" * 5_000},
+    "an amount of other digits": {"amount": "\u0661\u0662"},
+    "a negative time": {"maxTimeoutSeconds": -1},
+    "a time for ever": {"maxTimeoutSeconds": 10**400},
+    "a network that is none": {"network": "eip155:\ud7ff"},
+    "an address that is none": {"payTo": "0x" + "zz" * 20},
+    "an asset that is none": {"asset": {"a": 1}},
+}
+"""A whole challenge, or what of a genuine one is another."""
+
+
+async def test_odd_challenges_are_told_as_not_sent(
+    localnet: LocalNetwork, tmp_path: Path, gateway: LyingGateway
+) -> None:
+    def challenge(odd: Any) -> Lie:  # noqa: ANN401 - JSON
+        def lie(answer: Answer) -> Answer | Awaitable[Answer]:
+            told = json.loads(b64decode(dict(answer.headers)["payment-required"]))
+            if isinstance(odd, dict) and odd and "accepts" not in odd:
+                made = {**told, "accepts": [{**told["accepts"][0], **odd}]}
+            else:
+                made = {**told, **odd} if odd and isinstance(odd, dict) else odd
+            return header("payment-required", b64encode(json.dumps(made).encode()))(answer)
+
+        return lie
+
+    async with seen(localnet, tmp_path, None, None) as host:
+        for name, odd in CHALLENGES.items():
+            gateway.on(challenge(odd))
+            assert (await host.chat(name))["stage"] == Stage.NOT_SENT, name
 
 
 # After it has left
