@@ -79,7 +79,6 @@ async def test_an_end_is_recorded_though_its_session_closes(
     async with purse.session() as og:
         running = await infer(og, purse, wait_s=0)
         await until(lambda: broken.failures == 2)
-        assert (await the_call(purse)).status == "running"
 
     call = await the_call(purse)
     assert (call.id, call.status, call.stage) == (running.call_id, "done", Stage.CHARGED)
