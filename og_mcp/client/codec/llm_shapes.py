@@ -55,7 +55,7 @@ class FunctionSpec:
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a chat; what it has not is empty."""
+    """One message of a chat; fields that it does not have are empty."""
 
     role: str
     content: str = ""
@@ -77,7 +77,7 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class LLMRequest:
-    """What both kinds of requests hold."""
+    """The fields of both kinds of requests."""
 
     tool: ClassVar[str]
     """The tool that makes such requests."""
@@ -112,7 +112,7 @@ class LLMRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ChatRequest(LLMRequest):
-    """What `runLLMChat` takes."""
+    """The request of `runLLMChat`."""
 
     tool: ClassVar[str] = "chat"
     messages: tuple[Message, ...]
@@ -132,7 +132,7 @@ class ChatRequest(LLMRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class CompletionRequest(LLMRequest):
-    """What `runLLMCompletion` takes."""
+    """The request of `runLLMCompletion`."""
 
     tool: ClassVar[str] = "completion"
     prompt: str
@@ -145,7 +145,7 @@ class CompletionRequest(LLMRequest):
 
 @dataclass(frozen=True)
 class ChatResponse:
-    """What a chat was answered."""
+    """The answer to a chat."""
 
     finish_reason: str
     message: Message
@@ -168,7 +168,7 @@ class ChatResponse:
 
 @dataclass(frozen=True)
 class CompletionResponse:
-    """What a prompt was answered."""
+    """The answer to a prompt."""
 
     answer: str
 

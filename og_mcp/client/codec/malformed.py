@@ -1,4 +1,4 @@
-"""What a node sent that is not what protocol.md section 3.1 says; imports nothing heavy."""
+"""The error for output that is not as protocol.md section 3.1 says; imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _NUMPY_NUMBERS: Final = (
 
 @dataclass(frozen=True)
 class Flat:
-    """What was in a nested list."""
+    """The values of a nested list."""
 
     leaves: list[Any]
     """All int, all float, ints and floats, all str, or all of one numpy number type; row-major."""

@@ -32,13 +32,13 @@ _INTEGER: Final = re.compile(r"-?[0-9]{1,39}", re.ASCII)
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a model gave, by tensor name; no name is in two of the fields."""
+    """A model's output by tensor name; no name is in two of the fields."""
 
     numbers: dict[str, Numbers] = field(default_factory=dict)
     """In the tensor's shape: int64 (Python ints where one does not fit), or float32."""
 
     strings: dict[str, list[Any]] = field(default_factory=dict)
-    """Flat, as the wire has no shape for them; nested where the node told one."""
+    """Flat, as the wire has no shape for texts; nested where the node sent one."""
 
     jsons: dict[str, Any] = field(default_factory=dict)
     """Parsed JSON values."""

@@ -1,4 +1,4 @@
-"""A call's tensors against the ones that the model's graph declares; no numpy is needed here."""
+"""Checks a call's tensors against the model's graph; needs no numpy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_EXAMPLE_VALUES: Final = 64
 TEXT: Final = "string"
 
 NO_TENSORS: Final = frozenset({"sequence", "map", "optional", "sparse_tensor", "opaque"})
-"""Kinds of inputs that are none, by ONNX name: the network's contract takes tensors alone."""
+"""ONNX inputs that are not tensors, by type name: the network's contract takes tensors only."""
 
 OPEN: Final = "undefined"
 """The element type of a graph that leaves it open."""

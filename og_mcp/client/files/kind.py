@@ -1,4 +1,4 @@
-"""Which type an image is of, by its first bytes; whatever it was declared to be."""
+"""The type of an image by its first bytes, whatever it was declared to be."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Kind:
     """A type of image."""
 
     format: str
-    """As Pillow calls it."""
+    """Its name in Pillow."""
 
     mime_type: str
     suffix: str
-    """Of file names."""
+    """The ending of file names."""
 
 
 PNG: Final = Kind("PNG", "image/png", ".png")

@@ -43,12 +43,12 @@ FORMATS: Final[Mapping[str, str]] = {
     ".txt": "text",
     ".md": "text",
 }
-"""File name ending -> what such a file is; a pickle runs code in whoever loads it."""
+"""Ending of a file name -> its format; a pickle can run code when it is loaded."""
 
 _TEXTS: Final = frozenset({"json", "text"})
 
 CHECKED_WHOLE: Final = 2**27
-"""Bytes of an ONNX file up to which packages check it that read it into memory."""
+"""Size of an ONNX file, in bytes, up to which packages check it that read it into memory."""
 
 CHECK_LIMIT_S: Final = 120.0
 
@@ -103,10 +103,10 @@ class Publishable:
     """What IPFS calls the content; empty where nobody asked for it."""
 
     checked_by: str = ""
-    """What checked the structure: `onnx`, `onnxruntime`, `structure`, or nothing."""
+    """The checker of its structure: `onnx`, `onnxruntime`, `structure`, or empty."""
 
     warnings: tuple[str, ...] = ()
-    """What the `onnx` package says against the form of a file that can be run all the same."""
+    """Complaints of the `onnx` package about the form of a file that still runs."""
 
     graph: ModelGraph | None = None
     """An ONNX file's inputs and outputs, once it was read."""

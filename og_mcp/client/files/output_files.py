@@ -23,10 +23,10 @@ from og_mcp.errors import OutputNotFoundError
 logger = logging.getLogger(__name__)
 
 MAX_VALUES: Final = 2_000
-"""Values of a tensor that stand in a result; with more a file holds them."""
+"""Number of values of a tensor in a result; a larger tensor is kept in a file."""
 
 MAX_CHARACTERS: Final = 40_000
-"""Characters of a text tensor or of JSON that stand in a result."""
+"""Number of characters of a text tensor or JSON in a result."""
 
 FIRST_VALUES: Final = 8
 FIRST_CHARACTERS: Final = 80

@@ -203,7 +203,7 @@ def _unfit(status: os.stat_result, max_bytes: int, forbidden: Collection[_Identi
 
 
 class _StoppedError(Exception):
-    """Internal: the walk met something that it does not pass; `str()` is the reason."""
+    """Internal: a part of the path is refused; `str()` is the reason."""
 
 
 _OURS: Final = "it belongs to og-mcp's own data or keys"
@@ -288,7 +288,7 @@ def _identity(status: os.stat_result) -> _Identity:
 
 
 def _identities(paths: Iterable[Path]) -> frozenset[_Identity]:
-    """Identify what is there now; what is not there cannot be read either."""
+    """Identify the file or folder; one that does not exist cannot be read either."""
     found = set()
     for path in paths:
         with suppress(OSError, ValueError):

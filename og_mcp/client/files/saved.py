@@ -107,7 +107,7 @@ def save(folder: Path, name: str, content: bytes, *, by_descriptor: bool = BY_DE
 
 
 def _created(folder: Path, name: str, *, by_descriptor: bool) -> int:
-    """Create a file in the very folder that was looked at."""
+    """Create a file in the folder that was checked."""
     if not by_descriptor:
         if folder.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))

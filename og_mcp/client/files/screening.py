@@ -20,10 +20,10 @@ CONTEXT: Final = 4096
 """Bytes on both sides of a place that decide whether it is a secret."""
 
 SHORTEST_RUN: Final = 23
-"""Characters of plain text in a row that are found for certain, wherever they stand."""
+"""Length of plain text in a row that is always found, in characters."""
 
 LONG_RUN: Final = 47
-"""Characters of plain text in a row, which weights never hold by chance: less is to be done."""
+"""Length of plain text in a row that weights do not have by chance, in characters."""
 
 _HIGH_BITS: Final = np.uint64(0x8080808080808080)
 _ONES: Final = np.uint64(0x0101010101010101)
@@ -48,7 +48,7 @@ class SecretFoundError(Exception):
 
 @dataclass(frozen=True)
 class _Sign:
-    """How one kind of secret is told."""
+    """How one kind of secret is found."""
 
     what: str
     needles: tuple[bytes, ...]

@@ -15,15 +15,15 @@ from og_mcp.errors import ServiceRejectedError, ServiceReplyError, ServiceTimeou
 from og_mcp.onnxfile import OnnxFile, OnnxReader
 
 MAX_BYTES: Final = 64 << 20
-"""Bytes that are taken of one file."""
+"""Bytes that are read of one file."""
 
 LIMIT_S: Final = 5.0
-"""Seconds; a call that wants to check its input waits for it."""
+"""Seconds; a call that checks its input waits for it."""
 
 CHUNK: Final = 1 << 18
 
 WORTH_ASKING_ANEW: Final = 1 << 20
-"""Bytes of weights from which a new request is cheaper than reading on."""
+"""Size of weights from which a new request is cheaper than reading on, in bytes."""
 
 MAX_REQUESTS: Final = 100
 
@@ -65,7 +65,7 @@ class _Reading:
         raise ServiceReplyError(MODEL_HUB, "its file is in too many parts to be read")
 
     async def _request(self) -> bool:
-        """Read on from where we are; true once the file is at its end."""
+        """Read the next part; true at the end of the file."""
         # Whatever is compressed on its way has other positions.
         headers = {"Accept-Encoding": "identity", "Range": f"bytes={self._at}-"}
         async with self._http.stream("GET", self._url, headers=headers) as response:

@@ -33,7 +33,7 @@ from og_mcp.networks import Network
 from og_mcp.types import FileList, Model, ModelFile, ModelGraph, ModelVersion
 
 PAGE_SIZE: Final = 100
-"""The most that the hub gives at once."""
+"""Number of models that the hub lists at once."""
 
 NEEDS_CID: Final = "infer takes the CID of an ONNX file; get_model and list_files show CIDs."
 
@@ -48,7 +48,7 @@ _NOT_THIS_WAY: Final = frozenset(
         HTTPStatus.UNPROCESSABLE_ENTITY,
     }
 )
-"""What the hub answers where a name alone does not tell the model."""
+"""Statuses of the hub where a name alone is not enough to find the model."""
 
 
 class Hub:

@@ -25,7 +25,7 @@ MAX_KNOWN: Final = 1024
 """Models that are remembered; the oldest are forgotten."""
 
 MAX_BYTES: Final = 1 << 18
-"""Of one description on disk; a longer one stays in memory."""
+"""Bytes of one description on disk; a longer one stays in memory."""
 
 MAX_FILES: Final = 4096
 """Descriptions on disk; above, the oldest go."""

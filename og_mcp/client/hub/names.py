@@ -1,4 +1,4 @@
-"""Names of models on the hub, as they are offered while somebody types one."""
+"""Names of models on the hub, offered while a person types one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import anyio
 from og_mcp.client.hub.hub import Hub
 
 KEPT_S: Final = 60.0
-"""Seconds for which the names are kept: one is asked for with every letter that is typed."""
+"""Seconds for which the names are kept: every letter that is typed asks for them."""
 
 PATIENCE_S: Final = 3.0
-"""Seconds after which an offer comes too late."""
+"""Seconds to wait for the names."""
 
 
 class ModelNames:

@@ -55,7 +55,7 @@ class Outgoing:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        """Wait until nobody reads from the file any more."""
+        """Wait until reading from the file has ended."""
         if self._ahead is not None:
             with anyio.CancelScope(shield=True):
                 await asyncio.wait([self._ahead])

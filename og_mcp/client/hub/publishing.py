@@ -47,7 +47,7 @@ LOOK_FIRST: Final = (
 _MAY_BE_TAKEN: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
-"""What the hub may answer where a name is taken; only the conflict has no other reason."""
+"""Statuses of the hub where a name is taken; only the conflict has no other reason."""
 
 
 class Publishing:
@@ -305,6 +305,6 @@ class Publishing:
 
 
 def _why(error: ServiceError) -> str:
-    """Make a part of a sentence of an error's sentence."""
+    """Turn an error's sentence into a part of another one."""
     text = str(error.args[0]).rstrip(".")
     return text[:1].lower() + text[1:]

@@ -14,7 +14,7 @@ from og_mcp.errors import ModelNotFoundError, ServiceReplyError
 from og_mcp.types import ModelFile, ModelVersion, TensorSpec
 
 MODEL_HUB: Final = "Model Hub"
-"""What errors call the service."""
+"""The name of the service in errors."""
 
 MAJOR_AND_MINOR: Final = 2
 """Numbers in a version's name, e.g. 0.01."""

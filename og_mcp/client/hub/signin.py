@@ -34,18 +34,18 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SIGN_IN: Final = "Model Hub sign-in"
-"""What errors call the service."""
+"""The name of the service in errors."""
 
 MARGIN_S: Final = 300.0
 """Seconds before a token's end at which it is renewed; a part of its life where that is short."""
 
 REFUSAL_KEPT_S: Final = 30.0
-"""Seconds for which a refused sign-in is not tried again: each try brings a lock-out nearer."""
+"""Seconds for which a refused sign-in is not repeated: many tries lock the account."""
 
 _SIGN_IN_ANEW: Final = frozenset(
     {"TOKEN_EXPIRED", "INVALID_REFRESH_TOKEN", "USER_NOT_FOUND", "MISSING_REFRESH_TOKEN"}
 )
-"""What Firebase says of a refresh token that is no good any more."""
+"""Errors of Firebase for a refresh token that is not valid any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +150,7 @@ class SignIn:
             return kept.id_token
 
     async def _renewed(self, kept: _Tokens, refused: str) -> _Tokens:
-        """Renew tokens in time; a sign-in that is away a moment is no failure while they are good."""
+        """Renew tokens in time; while they are valid, a sign-in that does not answer is not a failure."""
         try:
             return await self._renew(kept)
         except SignInError:
@@ -229,6 +229,6 @@ async def _sent(send: Callable[[str], Awaitable[T]], token: str) -> T:
 
 
 def _masked(error: ServiceRejectedError, service: str, *secrets: str) -> ServiceRejectedError:
-    """Keep out of an error what the other side repeats of our secrets."""
+    """Remove our secrets from an error that repeats them."""
     detail = Redaction(secrets).mask(error.detail)
     return error if detail == error.detail else ServiceRejectedError(service, error.status, detail)

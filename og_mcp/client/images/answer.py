@@ -10,19 +10,19 @@ from urllib.parse import unquote_to_bytes
 from og_mcp.errors import ImageRefusedError, quote
 
 MOST_IMAGES: Final = 10
-"""Of one answer that are kept."""
+"""Number of images of one answer that are kept."""
 
 MOST_BYTES: Final = 64 * 2**20
-"""Of one image's file."""
+"""Bytes of one image's file."""
 
 DATA: Final = "data:"
 
 _BLANKS: Final = b" \t\r\n\f"
 _ONE_ALPHABET: Final = bytes.maketrans(b"-_", b"+/")
-"""Of base64 there are two, and the other one is for URLs."""
+"""From the alphabet of base64 for URLs to the common one."""
 
 _PIECE: Final = 2**20
-"""Bytes that are decoded at once; decoding holds up every other thread."""
+"""Bytes that are decoded at once: decoding blocks every other thread."""
 
 
 def addresses(answer: Mapping[str, Any]) -> list[str]:
@@ -94,7 +94,7 @@ def _entries(answer: Mapping[str, Any]) -> Iterator[object]:
 
 
 def _words(answer: Mapping[str, Any]) -> str:
-    """Tell what a model said that did not draw, such as why it would not."""
+    """Return the text of a model that did not draw, such as its reason."""
     text = _message(answer).get("content")
     return f", only the text {quote(text)}" if isinstance(text, str) and text.strip() else ""
 

@@ -31,11 +31,11 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host and port -> numeric addresses; OSError where there are none."""
 
 LIMIT_S: Final = 30.0
-"""For one image, redirects included."""
+"""Seconds for one image, redirects included."""
 
 MOST_REDIRECTS: Final = 3
 MOST_TRIED: Final = 3
-"""Addresses of one host."""
+"""Number of addresses of one host that are tried."""
 
 PORTS: Final = {"https": 443, "http": 80}
 LAST_PORT: Final = 65_535
@@ -112,7 +112,7 @@ class ImageFetch:
 
     @asynccontextmanager
     async def _asked(self, url: httpx.URL, gateway: Pinned | None) -> AsyncIterator[httpx.Response]:
-        """Ask one host, at an address that was judged; nothing is kept of it afterwards."""
+        """Ask one host at an address that was checked; the connection is closed afterwards."""
         addresses = await self._vetted(url)
         origin = shown(str(url))
         try:

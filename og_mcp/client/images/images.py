@@ -35,15 +35,15 @@ SAVED_AS: Final[Mapping[str, Kind]] = {
     ".jpeg": JPEG,
     ".webp": WEBP,
 }
-"""Endings of names that an image is saved under -> what is written there."""
+"""Ending of a file name -> the format that is written."""
 
 URI: Final = "og://images/"
 
 ALL_S: Final = 45.0
-"""For fetching all images of one answer: nothing else can end that, since they are paid for."""
+"""Seconds for fetching all images of one answer; they are paid for, so nothing else ends that."""
 
 LARGEST_SIDE: Final = 8192
-"""Pixels of an image that is made in another size."""
+"""Number of pixels of an image that is made in another size."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Found:
 
     images: list[Image]
     refused: list[str]
-    """Why each other one cannot be used."""
+    """Why each of the others cannot be used."""
 
 
 class Images:

@@ -36,7 +36,7 @@ MOST_PROFILES: Final = 8
 _PROFILE: Final = b"iCCP"
 
 _LEAST_COUNTED: Final = 2**16
-"""Pixels that a scan is taken to cost at least."""
+"""Fewest pixels that a scan counts for."""
 
 _START_OF_SCAN: Final = b"\xff\xda"
 
@@ -49,7 +49,7 @@ _TURNS: Final = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-"""EXIF orientation -> what makes the image stand upright."""
+"""EXIF orientation -> the turn that makes the image upright."""
 
 _ON_ITS_SIDE: Final = frozenset({5, 6, 7, 8})
 """Orientations that exchange width and height."""
@@ -70,7 +70,7 @@ _UNREADABLE: Final = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError),
     *(AssertionError, AttributeError, struct.error, zlib.error, RuntimeError),
 )
-"""What Pillow raises for files that are not what they seem; differs by type and version."""
+"""Errors that Pillow raises for damaged files; they differ by type and version."""
 
 
 def read(file: BinaryIO) -> tuple[Image.Image, Kind]:

@@ -64,20 +64,20 @@ _Reading = Callable[[Mapping[str, Any]], Content]
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """An answer that was verified, and what shows it."""
+    """A verified answer and its evidence."""
 
     text: str
     """What was signed, where that is text, up to the request's first stop sequence; for an
     unsigned answer, what came."""
 
     is_cut: bool
-    """Whether what came went on behind a stop sequence."""
+    """Whether the answer went on after a stop sequence."""
 
     tool_calls: tuple[Mapping[str, Any], ...]
     """What was signed, where these are tool calls; `text` is empty then."""
 
     proof: Proof
-    """For the result."""
+    """The field `verification` of the result."""
 
     tee: Mapping[str, Any] = field(repr=False)
     """The receipt's part `tee` (interface.md section 4); without a signature where there is none."""
@@ -85,7 +85,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class _Claim:
-    """What an answer says that was signed."""
+    """The hashes, time, TEE id and signature in an answer."""
 
     request_hash: bytes
     output_hash: bytes

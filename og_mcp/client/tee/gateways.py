@@ -25,7 +25,7 @@ from og_mcp.errors import NoGatewayError
 from og_mcp.networks import is_loopback
 
 _Key = tuple[str, bytes]
-"""Endpoint and certificate."""
+"""Its endpoint and certificate."""
 
 FIRST_REST_S: Final = 5.0
 LONGEST_REST_S: Final = 300.0
@@ -42,14 +42,14 @@ class Gateway:
 
 @dataclass(frozen=True)
 class _Rest:
-    """What is known of a gateway that did not answer."""
+    """The state of a gateway that did not answer."""
 
     key: _Key
-    """Where, and with which certificate, it was asked."""
+    """The endpoint and certificate with which it was asked."""
 
     failures: int
     until: float
-    """By the gateways' clock."""
+    """Seconds, by the clock of `Gateways`."""
 
 
 class Gateways:
@@ -72,7 +72,7 @@ class Gateways:
         self._registry, self._local, self._clock = registry, local, clock
         self._clients: dict[_Key, httpx.AsyncClient] = {}
         self._asked: dict[str, _Key] = {}
-        """How a TEE was asked last, by its id."""
+        """TEE id -> how it was asked last."""
 
         self._rests: dict[str, _Rest] = {}
 
@@ -130,7 +130,7 @@ class Gateways:
             await client.aclose()
 
     def _but(self, tees: Collection[TEE], but: Collection[str]) -> list[TEE]:
-        """Leave out what was asked in vain, as it is."""
+        """Leave out gateways that were asked without an answer."""
         return [
             tee for tee in tees if tee.tee_id not in but or self._asked.get(tee.tee_id) != _key(tee)
         ]

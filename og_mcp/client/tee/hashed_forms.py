@@ -13,7 +13,7 @@ UNREADABLE = (
     *(OGError, ArithmeticError, AttributeError, LookupError),
     *(RecursionError, TypeError, ValueError),
 )
-"""What reading JSON of any form can raise."""
+"""Errors that reading JSON of any form can raise."""
 
 
 class HashedForms:
@@ -42,7 +42,7 @@ class HashedForms:
             yield self._made[-1]
 
     def prepare(self) -> None:
-        """Make the first one ahead, e.g. while its answer is awaited; what fails fails later."""
+        """Make the first form ahead, e.g. while the answer is awaited; an error shows later."""
         self.first()
 
     def first(self) -> Covered:

@@ -42,17 +42,17 @@ __all__ = ["TEE", "Registry"]
 logger = logging.getLogger(__name__)
 
 RENEW_AFTER_S: Final = 30.0
-"""Age from which a reading is renewed in the background."""
+"""Age in seconds from which a reading is renewed in the background."""
 
 FRESH_S: Final = 60.0
-"""Age up to which a reading tells that a TEE is still active."""
+"""Age in seconds up to which a reading shows that a TEE is still active."""
 
 USABLE_S: Final = 600.0
-"""Age up to which a reading is used while the registry cannot be read."""
+"""Age in seconds up to which a reading is used while the registry cannot be read."""
 
 
 REASONS: Final = 5
-"""Entries whose fault an error tells."""
+"""Number of faulty entries that an error lists."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Content:
 
     @property
     def what(self) -> str:
-        """What it is."""
+        """The content."""
         return "tool_calls" if self.tool_calls else "text"
 
 

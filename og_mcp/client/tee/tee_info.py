@@ -15,14 +15,14 @@ from eth_utils.address import to_checksum_address
 from og_mcp.client.codec.abi_words import WORD, Reader
 
 MAX_BYTES: Final = 4 * 2**20
-"""Of one answer: a gateway takes about 3 KB."""
+"""Bytes of one answer; an entry takes about 3 KB."""
 
 MAX_ENTRIES: Final = 256
 ADDRESS_BYTES: Final = 20
 
 
 class Info(NamedTuple):
-    """What a client goes by of an entry; its heartbeat and the like change all the time."""
+    """The fields of an entry that a client uses; its heartbeat and others change all the time."""
 
     payment_address: str
     """Checksummed."""

@@ -36,7 +36,7 @@ def withheld(what: str, canonical: bytes, answer: Mapping[str, Any], tee: TEE) -
 
 
 def _without_images(choice: object) -> object:
-    """Leave out what no signature covers and may take a hundred megabytes."""
+    """Leave out fields that no signature covers and that may be large."""
     message = choice.get("message") if isinstance(choice, Mapping) else None
     if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
         return choice

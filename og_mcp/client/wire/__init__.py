@@ -1,1 +1,1 @@
-"""Connections, bytes and JSON: what knows nothing of OpenGradient."""
+"""Connections, bytes and JSON; nothing here knows about OpenGradient."""

@@ -16,7 +16,7 @@ import httpx
 from yarl import URL
 
 KEPT_S: Final = 30.0
-"""After which connections that nothing used are closed; a gateway closes idle ones too."""
+"""Seconds after which unused connections are closed; gateways close idle ones too."""
 
 MAX_HEADER_BYTES: Final = 100 * 2**10
 """Of an answer's header line: a challenge is longer than aiohttp's own bound."""
@@ -42,7 +42,7 @@ BECOMES: Final[Mapping[type[Exception], type[httpx.TransportError]]] = {
     aiohttp.ClientError: httpx.ReadError,
     OSError: httpx.ReadError,
 }
-"""Errors of aiohttp and what they are to httpx; an error is what its nearest ancestor is."""
+"""Errors of aiohttp -> those of httpx; the nearest ancestor of an error decides."""
 
 
 class Connections(httpx.AsyncBaseTransport):
@@ -74,7 +74,7 @@ class Connections(httpx.AsyncBaseTransport):
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Answer(answer))
 
     async def aclose(self) -> None:
-        """Close every connection; again does nothing more."""
+        """Close every connection; closing twice does nothing."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -109,7 +109,7 @@ class _Answer(httpx.AsyncByteStream):
                 yield part
 
     async def aclose(self) -> None:
-        """Give the connection back where the body was read, else close it."""
+        """Return the connection to the pool if the body was read, else close it."""
         self._answer.close()
 
 
@@ -123,12 +123,12 @@ def mapped(request: httpx.Request | None = None) -> Iterator[None]:
 
 
 def becomes(kind: type[Exception]) -> type[httpx.TransportError]:
-    """Return what an error of aiohttp or of the system is to httpx."""
+    """Return the error of httpx for one of aiohttp or of the system."""
     return next(BECOMES[ancestor] for ancestor in kind.__mro__ if ancestor in BECOMES)
 
 
 def _check_host(request: httpx.Request) -> None:
-    """Refuse a name that the resolver cannot take, which it tells by an error of no library's."""
+    """Refuse a host name that the resolver cannot take; it would raise an error of another kind."""
     try:
         request.url.host.encode("idna")
     except UnicodeError as exc:

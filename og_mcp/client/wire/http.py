@@ -49,12 +49,12 @@ __all__ = [
 ]
 
 TIMEOUT: Final = httpx.Timeout(30, connect=10)
-"""Seconds; a caller that waits for slow work says so with the request."""
+"""Seconds; a caller that waits for slow work sets its own with the request."""
 
 LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=32, keepalive_expiry=30)
 
 LOOPBACK_PATTERNS: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
-"""Hosts that never stand behind a proxy; httpx takes proxies for them from the environment."""
+"""Hosts that are never behind a proxy, although httpx would take one from the environment."""
 
 MAX_JSON_BYTES: Final = 8 * 2**20
 FETCH_LIMIT_S: Final = 60.0
@@ -108,7 +108,7 @@ def no_cookies() -> CookieJar:
 
 
 def keep_secrets_from_logs() -> None:
-    """Keep what the HTTP libraries would log at DEBUG out of every log."""
+    """Keep the DEBUG messages of the HTTP libraries out of every log."""
     # httpx logs each request's whole URL, and a path may hold the API key of an RPC.
     logging.getLogger("httpx").addFilter(_show_origins_only)
     # httpcore logs every header of an answer, and one is a payment session's id (threats.md T29).
@@ -244,7 +244,7 @@ def read_json(status: int, body: bytes, service: str, url: str) -> Any:  # noqa:
 
 
 def _detail(content: object) -> str:
-    """Find what a service says of its refusal: `detail`, or `error.message` as Firebase has it."""
+    """Find the reason that a service gives: `detail`, or `error.message` from Firebase."""
     if not isinstance(content, dict):
         return ""
     error = content.get("error")
@@ -253,7 +253,7 @@ def _detail(content: object) -> str:
 
 
 def _without_credentials(text: str, url: str) -> str:
-    """Mask what stands before the host of the URL that a service was asked by."""
+    """Mask user name and password in the URL of a service."""
     origin = urlsplit(url)._replace(path="", query="", fragment="").geturl()
     return Redaction(url_secrets(origin)).mask(text)
 
@@ -295,7 +295,7 @@ _TABLE: Final[tuple[tuple[tuple[type[Exception], ...], _Build], ...]] = (
     ((httpx.TooManyRedirects,), _unusable("it redirects without end")),
     ((httpx.TransportError,), _unusable(BROKEN_OFF)),
 )
-"""Kinds of httpx errors and what becomes of them; the first row that fits counts."""
+"""Errors of httpx -> ours; the first row that fits counts."""
 
 
 def _error(

@@ -13,10 +13,10 @@ from anyio import to_thread
 T = TypeVar("T")
 
 SHORT: Final = 32 * 2**10
-"""Characters up to which JSON is short."""
+"""Length up to which JSON is short, in characters."""
 
 VALUE: Final = 32
-"""Characters that a value counts beside those of its text: looking at it takes time too."""
+"""Characters that a value counts for beside its text: reading it takes time too."""
 
 
 async def off_loop(work: Callable[[], T], *read: object) -> T:

@@ -36,7 +36,7 @@ class PinnedSSLObject(ssl.SSLObject):
 
 
 class PinnedSSLSocket(ssl.SSLSocket):
-    """Keeps the context off sockets, where nothing would compare the certificate."""
+    """Refuses plain sockets, for which the certificate would not be compared."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: ARG002 - ssl's own signature
         """Refuse.

@@ -1,4 +1,4 @@
-"""Which addresses are out on the internet, whatever form they are written in (threats.md T28)."""
+"""Tells addresses on the internet from others, in whatever form they are written (threats.md T28)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 Address = IPv4Address | IPv6Address
 
 _UNICAST: Final = IPv6Network("2000::/3")
-"""The only part of IPv6 that is given out for the internet."""
+"""The only part of IPv6 that is assigned to the internet."""
 
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 """Stands for the IPv4 address in its last 32 bits (RFC 6052)."""
@@ -24,7 +24,7 @@ _NOT_PUBLIC: Final = tuple(
         "3fff::/20",  # documentation, since 2024
     )
 )
-"""What Python 3.11 takes for public, or some of its releases do."""
+"""Networks that Python 3.11, or some of its releases, takes for public."""
 
 
 def parse(text: str) -> Address:

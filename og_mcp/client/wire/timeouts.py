@@ -10,22 +10,22 @@ class Timeouts:
     """Seconds that are waited at most."""
 
     rpc_s: float = 30.0
-    """For one answer of the chain's RPC."""
+    """Seconds for one answer of the chain's RPC."""
 
     look_up_s: float = 15.0
-    """Until a transaction is given up whose nonce another one has used."""
+    """Seconds until a transaction is given up whose nonce another one has used."""
 
     receipt_s: float = 120.0
-    """Until a transaction is mined; what the node refuses is sent again meanwhile."""
+    """Seconds until a transaction is mined; if the node refuses it, it is sent again meanwhile."""
 
     upload_s: float = 3600.0
-    """For the upload of one file."""
+    """Seconds for the upload of one file."""
 
     stuck_after_s: float = 20.0
     """Until an unmined transaction is replaced, if its gas price has become too low."""
 
     gateway_s: float = 300.0
-    """For one answer of a gateway, or the next piece of it; what was sent is not sent again."""
+    """Seconds for one answer of a gateway, or its next piece; the request is not sent again."""
 
     look_again_s: float = 60.0
     """Between the two looks that end a call whose nonce another transaction used for good."""
