@@ -651,6 +651,9 @@ TOOL_NAMES: Final = frozenset(
 )
 """The sixteen tools (interface.md section 3); a published model has another name."""
 
+PUBLISHING_TOOLS: Final = frozenset({"create_model", "create_version", "upload"})
+"""Tools that sign nothing, and whose effect is on the Model Hub, for good."""
+
 
 @dataclass(frozen=True)
 class InputDoc:

@@ -234,7 +234,7 @@ async def at_step(step: Step, purse: Purse, journal: Journal) -> Call:
 
 async def reconciled(og: Session, killed: Call) -> Call:
     """Find a killed call's end once its process counts as dead."""
-    journal = await og._parts.journal.get()  # noqa: SLF001 - the session's own look at the journal
+    journal = await (await og._resources()).journal.get()  # noqa: SLF001 - the session's own look at the journal
     await journal.wait(killed.id, killed.principal, 30.0)
     await og.reconcile()
     return await journal.get(killed.id, None)

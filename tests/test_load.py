@@ -214,7 +214,7 @@ async def destroy(load: Load, servers: list[Server], database: postgres.Postgres
 async def settle_the_rest(purse: Purse, **more: str) -> None:
     """Do what the next start would: look up what the dead left behind."""
     async with purse.session(**more) as og:
-        journal: Any = await og._parts.journal.get()  # noqa: SLF001 - the session's own journal
+        journal: Any = await (await og._resources()).journal.get()  # noqa: SLF001 - the session's own journal
         for call in await journal.unfinished():
             await journal.wait(call.id, call.principal, 15.0)
         await og.reconcile()

@@ -12,8 +12,8 @@ import click
 
 from og_mcp.calls import Journal
 from og_mcp.cli._calls_shown import cut, print_rows
-from og_mcp.client.payments.told import counts_until
-from og_mcp.client.session.parts import ALWAYS_ASKED
+from og_mcp.client.calls.consent import ALWAYS_ASKED
+from og_mcp.client.calls.states import counts_until
 from og_mcp.consent import lets, most_of
 from og_mcp.errors import CallStateError, SealBrokenError, coins, in_opg
 from og_mcp.settings import Settings

@@ -13,7 +13,7 @@ import click
 from og_mcp import redaction
 from og_mcp.cli._wire import Wire
 from og_mcp.client import Session
-from og_mcp.client.session.troubles import of_keys
+from og_mcp.client.problems import of_keys
 from og_mcp.networks import NETWORKS
 from og_mcp.server import serve_http, serve_stdio
 

@@ -110,7 +110,7 @@ def command(  # noqa: PLR0913, PLR0917 - the options
     if as_csv and as_json:
         raise click.UsageError("--csv and --json cannot be used together: choose one.")
     from og_mcp.cli import _calls_shown as shown  # noqa: PLC0415 - --help does without
-    from og_mcp.client.session.since import since_of  # noqa: PLC0415 - as above
+    from og_mcp.client.calls.since import since_of  # noqa: PLC0415 - as above
 
     async def work(desk: Desk) -> None:
         journal = desk.journal

@@ -31,7 +31,7 @@ def command(*, as_json: bool) -> None:
 
 async def _examine() -> list[Finding]:
     from og_mcp.client import Session  # noqa: PLC0415 - loads pydantic, which --help can do without
-    from og_mcp.client.session.troubles import of_keys  # noqa: PLC0415 - as above
+    from og_mcp.client.problems import of_keys  # noqa: PLC0415 - as above
 
     try:
         session = Session.from_env(os.environ)

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from og_mcp.cli import _trial_language
 from og_mcp.cli._trial import StepFailedError, Trial
-from og_mcp.client.session.localnet import INHERITED, read_ready_file, running_localnet
+from og_mcp.client.local_network import INHERITED, read_ready_file, running_localnet
 from og_mcp.client.wire.http import mapped, open_http
 
 MODEL_NAME: Final = "try-house-prices"

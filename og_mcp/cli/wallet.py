@@ -145,7 +145,7 @@ def _password() -> str:
 
 
 def _local_address(settings: Settings) -> str:
-    from og_mcp.client.session.localnet import read_ready_file  # noqa: PLC0415 - as above
+    from og_mcp.client.local_network import read_ready_file  # noqa: PLC0415 - as above
 
     if settings.localnet_ready_file is None:
         raise click.ClickException(

@@ -18,16 +18,13 @@ from og_mcp.errors import (
     NotFoundError,
     OGError,
 )
-from og_mcp.types import Stage
+from og_mcp.types import PUBLISHING_TOOLS, Stage
 
 OF_ANOTHER_CALL: Final = (CallNotFoundError, IdempotencyKeyReusedError)
 """Errors that name a call without being its end."""
 
 OF_THE_CALLER: Final = (InputError, NotFoundError)
 """Errors in the arguments, found before anything is sent."""
-
-PUBLISHING: Final = frozenset({"create_model", "create_version", "upload"})
-"""Tools that publish; they are free."""
 
 
 @contextmanager
@@ -80,6 +77,6 @@ def _fate(error: OGError, tool: str, *, may_cost: bool) -> str:
     if stage is Stage.SENT_UNKNOWN and NOT_CHARGED in said:
         return f"get_call with call_id {call_id} tells what it did charge (stage {stage})."
     if stage is Stage.SENT_UNKNOWN:
-        done = "published" if tool in PUBLISHING else "paid"
+        done = "published" if tool in PUBLISHING_TOOLS else "paid"
         return f"It may have been {done} (stage {stage}); get_call with call_id {call_id} tells."
     return f"It was charged (stage {stage}); get_call with call_id {call_id} tells what it cost."

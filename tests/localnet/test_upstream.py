@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from og_mcp.client.session.localnet import running_localnet
+from og_mcp.client.local_network import running_localnet
 from og_mcp.localnet.gateway import asked
 from og_mcp.localnet.gateway.upstream import Upstream
 from tests.localnet.gateway_client import CHAT, COMPLETION, GatewayClient, gateway_client, problems

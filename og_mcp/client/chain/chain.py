@@ -66,7 +66,7 @@ class SafeCount(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Quote:
+class GasQuote:
     """What a call would take, asked in one round trip."""
 
     gas: int
@@ -182,7 +182,9 @@ class Chain:
             except RPCError as exc:
                 raise self._rpc.rejected(exc) from exc
 
-    async def quote(self, sender: str, to: str, data: bytes, *, with_output: bool = False) -> Quote:
+    async def quote(
+        self, sender: str, to: str, data: bytes, *, with_output: bool = False
+    ) -> GasQuote:
         """Simulate a call and ask what it takes; one HTTP request.
 
         Raises:
@@ -215,7 +217,7 @@ class Chain:
             raise self._simulation_error(exc) from exc
         price = await self._price(replies[1])
         gas = min(gas, self.block_gas_limit)
-        return Quote(gas, price, balance, nonce, l1_fee * L1_FEE_MARGIN, output)
+        return GasQuote(gas, price, balance, nonce, l1_fee * L1_FEE_MARGIN, output)
 
     @property
     def block_gas_limit(self) -> int:

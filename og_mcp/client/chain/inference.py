@@ -15,11 +15,8 @@ from anyio import to_thread
 from pydantic_core import from_json
 
 from og_mcp.client.chain.chain import Log, Receipt
-from og_mcp.client.chain.sender import Sender
-from og_mcp.client.chain.ticket import Ticket
-from og_mcp.client.chain.wallet import Transaction
-from og_mcp.client.codec.abi import decode_inference_event, decode_result, encode_run
-from og_mcp.client.codec.tensors import Inputs, ModelOutput, node_output, to_json
+from og_mcp.client.codec.abi import decode_inference_event, decode_result
+from og_mcp.client.codec.tensors import ModelOutput, node_output, to_json
 from og_mcp.client.files.output_files import OutputFiles
 from og_mcp.client.wire.http import fetch_json
 from og_mcp.errors import (
@@ -44,7 +41,7 @@ NODE_API_TRIES: Final = 4
 
 
 @dataclass(frozen=True)
-class Inferred:
+class InferenceOutput:
     """An output and where it was read."""
 
     receipt: Receipt
@@ -93,69 +90,16 @@ class Inferred:
 
 
 class Inference:
-    """Runs models through the inference contract.
+    """Reads what the inference contract gave for a model.
 
     Args:
         network: Whose contract.
-        sender: Sends the transactions.
         http: For the node's API.
         files: Keeps large outputs.
     """
 
-    def __init__(
-        self, network: Network, sender: Sender, http: httpx.AsyncClient, files: OutputFiles
-    ) -> None:
-        self._network, self._sender, self._http, self._files = network, sender, http, files
-
-    async def price(
-        self, model_cid: str, inputs: Inputs, mode: InferenceMode, *, max_retries: int
-    ) -> Transaction:
-        """Simulate a call and return what would be signed for it, but for its nonce.
-
-        Raises:
-            ChainError: As `Sender.offer`; `OutputUnreadableError` for what could not be read.
-            ServiceError: The node cannot be used.
-        """
-        data = await to_thread.run_sync(encode_run, model_cid, int(mode), inputs)
-        contract = self._network.inference_contract
-        _, transaction = await self._sender.offer(
-            contract, data, max_retries=max_retries, read=_check_readable
-        )
-        return transaction
-
-    async def run(  # noqa: PLR0913 - all that says what runs, how, and for whom
-        self,
-        ticket: Ticket,
-        model_cid: str,
-        inputs: Inputs,
-        mode: InferenceMode,
-        *,
-        max_retries: int,
-        outputs: Sequence[TensorSpec] = (),
-    ) -> Inferred:
-        """Run one model in one transaction and read its output.
-
-        Args:
-            ticket: The call, open in the journal.
-            model_cid: Content id of the ONNX file.
-            inputs: Checked.
-            mode: How the node proves its work.
-            max_retries: As `Sender.send`.
-            outputs: The model's outputs where known; they give text tensors their shape.
-
-        Raises:
-            ChainError: As `Sender.send`; `OutputMissingError` where the gas is paid and no output
-                can be found.
-            ServiceError: The node cannot be used; nothing was sent.
-
-        Source: `run(string,uint8,tuple)` of the inference contract (protocol.md section 3).
-        """
-        data = await to_thread.run_sync(encode_run, model_cid, int(mode), inputs)
-        contract = self._network.inference_contract
-        receipt = await self._sender.send(
-            ticket, contract, data, max_retries=max_retries, read=_check_readable
-        )
-        return await self.read(receipt, mode, ticket.principal, outputs)
+    def __init__(self, network: Network, http: httpx.AsyncClient, files: OutputFiles) -> None:
+        self._network, self._http, self._files = network, http, files
 
     async def read(
         self,
@@ -163,7 +107,7 @@ class Inference:
         mode: InferenceMode,
         principal: str,
         outputs: Sequence[TensorSpec] = (),
-    ) -> Inferred:
+    ) -> InferenceOutput:
         """Read the output: the contract's event, else the precompile's, else the node's API.
 
         Raises:
@@ -175,11 +119,11 @@ class Inference:
             shown = await to_thread.run_sync(self._files.present, output, values, principal)
         except ServiceError as exc:
             raise OutputMissingError(receipt.transaction_hash, str(exc), receipt.fee_wei) from exc
-        return Inferred(receipt, output, source, values, shown)
+        return InferenceOutput(receipt, output, source, values, shown)
 
     async def read_back(
         self, mined: Receipt, request: Mapping[str, Any], principal: str
-    ) -> Inferred:
+    ) -> InferenceOutput:
         """Read the output of an earlier call by its canonical request; else as `read`."""
         return await self.read(mined, InferenceMode[request["inference_mode"]], principal)
 
@@ -221,7 +165,7 @@ class Inference:
         return results if isinstance(results, list) else []
 
 
-async def _check_readable(data: bytes) -> None:
+async def check_readable(data: bytes) -> None:
     """Read what a simulated call returns as its answer will be read: later it is paid for.
 
     Raises:

@@ -13,16 +13,10 @@ from anyio import to_thread
 
 from og_mcp.client.chain.chain import Log, Receipt
 from og_mcp.client.chain.inference import find_log
-from og_mcp.client.chain.sender import Sender
-from og_mcp.client.chain.ticket import Ticket
-from og_mcp.client.chain.wallet import Transaction
-from og_mcp.client.codec.llm_abi import FUNCTIONS, LLMFunction, encode_request
+from og_mcp.client.codec.llm_abi import FUNCTIONS, LLMFunction
 from og_mcp.client.codec.llm_shapes import (
-    ChatRequest,
     ChatResponse,
-    CompletionRequest,
     CompletionResponse,
-    LLMRequest,
     LLMResponse,
     note_of_end,
 )
@@ -42,7 +36,7 @@ PROOF: Final = Proof(
 
 
 @dataclass(frozen=True)
-class Answered:
+class OnchainAnswer:
     """An answer and where it was read."""
 
     receipt: Receipt
@@ -86,69 +80,18 @@ class Answered:
 
 
 class OnchainLLM:
-    """Chats and completions through the inference contract.
+    """Reads what the inference contract answered to chats and completions.
 
     Args:
         network: Whose contract.
-        sender: Sends the transactions.
     """
 
-    def __init__(self, network: Network, sender: Sender) -> None:
-        self._network, self._sender = network, sender
-
-    async def price(self, request: LLMRequest, *, max_retries: int) -> Transaction:
-        """Simulate a call and return what would be signed for it, but for its nonce.
-
-        Raises:
-            InputError: A text cannot go on the wire.
-            ChainError: As `Sender.offer`.
-            ServiceError: The node cannot be used.
-        """
-        data = encode_request(request)
-        contract = self._network.inference_contract
-        _, transaction = await self._sender.offer(
-            contract, data, max_retries=max_retries, gas_margin=GAS_MARGIN
-        )
-        return transaction
-
-    async def chat(self, ticket: Ticket, request: ChatRequest, *, max_retries: int) -> Answered:
-        """Ask a model in one transaction and read its answer.
-
-        Args:
-            ticket: The call, open in the journal.
-            request: Checked, see `chat_request`.
-            max_retries: As `Sender.send`.
-
-        Raises:
-            InputError: A text cannot go on the wire; nothing was sent.
-            ChainError: As `Sender.send`; `OutputMissingError` where the gas is paid and no answer
-                can be found.
-            ServiceError: The node cannot be used; nothing was sent.
-
-        Source: `runLLMChat` of the inference contract (protocol.md section 3).
-        """
-        return await self._ask(ticket, request, max_retries)
-
-    async def completion(
-        self, ticket: Ticket, request: CompletionRequest, *, max_retries: int
-    ) -> Answered:
-        """Have a prompt continued in one transaction and read the text; else as `chat`.
-
-        Source: `runLLMCompletion` of the inference contract (protocol.md section 3).
-        """
-        return await self._ask(ticket, request, max_retries)
-
-    async def _ask(self, ticket: Ticket, request: LLMRequest, max_retries: int) -> Answered:
-        data = encode_request(request)
-        contract = self._network.inference_contract
-        mined = await self._sender.send(
-            ticket, contract, data, max_retries=max_retries, gas_margin=GAS_MARGIN
-        )
-        return await self.read_back(mined, request.canonical, ticket.principal)
+    def __init__(self, network: Network) -> None:
+        self._network = network
 
     async def read_back(
         self, mined: Receipt, request: Mapping[str, Any], _principal: str
-    ) -> Answered:
+    ) -> OnchainAnswer:
         """Read the answer: in the contract's event, else in the precompile's.
 
         Args:
@@ -166,7 +109,7 @@ class OnchainLLM:
         if found is None:
             why = "its receipt holds no event with an answer"
             raise OutputMissingError(mined.transaction_hash, why, mined.fee_wei)
-        return Answered(mined, *found)
+        return OnchainAnswer(mined, *found)
 
 
 def find_answer(

@@ -11,11 +11,11 @@ import anyio
 from pydantic_core import from_json, to_json
 
 from og_mcp.calls import Journal, Lane
+from og_mcp.client.calls.context import CallContext
 from og_mcp.client.chain.chain import Chain, Receipt
 from og_mcp.client.chain.decisions import Held, Own, Said, Seen, decide
 from og_mcp.client.chain.delivery import Delivery, Heard, plain
 from og_mcp.client.chain.signer import Signer
-from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.chain.wallet import Signed
 from og_mcp.client.wire.timeouts import Timeouts
 from og_mcp.errors import (
@@ -64,7 +64,7 @@ class Outcomes:
         self.delivery = Delivery(chain)
         """Sends what was signed."""
 
-    async def receipt(self, ticket: Ticket, heard: Heard) -> Receipt:
+    async def receipt(self, call: CallContext, heard: Heard) -> Receipt:
         """Return the receipt of a call that was just sent; waits for it where it is not mined yet.
 
         Raises:
@@ -75,16 +75,16 @@ class Outcomes:
                 return await self.witnessed(heard.receipt)
             except ServiceError:
                 pass
-        return await self.wait(ticket, heard)
+        return await self.wait(call, heard)
 
-    async def wait(self, ticket: Ticket, heard: Heard, *, may_sign: bool = True) -> Receipt:
+    async def wait(self, call: CallContext, heard: Heard, *, may_sign: bool = True) -> Receipt:
         """Wait until one of the call's transactions is mined.
 
         What the node refused is sent again, the very same bytes, 0.5 s later, then after twice as
         long each time.
 
         Args:
-            ticket: With all that was signed for the call.
+            call: With all that was signed for the call.
             heard: What became of the last sending.
             may_sign: Sign again under the same nonce, at a higher price, where it is stuck or too
                 cheap.
@@ -99,7 +99,7 @@ class Outcomes:
         with anyio.move_on_after(self._timeouts.receipt_s):
             while not given_up:
                 try:
-                    receipt = await self.find_receipt(ticket)
+                    receipt = await self.find_receipt(call)
                     if receipt is not None:
                         return receipt
                     now = anyio.current_time()
@@ -108,27 +108,27 @@ class Outcomes:
                     elif heard.said is not Said.TAKEN and now >= again_at:
                         again_s *= 2
                         again_at = now + again_s
-                        heard, given_up = await self._help(ticket, heard, may_sign=may_sign)
+                        heard, given_up = await self._help(call, heard, may_sign=may_sign)
                         given_up = given_up and now - started > self._timeouts.look_up_s
                     elif may_sign and now > replace_at:
                         replace_at += self._timeouts.stuck_after_s
-                        await self._replace_if_cheap(ticket)
-                    why = SUPERSEDED if ticket.is_superseded else heard.words
+                        await self._replace_if_cheap(call)
+                    why = SUPERSEDED if call.is_superseded else heard.words
                 except ServiceError as exc:
                     why = plain(exc)
                 await anyio.sleep(pause)
                 pause = min(pause * 1.5, 2.0)
         waited = anyio.current_time() - started
-        raise pending(ticket, waited, why or heard.words)
+        raise pending(call, waited, why or heard.words)
 
-    async def judge(self, ticket: Ticket, receipt: Receipt) -> Receipt:
+    async def judge(self, call: CallContext, receipt: Receipt) -> Receipt:
         """Judge a receipt of the call.
 
         Raises:
             TransactionRevertedError: The contract refused.
             TransactionCancelledError: The nonce was used up on request, in place of the call.
         """
-        signed = next(s for s in ticket.signed if s.transaction_hash == receipt.transaction_hash)
+        signed = next(s for s in call.signed if s.transaction_hash == receipt.transaction_hash)
         transaction = signed.transaction
         sender = await self._signer.address()
         if transaction.to.lower() == sender.lower():
@@ -139,11 +139,11 @@ class Outcomes:
             raise TransactionRevertedError(receipt.transaction_hash, reason, receipt.fee_wei)
         return receipt
 
-    async def replace(self, ticket: Ticket, *, cancel: bool = False) -> Signed:
+    async def replace(self, call: CallContext, *, cancel: bool = False) -> Signed:
         """Sign a call's newest transaction again: same nonce, higher price (threats.md T11).
 
         Args:
-            ticket: With all that was signed for the call.
+            call: With all that was signed for the call.
             cancel: Send nothing to oneself instead, so that the nonce is used up.
 
         Raises:
@@ -152,39 +152,37 @@ class Outcomes:
             TransactionRefusedError: The node did not take it; the earlier one may still be mined.
         """
         async with self._signer.lane() as lane:
-            await self._learn(ticket)
-            ruling = decide(Said.REFUSED, await self._seen(ticket))
-            if ticket.is_superseded or ruling.held is not Held.NUMBER:
+            await self._learn(call)
+            ruling = decide(Said.REFUSED, await self._seen(call))
+            if call.is_superseded or ruling.held is not Held.NUMBER:
                 step = "be cancelled" if cancel else "be sped up"
-                raise CallStateError(
-                    ticket.call_id, step, SUPERSEDED if ticket.is_superseded else USED
-                )
-            signed, heard = await self._sign_higher(ticket, lane, cancel=cancel)
+                raise CallStateError(call.call_id, step, SUPERSEDED if call.is_superseded else USED)
+            signed, heard = await self._sign_higher(call, lane, cancel=cancel)
         if heard.said is not Said.TAKEN:
             raise TransactionRefusedError(heard.words, "The earlier one may still be mined.")
         return signed
 
-    async def send_again(self, ticket: Ticket, *, was_mined: bool = False) -> Heard:
+    async def send_again(self, call: CallContext, *, was_mined: bool = False) -> Heard:
         """Send the newest of what was signed for a call once more, where the node has none of it.
 
         The very same bytes, which can be mined only once; in the lane, so that nobody takes the
         nonce over or replaces them meanwhile.
 
         Args:
-            ticket: With all that was signed for the call.
+            call: With all that was signed for the call.
             was_mined: Whether a receipt was seen before, and has vanished.
 
         Raises:
             ServiceError: The chain cannot be asked.
         """
         async with self._signer.lane():
-            await self._learn(ticket)
-            if ticket.is_superseded:
+            await self._learn(call)
+            if call.is_superseded:
                 return Heard(Said.TAKEN, SUPERSEDED)
             heard = Heard(Said.REFUSED)
-            return (await self._send_again(ticket, heard, was_mined=was_mined))[0]
+            return (await self._send_again(call, heard, was_mined=was_mined))[0]
 
-    async def find_receipt(self, ticket: Ticket) -> Receipt | None:
+    async def find_receipt(self, call: CallContext) -> Receipt | None:
         """Return the receipt of whichever of the call's transactions is mined.
 
         Raises:
@@ -192,16 +190,16 @@ class Outcomes:
             RPCsDifferError: The second RPC tells something else.
             ServiceError: No usable answer.
         """
-        await self._learn(ticket)
-        for signed in reversed(ticket.signed):
+        await self._learn(call)
+        for signed in reversed(call.signed):
             receipt = await self._chain.receipt(signed.transaction_hash)
             if receipt is not None:
                 return await self.witnessed(
                     receipt.charged(signed.transaction) if signed.raw else receipt
                 )
-        for rival in reversed(ticket.rivals):
+        for rival in reversed(call.rivals):
             if await self._chain.receipt(rival.transaction_hash) is not None:
-                raise SupersededError(ticket.call_id, rival.call_id)
+                raise SupersededError(call.call_id, rival.call_id)
         return None
 
     async def witnessed(self, receipt: Receipt) -> Receipt:
@@ -220,7 +218,7 @@ class Outcomes:
         both = f"{receipt.vouched_by}, {other.vouched_by}"
         return replace(receipt, vouched_by=both)
 
-    async def keep(self, ticket: Ticket, lane: Lane, signed: Signed, heard: Heard) -> None:
+    async def keep(self, call: CallContext, lane: Lane, signed: Signed, heard: Heard) -> None:
         """Keep a signature that was just sent; one of which nothing left is taken back.
 
         Raises:
@@ -228,21 +226,21 @@ class Outcomes:
         """
         ruling = decide(heard.said, Seen(nonce=signed.nonce, latest=signed.nonce))
         if ruling.held is Held.NOTHING and heard.error is not None:
-            await self._signer.undo(ticket, lane, signed)
+            await self._signer.undo(call, lane, signed)
             raise heard.error
 
-    async def look(self, ticket: Ticket) -> Seen:
+    async def look(self, call: CallContext) -> Seen:
         """Ask what the chain says about a call's nonce, and remember since when it is used for good.
 
         Raises:
             ServiceError: No usable answer.
         """
-        await self._learn(ticket)
-        name = f"look at {ticket.call_id}"
+        await self._learn(call)
+        name = f"look at {call.call_id}"
         now, before = self._clock(), _Look.read(await self._journal.recall(name))
-        seen = await self._seen(ticket, since=before, now=now)
+        seen = await self._seen(call, since=before, now=now)
         if self._witness is not None:
-            seen = seen.agreed([await self._seen(ticket, self._witness, since=before, now=now)])
+            seen = seen.agreed([await self._seen(call, self._witness, since=before, now=now)])
         look = before.then(seen, now)
         if look != before:
             await self._journal.remember(name, look.written)
@@ -250,7 +248,7 @@ class Outcomes:
 
     async def _seen(
         self,
-        ticket: Ticket,
+        call: CallContext,
         chain: Chain | None = None,
         *,
         since: _Look | None = None,
@@ -258,12 +256,12 @@ class Outcomes:
     ) -> Seen:
         """Ask one RPC; how safe a count is, only where there were earlier looks to compare with."""
         chain, address = chain or self._chain, await self._signer.address()
-        nonce = ticket.signed[-1].nonce
+        nonce = call.signed[-1].nonce
         # Before the receipts: it may be mined in between.
         latest, safe = (await chain.counts(address)).latest, 0
         if latest > nonce and since is not None:
             safe = await self._safe(chain, address, latest, since, now)
-        every = (*ticket.signed, *ticket.rivals)
+        every = (*call.signed, *call.rivals)
         is_mined = any([await chain.receipt(one.transaction_hash) is not None for one in every])
         return Seen(nonce=nonce, latest=latest, safe=safe, is_mined=is_mined)
 
@@ -275,43 +273,43 @@ class Outcomes:
         is_steady = since.latest == latest and now - since.at >= self._timeouts.steady_s
         return latest if is_steady else (safe.transactions if safe else 0)
 
-    async def _learn(self, ticket: Ticket) -> None:
+    async def _learn(self, call: CallContext) -> None:
         """Take in what another process signed for the call, or for another one under its nonce."""
-        recorded = await self._journal.transactions_under(ticket.call_id)
-        known = {one.transaction_hash for one in (*ticket.signed, *ticket.rivals)}
+        recorded = await self._journal.transactions_under(call.call_id)
+        known = {one.transaction_hash for one in (*call.signed, *call.rivals)}
         if not recorded or known == {one.transaction_hash for one in recorded}:
             return
         every = [Signed.recorded(one) for one in recorded]
-        ticket.signed = [one for one in every if one.call_id == ticket.call_id]
-        ticket.rivals = [one for one in every if one.call_id != ticket.call_id]
-        ticket.is_superseded = every[-1].call_id != ticket.call_id
+        call.signed = [one for one in every if one.call_id == call.call_id]
+        call.rivals = [one for one in every if one.call_id != call.call_id]
+        call.is_superseded = every[-1].call_id != call.call_id
 
-    async def _help(self, ticket: Ticket, heard: Heard, *, may_sign: bool) -> tuple[Heard, bool]:
+    async def _help(self, call: CallContext, heard: Heard, *, may_sign: bool) -> tuple[Heard, bool]:
         """Do what the table allows for a call that the node did not take.
 
         Returns:
             What was heard last, and whether there is nothing more to be done.
         """
         async with self._signer.lane() as lane:
-            await self._learn(ticket)
-            if ticket.is_superseded:
+            await self._learn(call)
+            if call.is_superseded:
                 return heard, False
-            if heard.said is Said.TOO_CHEAP and may_sign and not await self._is_used(ticket):
+            if heard.said is Said.TOO_CHEAP and may_sign and not await self._is_used(call):
                 try:
-                    return (await self._sign_higher(ticket, lane))[1], False
+                    return (await self._sign_higher(call, lane))[1], False
                 except OGError as exc:
                     # Above a cap: the same bytes go on waiting.
                     return replace(heard, words=f"{heard.words}; {plain(exc)}"), False
-            return await self._send_again(ticket, heard)
+            return await self._send_again(call, heard)
 
     async def _send_again(
-        self, ticket: Ticket, heard: Heard, *, was_mined: bool = False
+        self, call: CallContext, heard: Heard, *, was_mined: bool = False
     ) -> tuple[Heard, bool]:
         """Send the same bytes again, unless the node has them or the table says that it is over."""
-        newest = ticket.signed[-1]
+        newest = call.signed[-1]
         if await self.delivery.has(newest):
             return Heard(Said.TAKEN), False
-        seen = replace(await self._seen(ticket), was_mined=was_mined)
+        seen = replace(await self._seen(call), was_mined=was_mined)
         ruling = decide(heard.said, seen)
         if ruling.own is Own.STOP and seen.latest > seen.nonce:
             return replace(heard, words=USED), True
@@ -319,12 +317,12 @@ class Outcomes:
             return heard, True
         return await self.delivery.send_again(newest), False
 
-    async def _is_used(self, ticket: Ticket) -> bool:
-        seen = await self._seen(ticket)
+    async def _is_used(self, call: CallContext) -> bool:
+        seen = await self._seen(call)
         return seen.latest > seen.nonce
 
     async def _sign_higher(
-        self, ticket: Ticket, lane: Lane, *, cancel: bool = False
+        self, call: CallContext, lane: Lane, *, cancel: bool = False
     ) -> tuple[Signed, Heard]:
         """Sign again under the same nonce at a higher price, and send it.
 
@@ -332,24 +330,24 @@ class Outcomes:
             FeeCapError: It passes a cap, or the approval; nothing was signed.
             ServiceError: Nothing was sent.
         """
-        newest = ticket.signed[-1].transaction
+        newest = call.signed[-1].transaction
         price = max(newest.gas_price * 9 // 8 + 1, await self._chain.gas_price())
         sender = await self._signer.address()
         again = newest.cancelled(price, sender) if cancel else newest.replaced(price)
         with anyio.CancelScope(shield=True):
-            signed = await self._signer.sign(ticket, lane, again)
+            signed = await self._signer.sign(call, lane, again)
             heard = await self.delivery.send(signed)
-            await self.keep(ticket, lane, signed, heard)
+            await self.keep(call, lane, signed, heard)
         return signed, heard
 
-    async def _replace_if_cheap(self, ticket: Ticket) -> None:
-        if ticket.is_superseded:
+    async def _replace_if_cheap(self, call: CallContext) -> None:
+        if call.is_superseded:
             return
-        newest = ticket.signed[-1].transaction
+        newest = call.signed[-1].transaction
         if await self._chain.gas_price() < newest.gas_price * 9 // 8:
             return
         try:
-            await self.replace(ticket)
+            await self.replace(call)
         except OGError:
             # Above a cap, or too late: the earlier transaction goes on waiting.
             return
@@ -388,10 +386,10 @@ class _Look:
         return _Look(seen.latest, at, (self.gone_at or now) if seen.is_gone else 0.0)
 
 
-def pending(ticket: Ticket, waited_s: float, why: str) -> TransactionPendingError:
+def pending(call: CallContext, waited_s: float, why: str) -> TransactionPendingError:
     """Say that a call's transaction is not known to be mined, and what stays reserved for it."""
-    newest = ticket.signed[-1]
-    most = max(one.max_fee for one in ticket.signed)
+    newest = call.signed[-1]
+    most = max(one.max_fee for one in call.signed)
     return TransactionPendingError(
-        newest.transaction_hash, waited_s, why, call_id=ticket.call_id, reserved=most
+        newest.transaction_hash, waited_s, why, call_id=call.call_id, reserved=most
     )

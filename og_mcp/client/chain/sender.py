@@ -15,13 +15,13 @@ from typing import Final, NamedTuple
 import anyio
 
 from og_mcp.calls import Journal, Lane
+from og_mcp.client.calls.context import CallContext
 from og_mcp.client.chain.answers import attempts, is_passing
-from og_mcp.client.chain.chain import Chain, Counts, Quote, Receipt
+from og_mcp.client.chain.chain import Chain, Counts, GasQuote, Receipt
 from og_mcp.client.chain.decisions import Others, Said, Seen, decide
 from og_mcp.client.chain.delivery import Heard
 from og_mcp.client.chain.outcomes import AGAIN_S, Outcomes
 from og_mcp.client.chain.signer import Signer
-from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.chain.wallet import FeeGuard, Signed, Transaction, Wallet
 from og_mcp.client.wire.timeouts import Timeouts
 from og_mcp.errors import (
@@ -52,7 +52,7 @@ LOOKS: Final = 3
 LONGEST_PAUSE_S: Final = 8.0
 
 
-class _Place(NamedTuple):
+class NoncePlace(NamedTuple):
     """Where the next signature goes."""
 
     nonce: int
@@ -98,6 +98,11 @@ class Sender:
         self.left_open = False
         """Whether the lane held interrupted calls, whose end can now be found."""
 
+    @property
+    def rpc_shown(self) -> str:
+        """The RPC, as results and errors name it."""
+        return self._chain.rpc_shown
+
     async def account(self) -> Account:
         """Return whose lane and budget are used."""
         return await self._signer.account()
@@ -137,7 +142,7 @@ class Sender:
         max_retries: int,
         gas_margin: float = GAS_MARGIN,
         read: Read | None = None,
-    ) -> tuple[Quote, Transaction]:
+    ) -> tuple[GasQuote, Transaction]:
         """Simulate a call and price it: what `send` would sign, but for its nonce.
 
         Args and Raises:
@@ -165,7 +170,7 @@ class Sender:
 
     async def send(  # noqa: PLR0913 - what is sent, and how
         self,
-        ticket: Ticket,
+        call: CallContext,
         to: str,
         data: bytes,
         *,
@@ -176,7 +181,7 @@ class Sender:
         """Call a contract in one transaction and wait until it is mined.
 
         Args:
-            ticket: The call, open in the journal.
+            call: The call, open in the journal.
             to: Contract address.
             data: Call data.
             max_retries: Further tries of questions, and of a sending as long as no byte has left.
@@ -202,11 +207,11 @@ class Sender:
         offer, transaction = await self.offer(
             to, data, max_retries=max_retries, gas_margin=gas_margin, read=read
         )
-        heard = await self._sign_and_send(ticket, offer, transaction, max_retries)
-        return await self.outcomes.judge(ticket, await self.outcomes.receipt(ticket, heard))
+        heard = await self._sign_and_send(call, offer, transaction, max_retries)
+        return await self.outcomes.judge(call, await self.outcomes.receipt(call, heard))
 
     async def _sign_and_send(
-        self, ticket: Ticket, offer: Quote, transaction: Transaction, max_retries: int
+        self, call: CallContext, offer: GasQuote, transaction: Transaction, max_retries: int
     ) -> Heard:
         """Sign once, and send; waits for its turn while an earlier call's is not taken."""
         deadline, pause = anyio.current_time() + self._timeouts.receipt_s, AGAIN_S
@@ -218,26 +223,23 @@ class Sender:
                     with anyio.CancelScope(shield=True):
                         under = transaction.under(place.nonce, least_price=place.least_price)
                         signed = await self._signer.sign(
-                            ticket, lane, under, supersedes=place.supersedes
+                            call, lane, under, supersedes=place.supersedes
                         )
-                        return await self._deliver(ticket, lane, signed, max_retries)
+                        # Whoever comes next asks the chain, unless the node turns out to have it.
+                        self._next = None
+                        heard = await self.outcomes.delivery.send(signed, max_retries)
+                        # What never left is taken back.
+                        await self.outcomes.keep(call, lane, signed, heard)
+                        if heard.said is Said.TAKEN:
+                            self._next = signed.nonce + 1
+                        return heard
             except NonceHeldError:
                 if anyio.current_time() + pause > deadline:
                     raise
             await anyio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
 
-    async def _deliver(self, ticket: Ticket, lane: Lane, signed: Signed, max_retries: int) -> Heard:
-        """Bring a transaction to the node; what never left is taken back."""
-        # Whoever comes next asks the chain, unless the node turns out to have it.
-        self._next = None
-        heard = await self.outcomes.delivery.send(signed, max_retries)
-        await self.outcomes.keep(ticket, lane, signed, heard)
-        if heard.said is Said.TAKEN:
-            self._next = signed.nonce + 1
-        return heard
-
-    async def _place(self, lane: Lane, offer: Quote, max_retries: int) -> _Place:
+    async def _place(self, lane: Lane, offer: GasQuote, max_retries: int) -> NoncePlace:
         """Choose the nonce of the next signature: the first that no call has, or one to take over.
 
         Raises:
@@ -251,7 +253,7 @@ class Sender:
             count = max(offer.nonce, self._next or 0) if knows_all else offer.nonce
             nonce = await self._believed(lane, count, max_retries)
             if nonce not in held:
-                return _Place(nonce)
+                return NoncePlace(nonce)
         self.left_open = True
         counts = await self._counts(lane, max_retries)
         nonce = await self._believed(lane, counts.pending, max_retries)
@@ -261,7 +263,7 @@ class Sender:
                 return place
             # A node behind a balancer may not count what another one has accepted.
             nonce += 1
-        return _Place(nonce)
+        return NoncePlace(nonce)
 
     async def _believed(self, lane: Lane, count: int, max_retries: int) -> int:
         """Hold a count of pending transactions against our record.
@@ -291,7 +293,7 @@ class Sender:
                 counts = await self._chain.counts(lane.account.address)
         return counts
 
-    async def _passed(self, entry: OpenNonce, latest: int) -> _Place | None:
+    async def _passed(self, entry: OpenNonce, latest: int) -> NoncePlace | None:
         """Make sure that the node has what an earlier call signed for a nonce, or take it over.
 
         The very bytes that were signed go out again: they can be mined at most once, and without
@@ -318,4 +320,4 @@ class Sender:
         price = max(one.transaction.gas_price for one in every)
         if heard.said is Said.TOO_CHEAP:
             price = price * 9 // 8 + 1
-        return _Place(entry.nonce, entry.call_id, price)
+        return NoncePlace(entry.nonce, entry.call_id, price)

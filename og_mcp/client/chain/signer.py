@@ -14,8 +14,8 @@ from functools import partial
 import anyio
 
 from og_mcp.calls import Journal, Lane
+from og_mcp.client.calls.context import CallContext
 from og_mcp.client.chain.chain import Chain
-from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.chain.unrecorded import Unrecorded
 from og_mcp.client.chain.wallet import FeeGuard, Signed, Transaction, Wallet
 from og_mcp.errors import CallStateError, FeeCapError, OGError
@@ -58,12 +58,12 @@ class Signer:
             yield lane
 
     async def sign(
-        self, ticket: Ticket, lane: Lane, transaction: Transaction, *, supersedes: str = ""
+        self, call: CallContext, lane: Lane, transaction: Transaction, *, supersedes: str = ""
     ) -> Signed:
         """Set the fee aside, sign, and record the signature, in this order.
 
         Args:
-            ticket: The call; takes the signature in.
+            call: The call; takes the signature in.
             lane: Held.
             transaction: With its nonce.
             supersedes: Id of the call whose nonce is taken over.
@@ -76,28 +76,28 @@ class Signer:
         fee = transaction.max_fee
         caps = await self.caps(lane.account)
         self._guard.check(transaction)
-        if ticket.most_wei is not None and fee > ticket.most_wei:
-            raise FeeCapError("the approval", fee, ticket.most_wei)
-        await lane.reserve(ticket.call_id, transaction.nonce, fee, caps, supersedes=supersedes)
-        signed = await self._wallet.sign(transaction, self._guard, ticket.call_id)
+        if call.max_wei is not None and fee > call.max_wei:
+            raise FeeCapError("the approval", fee, call.max_wei)
+        await lane.reserve(call.call_id, transaction.nonce, fee, caps, supersedes=supersedes)
+        signed = await self._wallet.sign(transaction, self._guard, call.call_id)
         raw = "0x" + signed.raw.hex()
-        ticket.committed = True
+        call.committed = True
         try:
-            await lane.signed(ticket.call_id, signed.nonce, signed.transaction_hash, raw, fee)
+            await lane.signed(call.call_id, signed.nonce, signed.transaction_hash, raw, fee)
         except OGError:
-            await self.undo(ticket, lane, signed)
+            await self.undo(call, lane, signed)
             raise
-        ticket.signed.append(signed)
+        call.signed.append(signed)
         return signed
 
     @staticmethod
-    async def undo(ticket: Ticket, lane: Lane, signed: Signed) -> None:
+    async def undo(call: CallContext, lane: Lane, signed: Signed) -> None:
         """Take back a signature of which no byte left this process."""
         # It has none where nothing was recorded.
         with suppress(CallStateError):
-            await lane.give_back(ticket.call_id, signed.transaction_hash)
-        ticket.signed = [one for one in ticket.signed if one != signed]
-        ticket.committed = bool(ticket.signed)
+            await lane.give_back(call.call_id, signed.transaction_hash)
+        call.signed = [one for one in call.signed if one != signed]
+        call.committed = bool(call.signed)
 
     async def caps(self, account: Account) -> FeeCaps:
         """Return the caps, with what the journal does not know of (threats.md T6).

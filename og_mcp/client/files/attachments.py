@@ -14,7 +14,7 @@ from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Final
+from typing import Any, Final
 
 from og_mcp.client.files.kind import KINDS, Kind, kind_of
 from og_mcp.client.files.roots import FileRoots
@@ -60,6 +60,12 @@ class Attachments:
         self._left = MAX_BYTES
         self.told: list[Attachment] = []
         """What was attached, in order."""
+
+    @property
+    def in_request(self) -> dict[str, Any]:
+        """Tell the files in the request: a gateway's TEE may hash no more of them than their names."""
+        told = [one.model_dump() for one in self.told]
+        return {"attachments": told} if told else {}
 
     def read(self, path: str, kinds: Collection[Kind]) -> Attached:
         """Read a file that a request is to carry. Blocks, so it belongs in a thread.

@@ -11,7 +11,7 @@ from typing import Self
 import anyio
 from anyio import to_thread
 
-from og_mcp.client.chain.ticket import Ticket
+from og_mcp.client.calls.context import CallContext
 from og_mcp.client.files.model_file import Publishable
 from og_mcp.types import Progress
 
@@ -21,12 +21,12 @@ class Outgoing:
 
     Args:
         model: The file; its content passes through `Publishable.pieces`.
-        ticket: Committed with the last boundary: before that the hub has no whole request.
+        call: Committed with the last boundary: before that the hub has no whole request.
         progress: Counts the bytes that were sent.
     """
 
-    def __init__(self, model: Publishable, ticket: Ticket, progress: Progress) -> None:
-        self._ticket, self._progress = ticket, progress
+    def __init__(self, model: Publishable, call: CallContext, progress: Progress) -> None:
+        self._ticket, self._progress = call, progress
         self._pieces: Iterator[bytes] = model.pieces()
         # One piece: a thread that reads more of them at once keeps the sending from the processor.
         self._ahead: asyncio.Task[bytes] | None = None

@@ -11,7 +11,7 @@ from typing import Any, Final
 import anyio
 import httpx
 
-from og_mcp.client.chain.ticket import Ticket
+from og_mcp.client.calls.context import CallContext
 from og_mcp.client.files.model_file import Publishable
 from og_mcp.client.hub import records as _records
 from og_mcp.client.hub.addresses import files_url, new_model_url, versions_url
@@ -190,7 +190,7 @@ class Publishing:
         model_name: str,
         version: str,
         *,
-        ticket: Ticket,
+        call: CallContext,
         progress: Progress,
         before: list[ModelFile],
     ) -> str:
@@ -200,7 +200,7 @@ class Publishing:
             model: The file, open.
             model_name: The repository.
             version: Its version.
-            ticket: The call; committed once the request is whole.
+            call: The call; committed once the request is whole.
             progress: Counts what was sent.
             before: The version's files so far.
 
@@ -212,37 +212,37 @@ class Publishing:
         """
 
         async def once(token: str) -> Any:  # noqa: ANN401 - JSON
-            return await self._send_once(model, files_url(*place), bearer(token), ticket, progress)
+            return await self._send_once(model, files_url(*place), bearer(token), call, progress)
 
         place = self._network, model_name, version
         try:
             answer = await self._account.signed(once)
         except ServiceError as exc:
-            if not ticket.committed:
+            if not call.committed:
                 if isinstance(exc, ServiceRejectedError) and exc.status == HTTPStatus.NOT_FOUND:
                     raise await self._without_version(model_name, version) from exc
                 raise UploadFailedError(model.name, _why(exc)) from exc
-            return await self._find(model, model_name, version, before, ticket, exc)
+            return await self._find(model, model_name, version, before, call, exc)
         if isinstance(answer, Mapping):
             told = _records.files_of([{"name": model.name, **answer}])
             if told and told[0].size in {0, model.size}:
                 return told[0].model_cid
-        return await self._find(model, model_name, version, before, ticket, None)
+        return await self._find(model, model_name, version, before, call, None)
 
     async def _send_once(
         self,
         model: Publishable,
         url: str,
         headers: Mapping[str, str],
-        ticket: Ticket,
+        call: CallContext,
         progress: Progress,
     ) -> Any:  # noqa: ANN401 - JSON, `None` where the answer is empty
-        ticket.committed = False
+        call.committed = False
         timeout = httpx.Timeout(self._upload_s, connect=10, write=STALLED_S)
         try:
             with mapped(MODEL_HUB, url), anyio.fail_after(self._upload_s):
                 async with (
-                    Outgoing(model, ticket, progress) as outgoing,
+                    Outgoing(model, call, progress) as outgoing,
                     self._http.stream(
                         "POST",
                         url,
@@ -254,7 +254,7 @@ class Publishing:
                     status, body = response.status_code, await read_body(response, MODEL_HUB)
                     if response.is_client_error:
                         # A hub that refuses has not taken it, though it came whole.
-                        ticket.committed = False
+                        call.committed = False
         except TimeoutError as exc:
             raise ServiceTimeoutError(MODEL_HUB, shown(url), self._upload_s) from exc
         if not body and status < HTTPStatus.MULTIPLE_CHOICES:
@@ -267,7 +267,7 @@ class Publishing:
         model_name: str,
         version: str,
         before: list[ModelFile],
-        ticket: Ticket,
+        call: CallContext,
         failure: ServiceError | None,
     ) -> str:
         """Find a file whose upload was not answered as it should be in the version's list.
@@ -286,8 +286,8 @@ class Publishing:
             if is_new and file.name == model.name and file.size in {0, model.size}:
                 return file.model_cid
         # A hub that has answered has stored the file, or will not.
-        ticket.committed = not (failure is None or isinstance(failure, ServiceRejectedError))
-        stage = Stage.SENT_UNKNOWN if ticket.committed else Stage.NOT_SENT
+        call.committed = not (failure is None or isinstance(failure, ServiceRejectedError))
+        stage = Stage.SENT_UNKNOWN if call.committed else Stage.NOT_SENT
         raise UploadFailedError(model.name, why, stage=stage) from failure
 
     async def _post(self, url: str, document: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON

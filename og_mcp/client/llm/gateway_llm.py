@@ -10,19 +10,20 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import anyio
 import httpx
 
+from og_mcp.client.calls.context import CallContext
 from og_mcp.client.llm import gateway_answer
 from og_mcp.client.llm.gateway_answer import Counted
 from og_mcp.client.llm.question import CHAT, COMPLETION, SEARCH, Question
-from og_mcp.client.payments.payments import REPETITIONS, Order, Payments
+from og_mcp.client.payments.payments import REPETITIONS, Payments
 from og_mcp.client.tee.evidence import (
     Evidence,
     encode_body,
@@ -50,9 +51,7 @@ from og_mcp.types import Cap, Stage
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-GATEWAYS: Final = 3
+MAX_GATEWAYS: Final = 3
 """Gateways that are tried before a call is given up."""
 
 BY_ITSELF: Final = 2
@@ -84,7 +83,7 @@ _TOKEN: Final = re.compile(r"[\w.:-]{1,128}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
+class GatewayAnswer:
     """A verified answer."""
 
     answer: Mapping[str, Any]
@@ -129,27 +128,28 @@ class GatewayLLM:
             NoGatewayError: None can be reached.
             PaymentRefusedError: It asks for something that is never signed.
         """
-
-        async def ask(gateway: Gateway) -> tuple[TEE, int]:
-            known = await self._payments.price(gateway, question.path)
-            if known is None:
-                # What is asked stays here: a price is all that is wanted.
-                bare = encode_body({"model": question.body.get("model", "")})
-                known = await self._payments.ask_price(
-                    gateway, question.path, bare, question.headers
-                )
-            return gateway.tee, known
-
-        return await self._with_a_gateway(question.path, ask)
+        tried: dict[str, OGError] = {}
+        prefer = await self._payments.preferred(question.path)
+        while True:
+            gateway = await self._next(tried, prefer)
+            with self._trying(gateway, tried):
+                known = await self._payments.price(gateway, question.path)
+                if known is None:
+                    # What is asked stays here: a price is all that is wanted.
+                    bare = encode_body({"model": question.body.get("model", "")})
+                    known = await self._payments.ask_price(
+                        gateway, question.path, bare, question.headers
+                    )
+                return gateway.tee, known
 
     async def ask(
-        self, question: Question, order: Order, counted: Counted | None = None
-    ) -> Answered:
+        self, question: Question, call: CallContext, counted: Counted | None = None
+    ) -> GatewayAnswer:
         """Ask a gateway, pay it, and verify what it answers.
 
         Args:
             question: What is asked.
-            order: For whom, and on what terms it is paid.
+            call: For whom, and on what terms it is paid.
             counted: Told of progress, in pieces of text.
 
         Raises:
@@ -159,98 +159,100 @@ class GatewayLLM:
                 gateway itself answered, the call may be sent again under the same payment.
             VerificationError: The answer is not what the TEE signed; its content is withheld.
         """
-        raw = question.raw
-
-        async def ask(gateway: Gateway) -> Answered:
-            path, headers = question.path, question.headers
-            with _prepared(question):
-                async with self._payments.post(gateway, path, raw, headers, order) as response:
-                    answer = await gateway_answer.read(
-                        response,
-                        cap_id=order.cap.id if order.cap else "",
-                        most_bytes=question.most_bytes,
-                        counted=counted,
-                    )
-                    settlement = _settlement(response)
-            try:
-                evidence = await self._verified(question, answer, gateway.tee)
-            except VerificationError as exc:
-                if order.cap is None:
-                    exc.stage, exc.hint = Stage.NOT_SENT, WITHHELD_FREE
-                raise
-            self._gateways.answered(gateway.tee.tee_id)
-            return Answered(
-                answer=answer,
-                evidence=evidence,
-                tee=gateway.tee,
-                cap=order.cap,
-                settlement=settlement,
-            )
-
         self._payments.look_ahead()
-        try:
-            return await self._until_answered(question.path, ask, order)
-        except GatewayRejectedError as exc:
-            if exc.refusal.is_own and order.sent is not None:
-                exc.counted(order.attempts, REPETITIONS)
-                self._payments.allow_repetition(order)
-            raise
-        except RepetitionError:
-            # Its payment decides whether it may go again.
-            self._payments.allow_repetition(order)
-            raise
-
-    async def _until_answered(
-        self, path: str, ask: Callable[[Gateway], Awaitable[T]], order: Order
-    ) -> T:
-        """Ask, and once more by itself where the gateway's own error says that this may help."""
-        left = order.attempts + BY_ITSELF
+        most = min(call.attempts + BY_ITSELF, REPETITIONS)
         while True:
-            prefer = order.sent.tee_id if order.repeats and order.sent else ""
             try:
-                return await self._with_a_gateway(path, ask, prefer)
+                return await self._ask(question, call, counted)
             except GatewayRejectedError as exc:
-                is_worth_it = exc.refusal.is_own and exc.retryable and order.sent is not None
-                in_time = time.monotonic() + PAUSE_S < order.until
-                if not (is_worth_it and in_time and order.attempts < min(left, REPETITIONS)):
+                is_own = exc.refusal.is_own and call.sent is not None
+                in_time = time.monotonic() + PAUSE_S < call.until
+                if not (is_own and exc.retryable and in_time and call.attempts < most):
+                    if is_own:
+                        exc.counted(call.attempts, REPETITIONS)
+                        self._payments.allow_repetition(call)
                     raise
-                logger.info("call %s is sent again: %s", order.ticket.call_id, exc.args[0])
+                logger.info("call %s is sent again: %s", call.call_id, exc.args[0])
+            except RepetitionError:
+                # Its payment decides whether it may go again.
+                self._payments.allow_repetition(call)
+                raise
             except ServiceError as exc:
-                if not order.repeats or order.left is None:
+                if not call.repeats or call.left is None:
                     raise
+                self._payments.allow_repetition(call)
                 why = exc.args[0].rstrip(".")
-                raise RepetitionError(order.left.resource, order.left.id, why) from exc
-            order.repeats = True
+                raise RepetitionError(call.left.resource, call.left.id, why) from exc
+            call.repeats = True
             await anyio.sleep(PAUSE_S)
 
-    async def _with_a_gateway(
-        self, path: str, ask: Callable[[Gateway], Awaitable[T]], prefer: str = ""
-    ) -> T:
-        """Try gateways until one has been reached, first the preferred one or that paid last."""
-        tried: dict[str, OGError] = {}
+    async def _ask(
+        self, question: Question, call: CallContext, counted: Counted | None
+    ) -> GatewayAnswer:
+        """Ask the gateway that is preferred, or another one while nothing has left."""
+        path, tried = question.path, dict[str, OGError]()
+        prefer = call.sent.tee_id if call.repeats and call.sent else ""
         prefer = prefer or await self._payments.preferred(path)
         while True:
-            try:
-                gateway = await self._gateways.pick(but=tuple(tried), prefer=prefer)
-            except NoGatewayError:
-                # What the last one said tells more than that there is no other.
-                if tried:
-                    raise list(tried.values())[-1] from None
-                raise
-            try:
-                return await ask(gateway)
-            except (AnswerLostError, PaymentRejectedError):
-                # It may have been paid for nothing: the next call had better go elsewhere.
-                self._gateways.failed(gateway.tee.tee_id)
-                raise
-            except (ServiceError, GatewayRejectedError) as exc:
-                if not _is_passing(exc):
+            gateway = await self._next(tried, prefer)
+            with self._trying(gateway, tried):
+                with _prepared(question):
+                    async with self._payments.post(
+                        gateway, path, question.raw, question.headers, call
+                    ) as response:
+                        answer = await gateway_answer.read(
+                            response,
+                            cap_id=call.cap.id if call.cap else "",
+                            most_bytes=question.most_bytes,
+                            counted=counted,
+                        )
+                        settlement = _settlement(response)
+                try:
+                    evidence = await self._verified(question, answer, gateway.tee)
+                except VerificationError as exc:
+                    if call.cap is None:
+                        exc.stage, exc.hint = Stage.NOT_SENT, WITHHELD_FREE
                     raise
-                logger.info("gateway %s: %s", gateway.tee.endpoint, exc)
-                self._gateways.failed(gateway.tee.tee_id)
-                tried[gateway.tee.tee_id] = exc
-                if len(tried) >= GATEWAYS:
-                    raise
+                self._gateways.answered(gateway.tee.tee_id)
+                return GatewayAnswer(
+                    answer=answer,
+                    evidence=evidence,
+                    tee=gateway.tee,
+                    cap=call.cap,
+                    settlement=settlement,
+                )
+
+    async def _next(self, tried: Mapping[str, OGError], prefer: str) -> Gateway:
+        """Choose the gateway to try next.
+
+        Raises:
+            OGError: There is no other; what the last one said tells more than that.
+        """
+        try:
+            return await self._gateways.pick(but=tuple(tried), prefer=prefer)
+        except NoGatewayError:
+            if tried:
+                raise list(tried.values())[-1] from None
+            raise
+
+    @contextmanager
+    def _trying(self, gateway: Gateway, tried: dict[str, OGError]) -> Iterator[None]:
+        """Note an error after which another gateway may be tried, and let every other one out."""
+        tee_id = gateway.tee.tee_id
+        try:
+            yield
+        except (AnswerLostError, PaymentRejectedError):
+            # It may have been paid for nothing: the next call had better go elsewhere.
+            self._gateways.failed(tee_id)
+            raise
+        except (ServiceError, GatewayRejectedError) as exc:
+            if not _is_passing(exc):
+                raise
+            logger.info("gateway %s: %s", gateway.tee.endpoint, exc)
+            self._gateways.failed(tee_id)
+            tried[tee_id] = exc
+            if len(tried) >= MAX_GATEWAYS:
+                raise
 
     async def _verified(self, question: Question, answer: Mapping[str, Any], tee: TEE) -> Evidence:
         verify = VERIFY[question.path]

@@ -13,9 +13,6 @@ from typing import Any, Final
 
 from og_mcp.calls import Journal
 from og_mcp.client.chain.chain import Receipt
-from og_mcp.client.chain.sender import Sender
-from og_mcp.client.chain.ticket import Ticket
-from og_mcp.client.chain.wallet import Transaction
 from og_mcp.client.payments.opg import OPG
 from og_mcp.client.payments.purse import Purse
 from og_mcp.client.payments.signing import first_approval
@@ -34,7 +31,7 @@ REVOKED: Final = (
 
 
 @dataclass(frozen=True)
-class Approved:
+class ApprovedAllowance:
     """An approval that is on chain."""
 
     receipt: Receipt
@@ -66,56 +63,37 @@ class Allowance:
 
     Args:
         opg: The token.
-        sender: Sends transactions on the payment chain.
         purse: Knows what the allowance was.
         journal: Remembers that it made the first approval (threats.md T34).
         account: The payer's, on the payment chain.
     """
 
-    def __init__(
-        self, opg: OPG, sender: Sender, purse: Purse, journal: Journal, account: Account
-    ) -> None:
-        self._opg, self._sender, self._purse = opg, sender, purse
+    def __init__(self, opg: OPG, purse: Purse, journal: Journal, account: Account) -> None:
+        self._opg, self._purse = opg, purse
         self._journal, self._account = journal, account
 
-    async def price(self, amount: int, *, max_retries: int) -> Transaction:
-        """Simulate an approval and return what would be signed for it, but for its nonce.
+    def call_data(self, amount: int) -> tuple[str, bytes]:
+        """Return contract and call data that let Permit2 take an amount, base units; 0 revokes."""
+        return self._opg.approval(amount)
 
-        Raises:
-            ChainError: As `Sender.offer`.
-            ServiceError: The node cannot be used.
-        """
-        contract, data = self._opg.approval(amount)
-        _, transaction = await self._sender.offer(
-            contract, data, max_retries=max_retries, gas_margin=GAS_MARGIN
-        )
-        return transaction
+    async def current(self) -> int:
+        """Ask what Permit2 may take now, base units."""
+        return (await self._purse.holdings(anew=True)).allowance
 
-    async def approve(self, ticket: Ticket, amount: int, *, max_retries: int) -> Approved:
-        """Let Permit2 take an amount, base units, in place of what it may take now; 0 revokes.
+    def forget(self) -> None:
+        """Ask anew from here on: nothing is signed on an allowance that may be revoked."""
+        self._purse.forget()
 
-        Raises:
-            ChainError: As `Sender.send`.
-            ServiceError: The node cannot be used; nothing was sent.
-        """
-        contract, data = self._opg.approval(amount)
-        before = (await self._purse.holdings(anew=True)).allowance
-        try:
-            mined = await self._sender.send(
-                ticket, contract, data, max_retries=max_retries, gas_margin=GAS_MARGIN
-            )
-        finally:
-            # Whatever came of it: nothing is signed on an allowance that may be revoked.
-            self._purse.forget()
-        if amount and not before:
-            # Nobody could be paid from this wallet so far, by no journal.
-            await self._journal.remember(first_approval(self._account), "made")
-        return Approved(mined, amount)
+    async def note_first(self) -> None:
+        """Note that nobody could be paid from this wallet so far, by no journal (threats.md T34)."""
+        await self._journal.remember(first_approval(self._account), "made")
 
     @staticmethod
-    async def read_back(mined: Receipt, request: Mapping[str, Any], _principal: str) -> Approved:
+    async def read_back(
+        mined: Receipt, request: Mapping[str, Any], _principal: str
+    ) -> ApprovedAllowance:
         """Tell what a mined approval gave: what was asked, since it did not revert."""
-        return Approved(mined, base_units(request["amount_opg"]))
+        return ApprovedAllowance(mined, base_units(request["amount_opg"]))
 
 
 def request_of(amount: int, network: Network) -> dict[str, Any]:

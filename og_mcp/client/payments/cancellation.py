@@ -13,27 +13,24 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from og_mcp.calls import Journal
+from og_mcp.client.calls.states import counts_until
 from og_mcp.client.chain.chain import Receipt
-from og_mcp.client.chain.sender import Sender
-from og_mcp.client.chain.ticket import Ticket
-from og_mcp.client.chain.wallet import Transaction
 from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.ledger import call_data, selector
 from og_mcp.client.payments.opg import OPG
-from og_mcp.client.payments.told import counts_until, payment_of
+from og_mcp.client.payments.told import payment_of
 from og_mcp.errors import CallStateError, coins, fee_text, in_opg
 from og_mcp.networks import PERMIT2, Network
 from og_mcp.types import CANCEL_PAYMENT, Call, CancellationResult, Cap
 
 INVALIDATE: Final = selector("invalidateUnorderedNonces(uint256,uint256)")
 GAS_MARGIN: Final = 1.5
-MAX_RETRIES: Final = 5
 STEP: Final = "be cancelled"
 NOTHING_SENT: Final = "Nothing was sent or paid for this."
 
 
 @dataclass(frozen=True)
-class Cancelled:
+class CancelledPayment:
     """A cancellation that is on chain."""
 
     receipt: Receipt
@@ -78,13 +75,12 @@ class Cancellations:
 
     Args:
         opg: What tells whether they were taken.
-        sender: Sends transactions on the payment chain.
         caps: Follows what was signed.
         journal: Remembers what is cancelled before anything is sent.
     """
 
-    def __init__(self, opg: OPG, sender: Sender, caps: Caps, journal: Journal) -> None:
-        self._opg, self._sender, self._caps, self._journal = opg, sender, caps, journal
+    def __init__(self, opg: OPG, caps: Caps, journal: Journal) -> None:
+        self._opg, self._caps, self._journal = opg, caps, journal
 
     async def check(self, call: Call) -> Cap:
         """Return the open payment authorization of a call, once the chain was asked.
@@ -117,43 +113,31 @@ class Cancellations:
             raise CallStateError(call.id, STEP, why, NOTHING_SENT)
         return cap
 
-    async def price(self, cap: Cap) -> Transaction:
-        """Simulate a cancellation and return what would be signed for it, but for its nonce.
+    @staticmethod
+    def call_data(cap: Cap) -> tuple[str, bytes]:
+        """Return contract and call data that use the nonce of a payment authorization up."""
+        nonce = int(cap.nonce)
+        words = [nonce >> 8, 1 << (nonce & 0xFF)]
+        return PERMIT2, call_data(INVALIDATE, ["uint256", "uint256"], words)
 
-        Raises:
-            ChainError: As `Sender.offer`.
-            ServiceError: The node cannot be used.
-        """
-        _, transaction = await self._sender.offer(
-            PERMIT2, _data(cap), max_retries=MAX_RETRIES, gas_margin=GAS_MARGIN
-        )
-        return transaction
-
-    async def cancel(self, ticket: Ticket, cap: Cap) -> Cancelled:
-        """Use up the nonce of a payment authorization; costs gas on the payment chain.
+    async def begin(self, cap: Cap) -> None:
+        """Let no process pay another call by what is about to be void.
 
         Raises:
             CallStateError: It has ended meanwhile; nothing was sent.
-            ChainError: As `Sender.send`.
-            ServiceError: The node cannot be used; nothing was sent.
         """
-        # First: no process may let another call be paid by what is about to be void.
         await self._journal.cancel_cap(cap.id)
-        mined = await self._sender.send(
-            ticket, PERMIT2, _data(cap), max_retries=MAX_RETRIES, gas_margin=GAS_MARGIN
-        )
-        return await self._cancelled(mined, cap.id)
 
     async def read_back(
         self, mined: Receipt, request: Mapping[str, Any], _principal: str
-    ) -> Cancelled:
+    ) -> CancelledPayment:
         """Tell what a mined cancellation gave."""
         return await self._cancelled(mined, request.get("cap_id", ""))
 
-    async def _cancelled(self, mined: Receipt, cap_id: str) -> Cancelled:
+    async def _cancelled(self, mined: Receipt, cap_id: str) -> CancelledPayment:
         # Who takes it may have been faster.
         await self._caps.look()
-        return Cancelled(mined, await self._journal.cap(cap_id) if cap_id else None)
+        return CancelledPayment(mined, await self._journal.cap(cap_id) if cap_id else None)
 
 
 def request_of(cap: Cap) -> dict[str, Any]:
@@ -165,8 +149,3 @@ def request_of(cap: Cap) -> dict[str, Any]:
         "spender": PERMIT2,
         "nonce": cap.nonce,
     }
-
-
-def _data(cap: Cap) -> bytes:
-    nonce = int(cap.nonce)
-    return call_data(INVALIDATE, ["uint256", "uint256"], [nonce >> 8, 1 << (nonce & 0xFF)])

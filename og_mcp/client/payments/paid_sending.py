@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AsyncExitStack
 
 import anyio
 import anyio.lowlevel
 import httpx
 
 from og_mcp.calls import Journal
+from og_mcp.client.calls.context import CallContext, SentUnder
 from og_mcp.client.payments.clock import Clock
 from og_mcp.client.payments.gateway_session import (
     SESSION_HEADER,
     GatewaySession,
     is_session_id,
 )
-from og_mcp.client.payments.order import Order, Sent
 from og_mcp.client.payments.prices import Prices
 from og_mcp.client.payments.requirements import Known
 from og_mcp.client.payments.sending import Outgoing, Sending
@@ -48,7 +49,7 @@ class PaidSending:
         self._clock = clock
 
     async def send(
-        self, session: GatewaySession, known: Known, outgoing: Outgoing, order: Order
+        self, session: GatewaySession, known: Known, outgoing: Outgoing, call: CallContext
     ) -> httpx.Response | None:
         """Send a request under a session; `None` where the session ended before that.
 
@@ -57,47 +58,43 @@ class PaidSending:
             PaymentRejectedError: Nothing left now, but something has before.
             AnswerLostError: Sent, and no answer came.
         """
-        if session.id or known.sessions:
-            # The very same payment joins the session that it has opened.
-            return await self._send(session, known, outgoing, order)
-        async with session.first:
-            # An answer may be waited for longer than a session lives.
-            if session.is_old(self._clock.now()):
-                session.ended = True
-            if session.ended or not session.id:
-                return await self._send(session, known, outgoing, order)
-        return await self._send(session, known, outgoing, order)
-
-    async def _send(
-        self, session: GatewaySession, known: Known, outgoing: Outgoing, order: Order
-    ) -> httpx.Response | None:
-        if session.dropped:
-            raise _unreachable(outgoing, order)
-        if session.ended:
-            return None
-        # Before it is on record: what is under way under a payment keeps others from dropping it.
-        session.under_way.add(order.ticket.call_id)
-        try:
-            if not await self._pay_by(session, order):
+        async with AsyncExitStack() as opening:
+            if not (session.id or known.sessions):
+                # The request that opens the session at the gateway; the others wait for it.
+                await opening.enter_async_context(session.first)
+                # An answer may be waited for longer than a session lives.
+                if session.is_old(self._clock.now()):
+                    session.ended = True
+                if session.id and not session.ended:
+                    # The very same payment joins the session that it has opened.
+                    await opening.aclose()
+            if session.dropped:
+                raise _unreachable(outgoing, call)
+            if session.ended:
                 return None
-            # From the first byte on, its fate is found out, cancelled or not.
-            with anyio.CancelScope(shield=True):
-                response = await self._leave(session, outgoing, order)
-        finally:
-            session.under_way.discard(order.ticket.call_id)
-        await self._learn(session, known, outgoing, response)
-        return response
+            # Before it is on record: what is under way under a payment keeps others from dropping it.
+            session.under_way.add(call.call_id)
+            try:
+                if not await self._pay_by(session, call):
+                    return None
+                # From the first byte on, its fate is found out, cancelled or not.
+                with anyio.CancelScope(shield=True):
+                    response = await self._leave(session, outgoing, call)
+            finally:
+                session.under_way.discard(call.call_id)
+            await self._learn(session, known, outgoing, response)
+            return response
 
-    async def _pay_by(self, session: GatewaySession, order: Order) -> bool:
+    async def _pay_by(self, session: GatewaySession, call: CallContext) -> bool:
         """Record what pays for a call, before a byte of it leaves; false where that has ended."""
         # Who gives the call up now still finds it free; the next moment nobody does.
         await anyio.lowlevel.checkpoint_if_cancelled()
-        ticket, before, is_paid = order.ticket, order.ticket.committed, False
-        ticket.committed = True
-        if order.cap is session.cap:
+        before, is_paid = call.committed, False
+        call.committed = True
+        if call.cap is session.cap:
             return True
         try:
-            await self._journal.pay_by(ticket.call_id, session.cap.id, durable=order.is_keyed)
+            await self._journal.pay_by(call.call_id, session.cap.id, durable=call.is_keyed)
             is_paid = True
         except CallStateError:
             cap = await self._journal.cap(session.cap.id)
@@ -107,35 +104,35 @@ class PaidSending:
             session.ended = True
         finally:
             if not is_paid:
-                ticket.committed = before
+                call.committed = before
         if is_paid:
-            order.cap = session.cap
+            call.cap = session.cap
         return is_paid
 
     async def _leave(
-        self, session: GatewaySession, outgoing: Outgoing, order: Order
+        self, session: GatewaySession, outgoing: Outgoing, call: CallContext
     ) -> httpx.Response:
         try:
             request = self._sending.request(outgoing, session.headers)
         except BaseException:
-            await self._take_back(session, order)
+            await self._take_back(session, call)
             raise
         try:
             response = await self._sending.send(outgoing, request, session.cap)
         except ServiceUnreachableError as exc:
-            await self._take_back(session, order)
-            if order.left is None or order.repeats:
+            await self._take_back(session, call)
+            if call.left is None or call.repeats:
                 raise
-            raise _unreachable(outgoing, order) from exc
+            raise _unreachable(outgoing, call) from exc
         except BaseException:
-            _has_left(session, outgoing, order)
+            _has_left(session, outgoing, call)
             raise
-        _has_left(session, outgoing, order)
+        _has_left(session, outgoing, call)
         return response
 
-    async def _take_back(self, session: GatewaySession, order: Order) -> None:
+    async def _take_back(self, session: GatewaySession, call: CallContext) -> None:
         """Undo what was recorded for a request of which nothing left."""
-        session.under_way.discard(order.ticket.call_id)
+        session.under_way.discard(call.call_id)
         # Of several that fail together, the last one drops what none of them has used.
         is_mine_alone = not (session.left or session.under_way)
         if is_mine_alone:
@@ -144,15 +141,15 @@ class PaidSending:
         try:
             if is_mine_alone:
                 await self._journal.drop_cap(session.cap.id)
-                order.signatures -= session.opened_by == order.ticket.call_id
-            elif order.left is None:
-                await self._journal.unpay(order.ticket.call_id)
+                call.signatures -= session.opened_by == call.call_id
+            elif call.left is None:
+                await self._journal.unpay(call.call_id)
         except CallStateError as exc:
             logger.info("payment %s stays as it is: %s", session.cap.id, exc)
-        if order.left is None:
-            order.cap, order.ticket.committed = None, False
+        if call.left is None:
+            call.cap, call.committed = None, False
         elif is_mine_alone:
-            order.cap = order.left
+            call.cap = call.left
 
     async def _learn(
         self, session: GatewaySession, known: Known, outgoing: Outgoing, response: httpx.Response
@@ -171,14 +168,14 @@ class PaidSending:
         )
 
 
-def _has_left(session: GatewaySession, outgoing: Outgoing, order: Order) -> None:
-    session.left, order.left = True, session.cap
-    order.sent = Sent(session, outgoing.gateway.tee.tee_id, outgoing.path)
-    order.attempts += 1
+def _has_left(session: GatewaySession, outgoing: Outgoing, call: CallContext) -> None:
+    session.left, call.left = True, session.cap
+    call.sent = SentUnder(session, outgoing.gateway.tee.tee_id, outgoing.path)
+    call.attempts += 1
 
 
-def _unreachable(outgoing: Outgoing, order: Order) -> OGError:
+def _unreachable(outgoing: Outgoing, call: CallContext) -> OGError:
     """Say that a gateway cannot be reached, and whether something has left before (T9)."""
-    if order.left is None:
+    if call.left is None:
         return ServiceUnreachableError("gateway", outgoing.where)
-    return PaymentRejectedError(outgoing.where, order.left.id, order.left.max_opg, GONE)
+    return PaymentRejectedError(outgoing.where, call.left.id, call.left.max_opg, GONE)

@@ -14,10 +14,10 @@ from typing import Final
 import httpx
 
 from og_mcp.calls import Journal
+from og_mcp.client.calls.context import CallContext
 from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.clock import Clock, Moment, check_date
 from og_mcp.client.payments.gateway_session import GatewaySession, Line
-from og_mcp.client.payments.order import Order
 from og_mcp.client.payments.paid_sending import PaidSending
 from og_mcp.client.payments.payer import Payer
 from og_mcp.client.payments.prices import CHALLENGE_HEADER, Prices
@@ -37,8 +37,6 @@ from og_mcp.errors import (
 )
 from og_mcp.networks import Network
 from og_mcp.types import Account, OPGCaps, Stage
-
-__all__ = ["Order", "Payments"]
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +108,7 @@ class Payments:
         self._sending = Sending(answer_s)
         self._paid_sending = PaidSending(journal, self._sending, self._prices, clock)
         self._lines: dict[tuple[str, str, str], Line] = {}
-        self._repeatable: dict[str, Order] = {}
+        self._repeatable: dict[str, CallContext] = {}
         """What may be sent again under the payment that it was sent under, by the call's id."""
 
     def look_ahead(self) -> None:
@@ -180,30 +178,35 @@ class Payments:
             return True
         return False
 
-    def allow_repetition(self, order: Order) -> None:
+    def allow_repetition(self, call: CallContext) -> None:
         """Let a call that failed by the gateway's own error be sent again."""
         now = self._clock.now()
         self._repeatable = {
             call_id: one for call_id, one in self._repeatable.items() if _may_go_again(one, now)
         }
-        if _may_go_again(order, now):
-            self._repeatable[order.ticket.call_id] = order
+        if _may_go_again(call, now):
+            self._repeatable[call.call_id] = call
 
-    async def take_again(self, call_id: str) -> Order | None:
+    async def take_again(self, call_id: str) -> CallContext | None:
         """Take a call over that may be sent again, for exactly one caller; `None`: it may not."""
-        order = self._repeatable.pop(call_id, None)
-        if order is None or order.cap is None or not _may_go_again(order, self._clock.now()):
+        call = self._repeatable.pop(call_id, None)
+        if call is None or call.cap is None or not _may_go_again(call, self._clock.now()):
             return None
         try:
-            await self._journal.repeat(call_id, order.cap.id)
+            await self._journal.repeat(call_id, call.cap.id)
         except CallStateError as exc:
             logger.info("call %s is not repeated: %s", call_id, exc)
             return None
-        return order
+        return call
 
     @asynccontextmanager
     async def post(
-        self, gateway: Gateway, path: str, body: bytes, headers: Mapping[str, str], order: Order
+        self,
+        gateway: Gateway,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        call: CallContext,
     ) -> AsyncIterator[httpx.Response]:
         """Send a request and pay for it; yields the answer, whose body is still to be read.
 
@@ -212,7 +215,7 @@ class Payments:
             path: Below the gateway's endpoint, e.g. `/v1/chat/completions`.
             body: The very bytes that are sent.
             headers: Beside those that pay.
-            order: For whom; `order.cap` names the payment afterwards, `None` where none was asked.
+            call: For whom; `call.cap` names the payment afterwards, `None` where none was asked.
 
         Raises:
             ServiceUnreachableError: Nothing was sent; another gateway may be tried (T9).
@@ -223,41 +226,45 @@ class Payments:
             RepetitionError: It repeats a call, and cannot go where that was paid.
         """
         outgoing = Outgoing(gateway, path, body, headers)
-        response = await (self._again if order.repeats else self._first)(outgoing, order)
+        if call.repeats:
+            response = await self._again(outgoing, call)
+        else:
+            known = await self._prices.known(gateway, path) or await self._challenge(outgoing)
+            if isinstance(known, Known):
+                response = await self._paid(outgoing, call, known)
+            else:
+                # It asked for nothing, and has answered.
+                response = known
         try:
             yield response
         finally:
             await response.aclose()
 
-    async def _first(self, outgoing: Outgoing, order: Order) -> httpx.Response:
-        """Send, and pay what is asked."""
-        gateway, path = outgoing.gateway, outgoing.path
-        known = await self._prices.known(gateway, path)
-        if known is None:
-            response = await self._sending.send(outgoing, self._sending.request(outgoing))
-            if response.status_code != PAYMENT_REQUIRED:
-                return response
-            try:
-                check_date(response.headers.get("date", ""), outgoing.where)
-            finally:
-                await response.aclose()
-            known = await self._prices.challenged(gateway, path, response)
-        return await self._paid(outgoing, order, known)
+    async def _challenge(self, outgoing: Outgoing) -> Known | httpx.Response:
+        """Send unpaid: learn what is asked, or get the answer where nothing is."""
+        response = await self._sending.send(outgoing, self._sending.request(outgoing))
+        if response.status_code != PAYMENT_REQUIRED:
+            return response
+        try:
+            check_date(response.headers.get("date", ""), outgoing.where)
+        finally:
+            await response.aclose()
+        return await self._prices.challenged(outgoing.gateway, outgoing.path, response)
 
-    async def _again(self, outgoing: Outgoing, order: Order) -> httpx.Response:
+    async def _again(self, outgoing: Outgoing, call: CallContext) -> httpx.Response:
         """Send once more under the payment that it was sent under; signs nothing.
 
         Raises:
             RepetitionError: It cannot be.
         """
-        sent = order.sent
+        sent = call.sent
         assert sent is not None  # noqa: S101 - else it would not repeat anything
         session, gateway = sent.session, outgoing.gateway
         if (gateway.tee.tee_id, outgoing.path) != (sent.tee_id, sent.path):
             raise RepetitionError(outgoing.where, session.cap.id, ANOTHER)
         known = await self._prices.known(gateway, sent.path) or Known(session.requirement, None)
         session.used = self._clock.now()
-        response = await self._paid_sending.send(session, known, outgoing, order)
+        response = await self._paid_sending.send(session, known, outgoing, call)
         if response is not None and response.status_code != PAYMENT_REQUIRED:
             return response
         if response is not None:
@@ -265,13 +272,13 @@ class Payments:
         session.ended = True
         raise RepetitionError(outgoing.where, session.cap.id, NOT_TAKEN)
 
-    async def _paid(self, outgoing: Outgoing, order: Order, known: Known) -> httpx.Response:
+    async def _paid(self, outgoing: Outgoing, call: CallContext, known: Known) -> httpx.Response:
         """Send under a session's payment; an ended session or a changed price is handled once."""
         gateway, path = outgoing.gateway, outgoing.path
-        line = self._lines.setdefault((order.principal, gateway.tee.tee_id, path), Line())
+        line = self._lines.setdefault((call.principal, gateway.tee.tee_id, path), Line())
         for _ in range(ATTEMPTS):
-            session = await self._session(line, outgoing, order, known)
-            response = await self._paid_sending.send(session, known, outgoing, order)
+            session = await self._session(line, outgoing, call, known)
+            response = await self._paid_sending.send(session, known, outgoing, call)
             if response is None:
                 # Whoever opened it may have learned that sessions are not kept here.
                 known = await self._prices.known(gateway, path) or known
@@ -279,11 +286,11 @@ class Payments:
             if response.status_code != PAYMENT_REQUIRED:
                 return response
             session.ended = True
-            known = await self._asked_again(session, known, outgoing, order, response)
-        raise _rejected(outgoing, session, order, ASKED_AGAIN)
+            known = await self._asked_again(session, known, outgoing, call, response)
+        raise _rejected(outgoing, session, call, ASKED_AGAIN)
 
     async def _session(
-        self, line: Line, outgoing: Outgoing, order: Order, known: Known
+        self, line: Line, outgoing: Outgoing, call: CallContext, known: Known
     ) -> GatewaySession:
         """Return the session that is open, or sign for a new one: one at a time (T8).
 
@@ -298,12 +305,12 @@ class Payments:
                 current.used = now
                 return current
             try:
-                session = await self._signing.sign(outgoing, order, requirement)
+                session = await self._signing.sign(outgoing, call, requirement)
             except BudgetExceededError as exc:
                 if current is not None and _goes_on(current, exc, now):
                     current.used = now
                     return current
-                session = await self._signing.sign(outgoing, order, requirement, asked_at)
+                session = await self._signing.sign(outgoing, call, requirement, asked_at)
             # Without sessions every payment is for one request alone.
             line.session = None if known.sessions is False else session
             return session
@@ -313,7 +320,7 @@ class Payments:
         session: GatewaySession,
         known: Known,
         outgoing: Outgoing,
-        order: Order,
+        call: CallContext,
         response: httpx.Response,
     ) -> Known:
         """Return what to sign for where a payment was answered by 402.
@@ -321,18 +328,18 @@ class Payments:
         Raises:
             PaymentRejectedError: Nothing: it was this call's own, and for what is asked again.
         """
-        is_own = session.opened_by == order.ticket.call_id
+        is_own = session.opened_by == call.call_id
         if CHALLENGE_HEADER in response.headers:
             try:
                 changed = await self._prices.challenged(outgoing.gateway, outgoing.path, response)
             except PaymentRefusedError as exc:
-                raise _rejected(outgoing, session, order, exc.what) from exc
+                raise _rejected(outgoing, session, call, exc.what) from exc
             is_changed, known = changed.requirement != session.requirement, changed
         else:
             is_changed = False
             await response.aclose()
-        if is_own and not (is_changed and order.signatures < SIGNATURES):
-            raise _rejected(outgoing, session, order, ASKED_AGAIN)
+        if is_own and not (is_changed and call.signatures < SIGNATURES):
+            raise _rejected(outgoing, session, call, ASKED_AGAIN)
         return known
 
 
@@ -343,19 +350,19 @@ def _goes_on(session: GatewaySession | None, refused: BudgetExceededError, now: 
     return session.can_go_on(session.requirement, now)
 
 
-def _may_go_again(order: Order, now: Moment) -> bool:
+def _may_go_again(call: CallContext, now: Moment) -> bool:
     """Whether the payment that a call was sent under may pay for it once more."""
-    if order.sent is None or order.attempts >= REPETITIONS:
+    if call.sent is None or call.attempts >= REPETITIONS:
         return False
-    session = order.sent.session
+    session = call.sent.session
     return session.can_go_on(session.requirement, now)
 
 
 def _rejected(
-    outgoing: Outgoing, session: GatewaySession, order: Order, why: str
+    outgoing: Outgoing, session: GatewaySession, call: CallContext, why: str
 ) -> PaymentRejectedError:
     error = PaymentRejectedError(outgoing.where, session.cap.id, session.cap.max_opg, why)
-    if order.left is None:
+    if call.left is None:
         # It waited for others' payments, and sent nothing under any.
         error.stage = Stage.NOT_SENT
     return error

@@ -11,20 +11,20 @@ import anyio
 import anyio.lowlevel
 
 from og_mcp.calls import Journal
+from og_mcp.client.calls.context import CallContext
+from og_mcp.client.calls.states import counts_until
 from og_mcp.client.chain.wallet import check_endpoint
 from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.clock import Clock, Moment, check_clock
 from og_mcp.client.payments.gateway_session import GatewaySession
 from og_mcp.client.payments.guarded_signer import Draft
 from og_mcp.client.payments.opg import Holdings
-from og_mcp.client.payments.order import Order
 from og_mcp.client.payments.payer import Payer
 from og_mcp.client.payments.prices import Prices
 from og_mcp.client.payments.purse import Purse
 from og_mcp.client.payments.requirement import Requirement
 from og_mcp.client.payments.sending import Outgoing
 from og_mcp.client.payments.spent_elsewhere import SpentElsewhere
-from og_mcp.client.payments.told import counts_until
 from og_mcp.client.tee.gateways import Gateway
 from og_mcp.errors import (
     AllowanceError,
@@ -110,7 +110,7 @@ class Signing:
     async def sign(
         self,
         outgoing: Outgoing,
-        order: Order,
+        call: CallContext,
         requirement: Requirement,
         asked_at: Moment | None = None,
     ) -> GatewaySession:
@@ -118,7 +118,7 @@ class Signing:
 
         Args:
             outgoing: The request that is to be paid.
-            order: For whom.
+            call: For whom.
             requirement: What is asked.
             asked_at: Where open payments alone are in the way, their settlement is waited for,
                 for a while from this moment on; `None`: not at all.
@@ -130,7 +130,7 @@ class Signing:
         """
         while True:
             try:
-                return await self._try(outgoing, order, requirement)
+                return await self._try(outgoing, call, requirement)
             except BudgetExceededError as exc:
                 if not exc.is_open_alone:
                     raise
@@ -141,17 +141,17 @@ class Signing:
             await anyio.sleep(LOOK_S)
 
     async def _try(
-        self, outgoing: Outgoing, order: Order, requirement: Requirement
+        self, outgoing: Outgoing, call: CallContext, requirement: Requirement
     ) -> GatewaySession:
         self._check(outgoing.gateway, requirement)
         await self.check_recipient(requirement.pay_to)
         # A person is asked only for what nothing else is in the way of.
-        of_call = order.cap.max_opg if order.cap is not None and order.signatures else 0
+        of_call = call.cap.max_opg if call.cap is not None and call.signatures else 0
         self._check_clock(await self._purse.holdings())
         await self.check_price(requirement.amount, requirement.timeout_s, of_call)
-        await self._agreed(outgoing, order, requirement.amount)
+        await self._agreed(outgoing, call, requirement.amount)
         return await self._sign(
-            outgoing, order, requirement, await self._limits_now(requirement.timeout_s)
+            outgoing, call, requirement, await self._limits_now(requirement.timeout_s)
         )
 
     async def _is_less_open(self) -> bool:
@@ -172,19 +172,19 @@ class Signing:
         return budget.spent + budget.open
 
     async def _sign(
-        self, outgoing: Outgoing, order: Order, requirement: Requirement, limits: OPGCaps
+        self, outgoing: Outgoing, call: CallContext, requirement: Requirement, limits: OPGCaps
     ) -> GatewaySession:
         where = outgoing.where
         # Who gives the call up now still finds it free; the next moment nobody does.
         await anyio.lowlevel.checkpoint_if_cancelled()
         cap: Cap | None = None
-        before = order.ticket.committed
-        order.ticket.committed = True
+        before = call.committed
+        call.committed = True
 
         async def record(draft: Draft) -> None:
             nonlocal cap
-            request = self._request(where + outgoing.path, order, requirement, draft)
-            cap = await self._journal.open_cap(order.ticket.call_id, request, limits)
+            request = self._request(where + outgoing.path, call, requirement, draft)
+            cap = await self._journal.open_cap(call.call_id, request, limits)
 
         # From the record on, its fate is found out, cancelled or not.
         with anyio.CancelScope(shield=True):
@@ -194,13 +194,13 @@ class Signing:
                 if cap is not None:
                     await self._journal.drop_cap(cap.id)
                 # What left before stands.
-                order.ticket.committed = before
+                call.committed = before
                 raise
         assert cap is not None  # noqa: S101 - what is signed is recorded
-        order.cap, order.signatures = cap, order.signatures + 1
+        call.cap, call.signatures = cap, call.signatures + 1
         self._caps.watch()
         now = self._clock.now()
-        return GatewaySession(cap, requirement, signature, now, now, order.ticket.call_id)
+        return GatewaySession(cap, requirement, signature, now, now, call.call_id)
 
     async def check_price(self, amount: int, timeout_s: int, of_call: int = 0) -> None:
         """Check a price against caps, balance and allowance, as a signature over it would be.
@@ -255,13 +255,12 @@ class Signing:
                 break
         return counts_until(deadline)
 
-    @staticmethod
-    async def _agreed(outgoing: Outgoing, order: Order, amount: int) -> None:
+    async def _agreed(self, outgoing: Outgoing, call: CallContext, amount: int) -> None:
         """Make sure that a person agreed, where one must; a call that is paid cannot wait for it."""
         try:
-            await order.agree(amount)
+            await call.agree_to_pay(self._account, amount)
         except CallStateError as exc:
-            left = order.left
+            left = call.left
             if left is None:
                 raise
             why = f"it asks for another of up to {coins(amount)} OPG, which needs an approval"
@@ -339,11 +338,11 @@ class Signing:
         return float(written)
 
     def _request(
-        self, resource: str, order: Order, requirement: Requirement, draft: Draft
+        self, resource: str, call: CallContext, requirement: Requirement, draft: Draft
     ) -> CapRequest:
         return CapRequest(
             account=self._account,
-            principal=order.principal,
+            principal=call.principal,
             resource=resource,
             asset=requirement.asset,
             pay_to=requirement.pay_to,

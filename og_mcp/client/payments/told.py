@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from og_mcp.client.calls.states import counts_until
 from og_mcp.errors import coins
 from og_mcp.types import Cap, Citation, Cost, Payment
 
@@ -18,13 +19,24 @@ MAX_TITLE: Final = 300
 MAX_MODERATION: Final = 4000
 """Characters of its JSON."""
 
-COUNTS_S: Final = 2_400
-"""Seconds from its deadline until an open payment counts no more: 1,800 by the chain's clock, and a
-second look 600 later."""
-
 _UNITS: Final = re.compile(r"[0-9]{1,30}")
 _DECIMAL: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,30})?")
 _ADDRESS: Final = re.compile(r"https?://[!-~]+")
+
+_PRICE: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?")
+
+
+class OPGPrice:
+    """What a gateway said last that one OPG is worth; estimates alone use it."""
+
+    usd: Decimal | None = None
+
+    def learn(self, answer: Mapping[str, Any]) -> None:
+        """Keep what an answer says."""
+        costs = answer.get("opengradient")
+        told = costs.get("opg_price_usd") if isinstance(costs, Mapping) else None
+        if isinstance(told, str) and _PRICE.fullmatch(told) and (price := Decimal(told)):
+            self.usd = price
 
 
 def cost_of(answer: Mapping[str, Any]) -> int | None:
@@ -103,11 +115,6 @@ def _citations(told: object) -> list[Citation]:
 
 def _is_short(value: object) -> bool:
     return isinstance(value, dict) and len(json.dumps(value)) <= MAX_MODERATION
-
-
-def counts_until(deadline: int) -> datetime:
-    """Return when an open payment with that deadline, Unix seconds, stops to count."""
-    return datetime.fromtimestamp(deadline + COUNTS_S, UTC)
 
 
 def settlement_note(cap: Cap | None) -> str:

@@ -19,7 +19,7 @@ from og_mcp.networks import UPTO_PROXY
 from og_mcp.types import Cap, Shape
 
 if TYPE_CHECKING:
-    from og_mcp.client.chain.ticket import Ticket
+    from og_mcp.client.calls.context import CallContext
 
 ANSWER: Final = frozenset({"content", "tool_calls", "text", "images"})
 """Fields of a result that are the answer; the rest is in other parts of the receipt."""
@@ -32,7 +32,7 @@ OF_CONTENT: Final = frozenset({"citations", "moderation"})
 
 
 async def build(  # noqa: PLR0913 - the facts of one call, each told by name
-    ticket: Ticket,
+    call: CallContext,
     *,
     network: str,
     request: Mapping[str, Any],
@@ -45,7 +45,7 @@ async def build(  # noqa: PLR0913 - the facts of one call, each told by name
     """Make the receipt of a gateway call, as canonical JSON.
 
     Args:
-        ticket: The call.
+        call: The call.
         network: Name of the network.
         request: The canonical request.
         result: What the tool returns; `None` where the answer is withheld.
@@ -67,10 +67,10 @@ async def build(  # noqa: PLR0913 - the facts of one call, each told by name
         hashes = {f"{name}_hash": digest(value) for name, value in content.items()}
         receipt: dict[str, Any] = {
             "schema": SCHEMA,
-            "call_id": ticket.call_id,
+            "call_id": call.call_id,
             "network": network,
             "tool": request["tool"],
-            "created_at": ticket.created_at,
+            "created_at": call.created_at,
             **(content if keep_content else {}),
             **hashes,
         }

@@ -11,11 +11,11 @@ import pytest
 from pydantic import SecretStr
 
 from og_mcp.client import Session, Timeouts
+from og_mcp.client.calls.context import CallContext
 from og_mcp.client.chain.chain import Chain
 from og_mcp.client.chain.rpc import RPC
 from og_mcp.client.chain.signature import Legacy, read_fields
 from og_mcp.client.chain.signer import Signer
-from og_mcp.client.chain.ticket import Ticket
 from og_mcp.client.chain.wallet import FeeGuard, Signed, Transaction, Wallet
 from og_mcp.client.wire.http import open_http
 from og_mcp.errors import (
@@ -160,15 +160,15 @@ async def test_a_fee_is_reserved_before_anything_is_signed(purse: Purse) -> None
     async with open_http(local=True) as http, open_journal(purse.settings()) as journal:
         chain = Chain(RPC(http, network.rpc_url, "RPC", timeout_s=5), network.chain_id)
         signer = Signer(chain, wallet, guard, journal)
-        ticket = Ticket((await journal.open_call(request)).call.id)
+        call = CallContext((await journal.open_call(request)).call.id)
         dear = Transaction(network.chain_id, 0, network.inference_contract, b"", 21_000, GWEI)
         async with signer.lane() as lane:
             with pytest.raises(BudgetExceededError):
-                await signer.sign(ticket, lane, dear)
-            assert (wallet.signatures, ticket.committed) == (0, False)
-            await signer.sign(ticket, lane, replace(dear, gas_price=1))
+                await signer.sign(call, lane, dear)
+            assert (wallet.signatures, call.committed) == (0, False)
+            await signer.sign(call, lane, replace(dear, gas_price=1))
 
-    assert (wallet.signatures, ticket.committed) == (1, True)
+    assert (wallet.signatures, call.committed) == (1, True)
 
 
 async def test_a_signature_of_which_nothing_left_is_given_back_with_its_nonce(

@@ -12,9 +12,10 @@ import anyio
 import pytest
 
 from og_mcp.client import Session, Timeouts
-from og_mcp.client.session.interrupted import BROKEN_OFF, VERSION_IN_DOUBT
-from og_mcp.client.session.publication import UNANSWERED
-from og_mcp.client.session.runner import CANCELLED
+from og_mcp.client.calls.engine import CANCELLED
+from og_mcp.client.calls.states import BROKEN_OFF
+from og_mcp.client.operations.publish import UNANSWERED
+from og_mcp.client.recovery import VERSION_IN_DOUBT
 from og_mcp.errors import (
     CallFailedError,
     NameTakenError,

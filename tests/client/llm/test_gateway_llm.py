@@ -12,13 +12,12 @@ import anyio
 import pytest
 
 from og_mcp.client import Session, Timeouts
-from og_mcp.client.chain.ticket import Ticket
+from og_mcp.client.calls.context import CallContext
+from og_mcp.client.hub.known import KnownGraphs
 from og_mcp.client.llm.gateway_answer import Counted
 from og_mcp.client.llm.gateway_llm import GatewayLLM
 from og_mcp.client.llm.question import CHAT, Question
-from og_mcp.client.payments.order import Order
-from og_mcp.client.session.parts import Parts
-from og_mcp.client.session.payment_parts import PaymentParts
+from og_mcp.client.resources import Resources
 from og_mcp.client.tee.registry import FRESH_S, USABLE_S, Registry
 from og_mcp.errors import AnswerLostError, InputError, VerificationError
 from og_mcp.settings import Settings
@@ -346,17 +345,12 @@ class Clock:
 @asynccontextmanager
 async def asking(
     localnet: LocalNetwork, folder: Path, clock: Clock
-) -> AsyncIterator[tuple[GatewayLLM, Registry, Order]]:
+) -> AsyncIterator[tuple[GatewayLLM, Registry, CallContext]]:
     """Open what asks gateways, its registry by another clock, and a call to ask for."""
-    parts = Parts(settings(localnet, folder), Timeouts(), None)
-    paying = PaymentParts(parts)
-
-    async def agree(_amount: int) -> None:
-        """Nobody is asked."""
-
+    parts = Resources(settings(localnet, folder), Timeouts(), KnownGraphs())
     try:
         registry = Registry(
-            [(await parts.chain.get()).rpc],
+            [(await parts.own.chain.get()).rpc],
             await parts.network.get(),
             parts.settings,
             await parts.tasks.get(),
@@ -372,11 +366,11 @@ async def asking(
             max_opg=0,
         )
         opened = await (await parts.journal.get()).open_call(request)
-        ticket = Ticket(opened.call.id, created_at=opened.call.created_at.isoformat())
+        call = CallContext(opened.call.id, created_at=opened.call.created_at.isoformat())
         llm = GatewayLLM(
-            registry, await parts.gateways.get(), await paying.payments.get(), local=True
+            registry, await parts.gateways.get(), await parts.payments.get(), local=True
         )
-        yield llm, registry, Order(ticket, "local", agree)
+        yield llm, registry, call
     finally:
         await parts.aclose()
 

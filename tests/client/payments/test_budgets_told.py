@@ -14,7 +14,7 @@ from anyio import to_thread
 from mcp import Client
 
 from og_mcp.client import Session
-from og_mcp.client.session.budgets import ASK_S
+from og_mcp.client.budgets import ASK_S
 from og_mcp.errors import ApprovalRequiredError, BudgetExceededError
 from og_mcp.server import build_server
 from tests.books import Purse

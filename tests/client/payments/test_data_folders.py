@@ -41,7 +41,7 @@ class Folders:
         settings = Settings.from_env({**self.purse.environ, **folder, **more})
         async with Session(settings, clock=self.clock) as og:
             network = replace(self.network(), limits_new_journals=True)
-            og._parts.network.opened = network  # noqa: SLF001 - no real network is within reach
+            (await og._resources()).network.opened = network  # noqa: SLF001 - no real network is within reach
             yield og
 
     def network(self) -> Network:
@@ -158,7 +158,7 @@ async def test_a_range_that_an_rpc_refuses_is_cut_down_and_remembered(folders: F
         purse.localnet.mine(700, chain="base_rpc")
         folders.clock.ahead_s += 60
         async with folders.session("another") as og:
-            elsewhere = await og._paying.elsewhere.get()  # noqa: SLF001 - read in the background
+            elsewhere = await (await og._resources()).elsewhere.get()  # noqa: SLF001 - read in the background
             await elsewhere._read(anew=True)  # noqa: SLF001 - as above
             again = await elsewhere.amount()
 
@@ -187,7 +187,7 @@ async def test_what_was_never_read_refuses_and_what_was_read_before_counts_on(
             purse.localnet.mine(chain="base_rpc")
             rpc.on("eth_getLogs", refuses("method not available"))
             folders.clock.ahead_s += 60
-            elsewhere = await og._paying.elsewhere.get()  # noqa: SLF001 - read in the background
+            elsewhere = await (await og._resources()).elsewhere.get()  # noqa: SLF001 - read in the background
             await elsewhere._read(anew=True)  # noqa: SLF001 - as above
             budget = (await og.status()).budget
             done = await chat(og, "third")
@@ -207,7 +207,7 @@ async def test_what_another_folder_settled_since_counts_with_the_next_blocks(
         folders.purse.localnet.settle()
         [took] = settled(folders.purse)
         folders.clock.ahead_s += 60
-        elsewhere = await second._paying.elsewhere.get()  # noqa: SLF001 - read in the background
+        elsewhere = await (await second._resources()).elsewhere.get()  # noqa: SLF001 - read in the background
         await elsewhere._read(anew=True)  # noqa: SLF001 - as above
         after = (await second.status()).budget["spent_opg"]
         own = (await first.status()).budget["spent_opg"]

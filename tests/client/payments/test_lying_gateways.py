@@ -46,7 +46,7 @@ async def gateway(purse: Purse) -> AsyncIterator[LyingGateway]:
 
 async def open_opg(og: Session) -> int:
     """Sum up what is signed and has no end yet, base units."""
-    journal = await og._parts.journal.get()  # noqa: SLF001 - the one that signed
+    journal = await (await og._resources()).journal.get()  # noqa: SLF001 - the one that signed
     return sum(cap.max_opg for cap in await journal.open_caps())
 
 
@@ -256,7 +256,7 @@ async def test_t38_an_error_before_the_first_byte_is_not_sent(
 ) -> None:
     async with purse.session() as og:
         first = await chat(og, "first")
-        payments = await og._paying.payments.get()  # noqa: SLF001 - where the id is kept
+        payments = await (await og._resources()).payments.get()  # noqa: SLF001 - where the id is kept
         (line,) = payments._lines.values()  # noqa: SLF001 - as above
         assert line.session is not None
         # What the answers' reader lets through no more.

@@ -337,7 +337,7 @@ async def test_t29_no_bearer_secret_is_written_down(
     caplog.set_level(logging.DEBUG)
     async with purse.session() as og:
         await chat(og)
-        [line] = og._paying.payments.opened._lines.values()  # type: ignore[union-attr]  # noqa: SLF001 - the secrets themselves
+        [line] = (await og._resources()).payments.opened._lines.values()  # type: ignore[union-attr]  # noqa: SLF001 - the secrets themselves
         assert line.session is not None
         secrets = [line.session.id, line.session.signature]
     written = b"".join(
@@ -413,7 +413,7 @@ async def test_t2_the_offered_extension_is_answered_by_nothing(purse: Purse) -> 
 
     async with purse.session() as og:
         await chat(og)
-        [line] = og._paying.payments.opened._lines.values()  # type: ignore[union-attr]  # noqa: SLF001 - what was sent
+        [line] = (await og._resources()).payments.opened._lines.values()  # type: ignore[union-attr]  # noqa: SLF001 - what was sent
         assert line.session is not None
         sent = json.loads(base64.b64decode(line.session.signature))
 

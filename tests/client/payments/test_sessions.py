@@ -21,7 +21,7 @@ def asked(purse: Purse) -> int:
 
 async def open_caps(og: Session) -> list[int]:
     """Return what is signed and has no end yet."""
-    journal = await og._parts.journal.get()  # noqa: SLF001 - the one that signed
+    journal = await (await og._resources()).journal.get()  # noqa: SLF001 - the one that signed
     return [cap.max_opg for cap in await journal.open_caps()]
 
 

@@ -84,12 +84,12 @@ async def bench(purse: Purse) -> AsyncIterator[Bench]:
 
 async def look(og: Session) -> list[str]:
     """Look once; returns what became of every payment, the oldest first."""
-    await (await og._paying.caps.get()).look()  # noqa: SLF001 - else asked every 20 s
+    await (await (await og._resources()).caps.get()).look()  # noqa: SLF001 - else asked every 20 s
     return [cap.status for cap in await caps_of(og)]
 
 
 async def caps_of(og: Session) -> list[Cap]:
-    journal = await og._parts.journal.get()  # noqa: SLF001 - the one that signed
+    journal = await (await og._resources()).journal.get()  # noqa: SLF001 - the one that signed
     ids = {call.payment.cap_id for call in (await og.list_calls(limit=50)).calls} - {""}
     return sorted([await journal.cap(one) for one in ids], key=lambda cap: cap.created_at)
 
@@ -161,14 +161,14 @@ async def test_t33_a_payment_rpc_that_invents_settlements_frees_none_of_ten_open
     async with bench.session() as og:
         for number in range(10):
             await chat(og, f"Question {number}", principal=f"principal {number}")
-        journal = await og._parts.journal.get()  # noqa: SLF001 - those of all principals
+        journal = await (await og._resources()).journal.get()  # noqa: SLF001 - those of all principals
         caps = list(await journal.open_caps())
         invent(bench.rpc, caps, signed=signed)
-        still_open = await (await og._paying.caps.get()).look()  # noqa: SLF001 - as above
+        still_open = await (await (await og._resources()).caps.get()).look()  # noqa: SLF001 - as above
         after = await journal.open_caps()
         bench.rpc.honest()
         bench.purse.localnet.settle()
-        left = await (await og._paying.caps.get()).look()  # noqa: SLF001 - as above
+        left = await (await (await og._resources()).caps.get()).look()  # noqa: SLF001 - as above
 
     assert (len(caps), still_open) == (10, 10)
     assert sum(cap.max_opg for cap in after) == 10 * CAP
@@ -525,7 +525,7 @@ async def test_t33_what_nothing_proves_counts_by_the_largest_once_its_deadline_i
         await chat(og, "first")
         await chat(og, "second", principal="http")
         await chat(og, "third", principal="http")
-        journal = await og._parts.journal.get()  # noqa: SLF001 - of both principals
+        journal = await (await og._resources()).journal.get()  # noqa: SLF001 - of both principals
         caps = await journal.open_caps()
         named = "".join(f"{int(cap.nonce):064x}" for cap in caps)
         bench.purse.localnet.settle()
@@ -608,7 +608,7 @@ async def test_at_the_defaults_a_chat_every_15_s_for_half_an_hour_is_never_refus
         environ = {"OG_NETWORK": "local", "OG_LOCALNET": str(file), "OG_DATA_DIR": str(tmp_path)}
         clock = MovedClock()
         async with Session(Settings.from_env(environ), clock=clock) as og:
-            journal = await og._parts.journal.get()  # noqa: SLF001 - what is open
+            journal = await (await og._resources()).journal.get()  # noqa: SLF001 - what is open
             for number in range(30 * 4 + 1):
                 results.append(await chat(og, f"Question {number}"))
                 open_.append(sum(cap.max_opg for cap in await journal.open_caps()))

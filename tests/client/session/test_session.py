@@ -361,7 +361,7 @@ async def test_all_configuration_problems_are_told_at_once() -> None:
 async def test_t27_the_local_networks_process_inherits_no_key() -> None:
     probe = (
         "import anyio, json, os, pathlib, subprocess\n"
-        "from og_mcp.client.session.localnet import running_localnet\n"
+        "from og_mcp.client.local_network import running_localnet\n"
         "async def main():\n"
         "    async with running_localnet() as ready:\n"
         "        me = os.getpid()\n"

@@ -16,7 +16,8 @@ from eth_abi import abi as eth_abi
 from eth_hash.auto import keccak
 
 from og_mcp.client.chain.rpc import RPC
-from og_mcp.client.session.parts import Parts
+from og_mcp.client.hub.known import KnownGraphs
+from og_mcp.client.resources import Resources
 from og_mcp.client.tee.registry import FRESH_S, RENEW_AFTER_S, USABLE_S, Registry
 from og_mcp.client.wire.http import open_http
 from og_mcp.client.wire.timeouts import Timeouts
@@ -139,14 +140,14 @@ async def test_a_session_reads_the_registry_of_its_network(
     localnet: LocalNetwork, tmp_path: Path
 ) -> None:
     settings = Settings.from_env({**localnet.environ, "OG_DATA_DIR": str(tmp_path)})
-    parts = Parts(settings, Timeouts(), None)
+    resources = Resources(settings, Timeouts(), KnownGraphs())
     try:
-        registry, gateways = await parts.registry.get(), await parts.gateways.get()
+        registry, gateways = await resources.registry.get(), await resources.gateways.get()
         (tee,) = await registry.active()
         gateway = await gateways.pick()
         health = await gateway.http.get(f"{gateway.tee.endpoint}/health")
     finally:
-        await parts.aclose()
+        await resources.aclose()
 
     assert gateway.tee == tee
     assert health.status_code == 200

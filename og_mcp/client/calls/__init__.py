@@ -1,0 +1,1 @@
+"""One way for every call that can cost something: opened, agreed to, carried out, recorded."""

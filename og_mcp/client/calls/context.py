@@ -1,0 +1,91 @@
+"""The state of one call while it runs; shared by the engine and the operation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from og_mcp.types import LOCAL_PRINCIPAL
+
+if TYPE_CHECKING:
+    from og_mcp.client.calls.consent import Consent
+    from og_mcp.client.chain.wallet import Signed
+    from og_mcp.client.payments.gateway_session import GatewaySession
+    from og_mcp.types import Account, Call, Cap
+
+
+@dataclass(frozen=True)
+class SentUnder:
+    """Where a request was sent, and which session paid for it."""
+
+    session: GatewaySession
+    tee_id: str
+    path: str
+
+
+@dataclass
+class CallContext:
+    """A journalled call that is being carried out."""
+
+    call_id: str
+    principal: str = LOCAL_PRINCIPAL
+    created_at: str = ""
+    """When the call was opened, ISO 8601."""
+
+    committed: bool = False
+    """Whether its effect is made or about to be: from then on the work goes on, cancelled or not.
+
+    For a transaction or a payment that is the signature, for a publication the end of the request."""
+
+    record: Call | None = None
+    """The call as the journal opened it; `None` where the call is only being recovered."""
+
+    consent: Consent | None = None
+    """Asks for a person's agreement to a payment, right before it is signed."""
+
+    # A transaction.
+    signed: list[Signed] = field(default_factory=list)
+    """What was signed for the call, replacements last; all under one nonce."""
+
+    rivals: list[Signed] = field(default_factory=list)
+    """What was signed for other calls under the same nonce: at most one of all is mined."""
+
+    is_superseded: bool = False
+    """Whether another call has taken the nonce over; nothing more is sent for this one then."""
+
+    max_wei: int | None = None
+    """The most that a person agreed to, wei; `None`: the operator's caps alone."""
+
+    # A payment to a gateway.
+    is_keyed: bool = False
+    """Whether it came with an idempotency key: that it left is then on disk before it does."""
+
+    cap: Cap | None = None
+    """The payment authorization that pays for it; the newest."""
+
+    left: Cap | None = None
+    """The authorization under which bytes may have been sent. Once set, no other TEE is tried (T9)."""
+
+    signatures: int = 0
+    sent: SentUnder | None = None
+    """Where it was sent last."""
+
+    attempts: int = 0
+    """How often it was sent, in all."""
+
+    repeats: bool = False
+    """Whether it is sent again under the same authorization, after the gateway's own error; nothing
+    may be signed for it then (money.md section 5)."""
+
+    until: float = math.inf
+    """Until when it may be sent again by itself, by the monotonic clock."""
+
+    async def agree_to_pay(self, payer: Account, max_opg: int) -> None:
+        """Make sure that a person agreed to an authorization of so much OPG, base units.
+
+        Raises:
+            ApprovalRequiredError: Nobody has, and somebody must; the call waits for it.
+        """
+        if self.consent is not None and self.record is not None:
+            await self.consent.to_payment(self.record, payer, max_opg)

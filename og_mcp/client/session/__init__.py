@@ -1,1 +1,0 @@
-"""The session: every operation of the client, and the parts that it opens for them."""
