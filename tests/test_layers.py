@@ -129,8 +129,30 @@ def test_operations_know_neither_journal_nor_tasks_nor_each_other() -> None:
         text = path.read_text(encoding="utf-8")
         others = {name.split(".")[3] for name in imports_of(path) if ".operations." in name}
 
-        assert not any(word in text for word in ("og_mcp.calls", "journal", "TaskGroup")), path
+        assert not any(word in text for word in ("og_mcp.calls", "journal.", "TaskGroup")), path
         assert path.name == "__init__.py" or others <= shared, path
+
+
+def test_what_is_behind_the_face_is_named_only_once_it_is_loaded() -> None:
+    """`session` binds these names with its first await; before that they are not there."""
+    late = {"diagnostics", "operations", "presentation", "resources"}
+    loads = {"_resources", "_hub"}
+    tree = ast.parse((ROOT / "client" / "session.py").read_text(encoding="utf-8"))
+    (session,) = (one for one in tree.body if isinstance(one, ast.ClassDef))
+    checked = 0
+    for method in session.body:
+        if not isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        body = [node for statement in method.body for node in ast.walk(statement)]
+        named = [n.lineno for n in body if isinstance(n, ast.Name) and n.id in late]
+        loaded = [n.lineno for n in body if isinstance(n, ast.Attribute) and n.attr in loads]
+        given = [one.arg for one in method.args.args if one.arg in {"opened", "hub"}]
+        if named and not given:
+            checked += 1
+
+            assert loaded, method.name
+            assert min(loaded) <= min(named), method.name
+    assert checked > 10
 
 
 def test_resources_are_known_to_session_and_diagnostics_alone() -> None:

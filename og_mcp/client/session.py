@@ -699,8 +699,8 @@ class Session:
 
         Source: protocol.md section 5.
         """
-        operations.check_texts(model_name=model_name, model_desc=model_desc)
         hub = await self._hub(principal, can_ask=ask, progress=progress)
+        operations.check_texts(model_name=model_name, model_desc=model_desc)
         operation = operations.CreateModel(
             hub,
             {"model_name": model_name, "model_desc": model_desc},
@@ -733,8 +733,8 @@ class Session:
             ModelNotFoundError: The account has no such repository.
             As `create_model`, but for the file.
         """
-        operations.check_texts(model_name=model_name, notes=notes)
         hub = await self._hub(principal, can_ask=ask)
+        operations.check_texts(model_name=model_name, notes=notes)
         request = {"model_name": model_name, "notes": notes, "is_major": is_major}
         operation = operations.CreateVersion(hub, request)
         engine = await self._engine()
@@ -771,8 +771,8 @@ class Session:
             UploadFailedError: It did not arrive; `stage` says whether it may be published.
             As `create_model`.
         """
-        operations.check_texts(model_name=model_name, version=version)
         hub = await self._hub(principal, can_ask=ask, progress=progress)
+        operations.check_texts(model_name=model_name, version=version)
         operation = operations.Upload(
             hub,
             {"model_name": model_name, "version": version},

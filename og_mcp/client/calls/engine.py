@@ -308,8 +308,9 @@ class CallEngine:
 
     def _cancelled(self, running: Running) -> OGError:
         """Say what became of a call that its last waiter, or the end of the session, has stopped."""
-        error = running.operation.cancelled(running.context)
-        return error or OGError(SHUT_DOWN if self._is_ending else CANCELLED)
+        if self._is_ending and not running.context.committed:
+            return OGError(SHUT_DOWN)
+        return running.operation.cancelled(running.context) or OGError(CANCELLED)
 
     async def _recovered(self, operation: Operation[R], call: Call, terms: Terms) -> Opened:
         """Find out what became of a call that is repeated: its end, or a new try."""

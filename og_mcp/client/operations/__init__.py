@@ -25,7 +25,7 @@ from og_mcp.client.operations.publish import (
     Upload,
     check_texts,
 )
-from og_mcp.client.operations.search import WebSearch
+from og_mcp.client.operations.web_search import WebSearch
 from og_mcp.client.payments.allowance import base_units
 
 __all__ = [

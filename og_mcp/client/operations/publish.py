@@ -116,7 +116,7 @@ class Publication(Operation[R]):
             error.stage = Stage.SENT_UNKNOWN
             return error
         if not self._done:
-            return None
+            return OGError("The call was cancelled; nothing was published.")
         return OGError(
             f"{self._done}; the call was cancelled then. The same call again continues from there."
         )
