@@ -1,7 +1,7 @@
 """The session: what callers see of the client.
 
 This is the light face. What is behind it (web3, numpy, SQLAlchemy and their like) is imported once, in a
-thread, when it is first needed or `preload` is called: `_import` below is the one place for that.
+thread, when it is first needed or `Session.preload` is called: `_import` below is the one place for that.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -91,10 +92,23 @@ JOURNAL_FILE: Final = "journal.db"
 KNOWN_FOLDER: Final = "models"
 """Where in the data folder models' tensors are kept."""
 
-LOOK_BACK_AFTER_S: Final = 2.0
-
 _IMPORTING: Final = threading.Lock()
 _is_imported = False
+
+
+def _keep_recursion_limit() -> None:
+    """Let py_ecc, which eth-account brings, raise the recursion limit now, and take that back.
+
+    It sets 100,000: nested JSON from outside would end the interpreter where it should raise
+    RecursionError. Later, other threads would run meanwhile, and CPython's parser does not bear that.
+    """
+    limit = sys.getrecursionlimit()
+    with suppress(ImportError):
+        import py_ecc  # noqa: F401, PLC0415 - its first lines alone, in about a millisecond
+    sys.setrecursionlimit(limit)
+
+
+_keep_recursion_limit()
 
 
 def _import() -> None:
@@ -119,12 +133,6 @@ def _import() -> None:
         # A collection need not look at them: that would hold every call up for tens of milliseconds.
         gc.freeze()
         _is_imported = True
-
-
-async def preload() -> None:
-    """Import what is behind the face, off the event loop."""
-    if not _is_imported:
-        await to_thread.run_sync(_import)
 
 
 class Session:
@@ -182,9 +190,15 @@ class Session:
         if self._opened is not None:
             await self._opened.aclose()
 
+    @staticmethod
+    async def preload() -> None:
+        """Import what calls need, off the event loop: about a second, the first time."""
+        if not _is_imported:
+            await to_thread.run_sync(_import)
+
     async def _resources(self) -> resources.Resources:
         """Return what the session opens, each thing when it is first needed."""
-        await preload()
+        await self.preload()
         if self._opened is None:
             self._opened = resources.Resources(
                 self.settings,

@@ -1,18 +1,18 @@
 """The journal: remembers every call that can cost something, in SQLite or PostgreSQL.
 
-`open_journal` gives what `og_mcp.calls.Journal` describes. Importing this package loads no
-database library; opening a journal does.
+`open_journal` gives what `og_mcp.calls.Journal` describes. Importing this package loads
+SQLAlchemy.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from anyio import CancelScope, to_thread
+from anyio import CancelScope
 
 from og_mcp.calls import Journal
+from og_mcp.journal._opened import opened
 from og_mcp.settings import Settings
 
 __all__ = ["open_journal"]
@@ -29,8 +29,7 @@ async def open_journal(settings: Settings, *, lease_s: float = 10.0) -> AsyncGen
     Raises:
         JournalError: It cannot be read or written, or a newer og-mcp wrote it.
     """
-    opening = await to_thread.run_sync(importlib.import_module, "og_mcp.journal._opened")
-    journal: Journal = await opening.opened(settings, lease_s)
+    journal = await opened(settings, lease_s)
     try:
         yield journal
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -22,6 +22,7 @@ from og_mcp.server._instructions import instructions
 from og_mcp.server._prompts import add_prompts, refusing
 from og_mcp.server._published import Changes, learn
 from og_mcp.server._resources import add_call_resources, add_model_resource, resources, typed
+from og_mcp.server._warm_up import WarmUp
 
 if TYPE_CHECKING:
     # Not public in mcp, and needed for nothing but the annotation.
@@ -76,6 +77,7 @@ def build_server(session: Session) -> MCPServer[Session]:
     complete = all(model.from_file for model in published)
     chosen = tools.select(settings.toolsets, read_only=settings.read_only)
     offered = frozenset(tool.name for tool in chosen)
+    warm_up = WarmUp(session, partial(learn, session, published, changes))
     server = _OGServer(
         "og-mcp",
         title="OpenGradient",
@@ -87,7 +89,7 @@ def build_server(session: Session) -> MCPServer[Session]:
             *(model.tool for model in published),
         ],
         resources=resources(session),
-        lifespan=_shared(session, partial(learn, session, published, changes)),
+        lifespan=_shared(session, warm_up),
         log_level=cast("LogLevel", settings.log_level),
         cache_hints={
             "server/discover": _LISTING,
@@ -97,7 +99,7 @@ def build_server(session: Session) -> MCPServer[Session]:
             "prompts/list": _LISTING,
         },
         subscriptions=changes,
-        middleware=[tools.keep_pauses] if complete else [tools.keep_pauses, changes.greet],
+        middleware=[warm_up.note, tools.keep_pauses, *([] if complete else [changes.greet])],
     )
     add_model_resource(server)
     add_call_resources(server)
@@ -115,7 +117,7 @@ def lowlevel_of(server: MCPServer[Session]) -> Server[Session]:
     return lowlevel
 
 
-def _shared(session: Session, begin: Callable[[], Awaitable[None]]) -> Lifespan:
+def _shared(session: Session, warm_up: WarmUp) -> Lifespan:
     # mcp enters the lifespan once for every SSE connection: only the first entry opens and closes.
     users = 0
 
@@ -124,8 +126,7 @@ def _shared(session: Session, begin: Callable[[], Awaitable[None]]) -> Lifespan:
         nonlocal users
         if users == 0:
             await session.__aenter__()
-            await session.look_back()
-            await begin()
+            warm_up.start()
         users += 1
         try:
             yield session
@@ -133,6 +134,7 @@ def _shared(session: Session, begin: Callable[[], Awaitable[None]]) -> Lifespan:
             users -= 1
             if users == 0:
                 with anyio.move_on_after(CLOSING_S, shield=True):
+                    await warm_up.stop()
                     await session.__aexit__(None, None, None)
 
     return lifespan

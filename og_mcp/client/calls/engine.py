@@ -10,6 +10,7 @@ deliver     whoever waits gets the end; a call that nobody waits for is stopped 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -71,6 +72,7 @@ class Running:
     waiters: int = 0
     outcome: Outcome[Shape] | None = None
     failure: OGError | None = None
+    task: asyncio.Task[None] | None = None
 
     @contextmanager
     def waited_for(self) -> Iterator[None]:
@@ -173,13 +175,19 @@ class CallEngine:
                 whoever opens the journal next.
         """
         self._is_ending = True
-        with anyio.move_on_after(grace_s):
-            while self._running:
-                for running in self._running.values():
-                    if not running.context.committed:
-                        running.scope.cancel()
-                with anyio.move_on_after(FREE_AGAIN_S):
-                    await next(iter(self._running.values())).done.wait()
+        try:
+            with anyio.move_on_after(grace_s):
+                while self._running:
+                    for running in self._running.values():
+                        if not running.context.committed:
+                            running.scope.cancel()
+                    with anyio.move_on_after(FREE_AGAIN_S):
+                        await next(iter(self._running.values())).done.wait()
+        finally:
+            for running in self._running.values():
+                if running.task is not None and running.context.committed:
+                    # Through the shields: whatever it waits for, its time is up.
+                    running.task.cancel()
 
     async def _open(self, operation: Operation[R], terms: Terms) -> Opened:
         """Record the call before anything of it is sent, or join the one that it repeats."""
@@ -275,7 +283,7 @@ class CallEngine:
     async def _perform(self, running: Running) -> None:
         """Carry a call out and record its end, whoever still waits for it."""
         operation, context = running.operation, running.context
-        call_id = context.call_id
+        call_id, running.task = context.call_id, asyncio.current_task()
         try:
             with running.scope:
                 outcome = await operation.execute(context)
@@ -293,7 +301,10 @@ class CallEngine:
             error = operation.cancelled(context)
             if error is not None or not context.committed:
                 await self._settlement.fail(call_id, error or OGError(CANCELLED))
-            raise
+            if not self._is_ending:
+                raise
+            # Its time is up; raised, it would end what is being recorded of other calls, too.
+            logger.warning("call %s runs on without og-mcp; its end is looked up later", call_id)
         except Exception:
             # The top of a background task: a mistake of ours must neither end the other calls nor
             # leave this one running for ever.
