@@ -144,7 +144,11 @@ def test_what_is_behind_the_face_is_named_only_once_it_is_loaded() -> None:
         if not isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
         body = [node for statement in method.body for node in ast.walk(statement)]
-        named = [n.lineno for n in body if isinstance(n, ast.Name) and n.id in late]
+        types = [n.annotation for n in body if isinstance(n, ast.AnnAssign)]
+        typed = {node for one in types for node in ast.walk(one)}
+        named = [
+            n.lineno for n in body if isinstance(n, ast.Name) and n.id in late and n not in typed
+        ]
         loaded = [n.lineno for n in body if isinstance(n, ast.Attribute) and n.attr in loads]
         given = [one.arg for one in method.args.args if one.arg in {"opened", "hub"}]
         if named and not given:

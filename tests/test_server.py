@@ -18,8 +18,8 @@ from mcp.server import MCPServer
 import og_mcp
 from og_mcp.client import Session
 from og_mcp.server import build_server
+from og_mcp.tools import _progress
 from og_mcp.tools._injected import Call
-from og_mcp.tools._progress import with_progress
 from og_mcp.types import TOOL_NAMES
 from tests.localnet_client import LocalNetwork
 from tests.tools.calls import refusal, text_of
@@ -267,7 +267,8 @@ async def test_a_client_that_asked_for_progress_hears_that_a_call_goes_on() -> N
 
     @server.tool()
     async def wait(call: Call) -> str:
-        await with_progress(call, enough.wait(), every_s=0.2)
+        async with _progress.progress(call, every_s=0.2):
+            await enough.wait()
         return "done"
 
     with anyio.fail_after(20):
@@ -291,7 +292,8 @@ async def test_a_call_that_is_given_up_ends_its_progress() -> None:
 
     @server.tool()
     async def wait(call: Call) -> str:
-        await with_progress(call, work(), every_s=0.01)
+        async with _progress.progress(call, every_s=0.01):
+            await work()
         raise NotImplementedError
 
     with anyio.fail_after(20):

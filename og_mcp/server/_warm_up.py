@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 QUIET_S: Final = 1.0
 """Seconds without a message before the server begins."""
 
+MAX_WAIT_S: Final = 2.0
+"""Seconds from the first message after which it begins however busy it is."""
+
 
 class WarmUp:
     """Loads what calls need, settles what an earlier process left, and begins to learn.
@@ -62,7 +65,8 @@ class WarmUp:
     async def _run(self) -> None:
         try:
             await self._heard.wait()
-            while (pause := self._last + QUIET_S - anyio.current_time()) > 0:  # noqa: ASYNC110 - a clock
+            latest = anyio.current_time() + MAX_WAIT_S
+            while (pause := min(self._last + QUIET_S, latest) - anyio.current_time()) > 0:  # noqa: ASYNC110 - a clock
                 await anyio.sleep(pause)
             await self._session.preload()
             await self._session.look_back()

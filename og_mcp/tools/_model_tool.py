@@ -17,7 +17,7 @@ from og_mcp.tools._arguments import DryRun, IdempotencyKey, ModelInput
 from og_mcp.tools._consent import PayingOG
 from og_mcp.tools._injected import Call, Principal
 from og_mcp.tools._model_form import MAX_INPUTS, form_of, graph_of_docs, unfit_docs
-from og_mcp.tools._progress import with_progress
+from og_mcp.tools._progress import progress
 from og_mcp.tools._schema import without
 from og_mcp.tools._tool import Tool, tool
 from og_mcp.types import InferenceMode, InferenceResult, ModelGraph, PublishedModel
@@ -65,16 +65,16 @@ class ModelTool:
             idempotency_key: IdempotencyKey = "",
             dry_run: DryRun = False,
         ) -> InferenceResult:
-            work = og.infer(
-                model.cid,
-                model_input,
-                InferenceMode[model.mode],
-                idempotency_key=idempotency_key,
-                dry_run=dry_run,
-                principal=principal,
-                wait_s=og.settings.wait_s,
-            )
-            result = await with_progress(call, work)
+            async with progress(call):
+                result = await og.infer(
+                    model.cid,
+                    model_input,
+                    InferenceMode[model.mode],
+                    idempotency_key=idempotency_key,
+                    dry_run=dry_run,
+                    principal=principal,
+                    wait_s=og.settings.wait_s,
+                )
             await self._catch_up(og, call)
             return result
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import anyio
 
 from og_mcp.errors import OGError
 from og_mcp.tools._injected import Call
-
-R = TypeVar("R")
 
 EVERY_S: Final = 2.0
 """Seconds between two notifications; many hosts reset their time-out on each."""
@@ -35,32 +34,28 @@ class Tally:
         self.count = count
 
 
-async def with_progress(
-    call: Call, work: Awaitable[R], tally: Tally | None = None, *, every_s: float = EVERY_S
-) -> R:
-    """Await `work` and send its progress to a client that asked for it.
+@asynccontextmanager
+async def progress(
+    call: Call, tally: Tally | None = None, *, every_s: float = EVERY_S
+) -> AsyncGenerator[None]:
+    """Tell a client that asked for progress how far the work inside is.
 
     Args:
         call: Whose client.
-        work: What is awaited.
-        tally: What `work` counts; else the seconds that have passed are told.
+        tally: What the work counts; else the seconds that have passed are told.
         every_s: Seconds between two notifications.
-
-    Raises:
-        OGError: What `work` raised.
     """
-    # A task group wraps what leaves it in an exception group, so the outcome is carried out by hand.
+    # A task group wraps what leaves it in an exception group, so the failure is carried out by hand.
     failure: OGError | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(_beat, call, tally, every_s)
         try:
-            result = await work
+            yield
         except OGError as exc:
             failure = exc
         group.cancel_scope.cancel()
     if failure is not None:
         raise failure
-    return result
 
 
 async def _beat(call: Call, tally: Tally | None, every_s: float) -> None:

@@ -44,51 +44,42 @@ class Tool(MCPTool):
     async def run(
         self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False
     ) -> Any:  # noqa: ANN401 - the overridden signature
-        """Run the tool; on success a `Shape`, or with `convert_result` what goes on the wire."""
-        try:
-            result = await self._asked_about(_as_meant(self.parameters, arguments), context)
-        except UnexpectedToolError:
-            raise
-        except ToolError as exc:
-            if not convert_result:
-                raise
-            return failure(exc)
+        """Run the tool; on success a `Shape`, or with `convert_result` what goes on the wire.
+
+        Once more where a person has to agree and can be asked, and as one that nobody can be asked
+        about where their client's answer cannot be read.
+        """
+        meant = _as_meant(self.parameters, arguments)
+        while True:
+            try:
+                result = await super().run(meant, context)
+                break
+            except (ToolError, MCPError) as exc:
+                if give_up_asking(context):
+                    continue
+                if isinstance(exc, UnexpectedToolError) or not isinstance(exc, ToolError):
+                    raise
+                pending = raised_in(exc)
+                if isinstance(pending, ApprovalRequiredError) and begin_asking(
+                    context, pending.approval_of
+                ):
+                    continue
+                error = self._in_our_words(exc)
+                if not convert_result:
+                    raise error from error.__cause__
+                return failure(error)
         return _on_the_wire(result) if convert_result and isinstance(result, Shape) else result
 
-    async def _asked_about(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:  # noqa: ANN401 - as `run`
-        """Run the tool; where a person has to agree and can be asked, run it again with the answer."""
-        try:
-            return await self._answered(arguments, context)
-        except ToolError as exc:
-            pending = raised_in(exc)
-            if not isinstance(pending, ApprovalRequiredError):
-                raise
-            if not begin_asking(context, pending.approval_of):
-                raise
-            return await self._answered(arguments, context)
-
-    async def _answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:  # noqa: ANN401 - as `run`
-        """Run the tool; where the client's answer cannot be read, as if nobody could be asked."""
-        try:
-            return await self._run(arguments, context)
-        except (ToolError, MCPError):
-            if not give_up_asking(context):
-                raise
-            return await self._run(arguments, context)
-
-    async def _run(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:  # noqa: ANN401 - as `run`
-        try:
-            return await super().run(arguments, context)
-        except UnexpectedToolError:
-            raise
-        except ToolError as exc:
-            if not isinstance(exc.__cause__, ValidationError):
-                raise
-            # mcp would send pydantic's text, which repeats the whole value and links to its site.
-            words = refusal(self.name, self.parameters, exc.__cause__)
-            is_reader = self.annotations is not None and self.annotations.read_only_hint
-            free = "" if is_reader else f" {UNPAID}"
-            raise ToolError(f"Error executing tool {self.name}: {words}{free}") from exc.__cause__
+    def _in_our_words(self, error: ToolError) -> ToolError:
+        """Tell wrong arguments; mcp would send pydantic's text, which repeats the whole value."""
+        if not isinstance(error.__cause__, ValidationError):
+            return error
+        words = refusal(self.name, self.parameters, error.__cause__)
+        is_reader = self.annotations is not None and self.annotations.read_only_hint
+        free = "" if is_reader else f" {UNPAID}"
+        told = ToolError(f"Error executing tool {self.name}: {words}{free}")
+        told.__cause__ = error.__cause__
+        return told
 
 
 def _as_meant(schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:

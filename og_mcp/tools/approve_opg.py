@@ -5,7 +5,7 @@ from __future__ import annotations
 from og_mcp.tools._arguments import AmountOPG, DryRun, IdempotencyKey
 from og_mcp.tools._consent import PayingOG
 from og_mcp.tools._injected import Call, Principal
-from og_mcp.tools._progress import with_progress
+from og_mcp.tools._progress import progress
 from og_mcp.tools._tool import tool
 from og_mcp.types import AllowanceResult
 
@@ -31,11 +31,11 @@ async def approve_opg(  # noqa: PLR0913, PLR0917 - the signature is the contract
     Needed once before them; replaces the earlier allowance of the contract Permit2. Sends one
     transaction on the payment chain and pays its gas. A person is always asked, except to revoke.
     """
-    work = og.approve_opg(
-        amount_opg,
-        idempotency_key=idempotency_key,
-        dry_run=dry_run,
-        principal=principal,
-        wait_s=og.settings.wait_s,
-    )
-    return await with_progress(call, work)
+    async with progress(call):
+        return await og.approve_opg(
+            amount_opg,
+            idempotency_key=idempotency_key,
+            dry_run=dry_run,
+            principal=principal,
+            wait_s=og.settings.wait_s,
+        )

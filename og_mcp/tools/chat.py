@@ -20,7 +20,7 @@ from og_mcp.tools._arguments import (
 )
 from og_mcp.tools._consent import PayingOG
 from og_mcp.tools._injected import Call, Principal
-from og_mcp.tools._progress import Tally, with_progress
+from og_mcp.tools._progress import Tally, progress
 from og_mcp.tools._tool import tool
 from og_mcp.types import DEFAULT_MAX_TOKENS, ChatResult
 
@@ -60,23 +60,23 @@ async def chat(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp c
     paid twice. search_models with kind llm lists models and prices.
     """
     tokens = Tally("tokens")
-    work = og.chat(
-        model,
-        messages,
-        inference_mode,
-        max_tokens=max_tokens,
-        stop_sequence=stop_sequence,
-        temperature=temperature,
-        tools=tools,
-        tool_choice=tool_choice,
-        max_retries=max_retries,
-        response_format=response_format,
-        web_search=web_search,
-        settlement_mode=settlement_mode,
-        idempotency_key=idempotency_key,
-        dry_run=dry_run,
-        principal=principal,
-        wait_s=og.settings.wait_s,
-        counted=tokens,
-    )
-    return await with_progress(call, work, tokens)
+    async with progress(call, tokens):
+        return await og.chat(
+            model,
+            messages,
+            inference_mode,
+            max_tokens=max_tokens,
+            stop_sequence=stop_sequence,
+            temperature=temperature,
+            tools=tools,
+            tool_choice=tool_choice,
+            max_retries=max_retries,
+            response_format=response_format,
+            web_search=web_search,
+            settlement_mode=settlement_mode,
+            idempotency_key=idempotency_key,
+            dry_run=dry_run,
+            principal=principal,
+            wait_s=og.settings.wait_s,
+            counted=tokens,
+        )

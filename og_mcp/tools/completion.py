@@ -16,7 +16,7 @@ from og_mcp.tools._arguments import (
 )
 from og_mcp.tools._consent import PayingOG
 from og_mcp.tools._injected import Call, Principal
-from og_mcp.tools._progress import with_progress
+from og_mcp.tools._progress import progress
 from og_mcp.tools._tool import tool
 from og_mcp.types import DEFAULT_MAX_TOKENS, CompletionResult
 
@@ -48,18 +48,18 @@ async def completion(  # noqa: PLR0913, PLR0917 - the signature is the contract;
 
     Cost, checks and retries are those of chat, which suits conversations and tools better.
     """
-    work = og.completion(
-        model,
-        prompt,
-        inference_mode,
-        max_tokens=max_tokens,
-        stop_sequence=stop_sequence,
-        temperature=temperature,
-        max_retries=max_retries,
-        settlement_mode=settlement_mode,
-        idempotency_key=idempotency_key,
-        dry_run=dry_run,
-        principal=principal,
-        wait_s=og.settings.wait_s,
-    )
-    return await with_progress(call, work)
+    async with progress(call):
+        return await og.completion(
+            model,
+            prompt,
+            inference_mode,
+            max_tokens=max_tokens,
+            stop_sequence=stop_sequence,
+            temperature=temperature,
+            max_retries=max_retries,
+            settlement_mode=settlement_mode,
+            idempotency_key=idempotency_key,
+            dry_run=dry_run,
+            principal=principal,
+            wait_s=og.settings.wait_s,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from og_mcp.tools._arguments import IsMajor, ModelName, Notes
 from og_mcp.tools._consent import PayingOG, PersonThere
 from og_mcp.tools._injected import Call, Principal
-from og_mcp.tools._progress import with_progress
+from og_mcp.tools._progress import progress
 from og_mcp.tools._tool import tool
 from og_mcp.types import CreatedVersion
 
@@ -32,12 +32,12 @@ async def create_version(  # noqa: PLR0913, PLR0917 - the signature is the contr
     It is free, public at once, and cannot be undone; every call adds one more. create_model makes the
     first one by itself.
     """
-    work = og.create_version(
-        model_name,
-        notes,
-        is_major=is_major,
-        ask=person_there,
-        principal=principal,
-        wait_s=og.settings.wait_s,
-    )
-    return await with_progress(call, work)
+    async with progress(call):
+        return await og.create_version(
+            model_name,
+            notes,
+            is_major=is_major,
+            ask=person_there,
+            principal=principal,
+            wait_s=og.settings.wait_s,
+        )

@@ -17,7 +17,7 @@ from og_mcp.tools._arguments import (
 from og_mcp.tools._consent import PayingOG
 from og_mcp.tools._illustrated import illustrated_result
 from og_mcp.tools._injected import Call, Principal
-from og_mcp.tools._progress import with_progress
+from og_mcp.tools._progress import progress
 from og_mcp.tools._tool import tool
 from og_mcp.types import ImageResult
 
@@ -52,20 +52,20 @@ async def generate_image(  # noqa: PLR0913, PLR0917 - the signature is the contr
     width or height is scaled and cut from the original, which is kept. The TEE's signature does
     not cover an image's bytes.
     """
-    work = og.generate_image(
-        model,
-        prompt,
-        height,
-        width,
-        aspect_ratio=aspect_ratio,
-        resolution=resolution,
-        count=count,
-        images=images,
-        save_as=save_as,
-        idempotency_key=idempotency_key,
-        dry_run=dry_run,
-        principal=principal,
-        wait_s=og.settings.wait_s,
-    )
-    result = await with_progress(call, work)
+    async with progress(call):
+        result = await og.generate_image(
+            model,
+            prompt,
+            height,
+            width,
+            aspect_ratio=aspect_ratio,
+            resolution=resolution,
+            count=count,
+            images=images,
+            save_as=save_as,
+            idempotency_key=idempotency_key,
+            dry_run=dry_run,
+            principal=principal,
+            wait_s=og.settings.wait_s,
+        )
     return await illustrated_result(result, og, principal) if result.images else result

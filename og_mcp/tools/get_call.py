@@ -5,7 +5,7 @@ from __future__ import annotations
 from og_mcp.tools._arguments import CallId, WaitS
 from og_mcp.tools._illustrated import illustrated_call
 from og_mcp.tools._injected import OG, Call, Principal
-from og_mcp.tools._progress import with_progress
+from og_mcp.tools._progress import progress
 from og_mcp.tools._tool import tool
 from og_mcp.types import CallInfo
 
@@ -27,5 +27,6 @@ async def get_call(
     sent_unknown, before it is repeated. A failed call is a result here, not an error. Free; list_calls finds the ids.
     """
     seen = await og.is_delivered(call_id, principal=principal)
-    info = await with_progress(call, og.get_call(call_id, wait_s, principal=principal))
+    async with progress(call):
+        info = await og.get_call(call_id, wait_s, principal=principal)
     return await illustrated_call(info, og, principal, previews=not seen)

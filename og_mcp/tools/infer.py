@@ -9,7 +9,7 @@ from pydantic import Field
 from og_mcp.tools._arguments import DryRun, IdempotencyKey, MaxRetries, ModelCid, ModelInput
 from og_mcp.tools._consent import PayingOG
 from og_mcp.tools._injected import Call, Principal
-from og_mcp.tools._progress import with_progress
+from og_mcp.tools._progress import progress
 from og_mcp.tools._tool import tool
 from og_mcp.types import InferenceMode, InferenceModeName, InferenceResult
 
@@ -47,14 +47,14 @@ async def infer(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp 
     idempotency_key: it is not paid twice. If the status is running, use get_call.
     get_model shows tensor names and shapes.
     """
-    work = og.infer(
-        model_cid,
-        model_input,
-        InferenceMode[inference_mode],
-        max_retries=max_retries,
-        idempotency_key=idempotency_key,
-        dry_run=dry_run,
-        principal=principal,
-        wait_s=og.settings.wait_s,
-    )
-    return await with_progress(call, work)
+    async with progress(call):
+        return await og.infer(
+            model_cid,
+            model_input,
+            InferenceMode[inference_mode],
+            max_retries=max_retries,
+            idempotency_key=idempotency_key,
+            dry_run=dry_run,
+            principal=principal,
+            wait_s=og.settings.wait_s,
+        )

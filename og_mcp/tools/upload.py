@@ -5,7 +5,7 @@ from __future__ import annotations
 from og_mcp.tools._arguments import ModelName, ModelPath, Version
 from og_mcp.tools._consent import PayingOG, PersonThere
 from og_mcp.tools._injected import Call, Principal
-from og_mcp.tools._progress import Tally, with_progress
+from og_mcp.tools._progress import Tally, progress
 from og_mcp.tools._tool import tool
 from og_mcp.types import UploadResult
 
@@ -34,13 +34,13 @@ async def upload(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp
     already is not sent again. If the status is running, use get_call.
     """
     sent = Tally("bytes")
-    work = og.upload(
-        model_path,
-        model_name,
-        version,
-        ask=person_there,
-        progress=sent,
-        principal=principal,
-        wait_s=og.settings.wait_s,
-    )
-    return await with_progress(call, work, sent)
+    async with progress(call, sent):
+        return await og.upload(
+            model_path,
+            model_name,
+            version,
+            ask=person_there,
+            progress=sent,
+            principal=principal,
+            wait_s=og.settings.wait_s,
+        )

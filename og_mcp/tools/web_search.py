@@ -11,7 +11,7 @@ from og_mcp.tools._arguments import (
 )
 from og_mcp.tools._consent import PayingOG
 from og_mcp.tools._injected import Call, Principal
-from og_mcp.tools._progress import with_progress
+from og_mcp.tools._progress import progress
 from og_mcp.tools._tool import tool
 from og_mcp.types import SearchResult
 
@@ -38,13 +38,13 @@ async def web_search(  # noqa: PLR0913, PLR0917 - the signature is the contract;
 
     Each search costs a flat price in OPG; checks and retries are those of chat.
     """
-    work = og.web_search(
-        query,
-        num_results,
-        recency_days,
-        idempotency_key=idempotency_key,
-        dry_run=dry_run,
-        principal=principal,
-        wait_s=og.settings.wait_s,
-    )
-    return await with_progress(call, work)
+    async with progress(call):
+        return await og.web_search(
+            query,
+            num_results,
+            recency_days,
+            idempotency_key=idempotency_key,
+            dry_run=dry_run,
+            principal=principal,
+            wait_s=og.settings.wait_s,
+        )
