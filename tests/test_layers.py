@@ -136,7 +136,7 @@ def test_operations_know_neither_journal_nor_tasks_nor_each_other() -> None:
 def test_what_is_behind_the_face_is_named_only_once_it_is_loaded() -> None:
     """`session` binds these names with its first await; before that they are not there."""
     late = {"diagnostics", "operations", "presentation", "resources"}
-    loads = {"_resources", "_hub", "preload"}
+    loads = {"_resources", "_hub", "_own", "preload"}
     tree = ast.parse((ROOT / "client" / "session.py").read_text(encoding="utf-8"))
     (session,) = (one for one in tree.body if isinstance(one, ast.ClassDef))
     checked = 0

@@ -112,7 +112,7 @@ async def test_a_lost_call_is_repeated_with_the_bytes_it_has_whatever_price_the_
             await infer(og, purse)
     rpc.on(SEND, refuses("transaction underpriced"))
     # Long enough for the node to be asked a second time.
-    async with purse.session(replace(BRIEF, receipt_s=0.8)) as og:
+    async with purse.session(replace(BRIEF, receipt_s=2.0)) as og:
         with pytest.raises(AlreadySentError):
             await infer(og, purse)
     assert len(rpc.sent) > 2
