@@ -15,7 +15,7 @@ from typing import Final
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 NEW_FOR: Final = timedelta(days=1)
-"""Seconds for which a new file is kept: its call may not be recorded yet."""
+"""Time for which a new file is kept: its call may not be recorded yet."""
 
 _PLAIN: Final = re.compile(r"[a-z0-9_-]{1,32}")
 """Names of principals that can name a folder on any system."""

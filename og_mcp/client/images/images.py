@@ -43,7 +43,7 @@ ALL_S: Final = 45.0
 """Seconds for fetching all images of one answer; they are paid for, so nothing else ends that."""
 
 LARGEST_SIDE: Final = 8192
-"""Number of pixels of an image that is made in another size."""
+"""Longest side of an image that is made in another size, pixels."""
 
 
 @dataclass(frozen=True)
