@@ -118,7 +118,7 @@ Spoil = Literal[
     "refuse_midway",
 ]
 
-LONGEST_HANG_S: Final = 600.0
+MAX_HANG_S: Final = 600.0
 
 
 class FaultError(ValueError):
@@ -143,7 +143,7 @@ class Fault(BaseModel):
     after_bytes: int = Field(default=0, ge=0)
     status: int = Field(default=500, ge=200, le=599)
     body: str = ""
-    limit_s: float = Field(default=LONGEST_HANG_S, ge=0)
+    limit_s: float = Field(default=MAX_HANG_S, ge=0)
     how: Spoil | None = None
     size: int = Field(default=0, ge=0)
     retryable: bool = False

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-MOST_DECIMALS: Final = 1100
+MAX_DECIMALS: Final = 1100
 """Beyond this any int128 is zero in every dtype; 10**decimals must also stay computable."""
 
 
@@ -47,8 +47,8 @@ def decode(words: bytes, dtype: npt.DTypeLike) -> Array:
     limbs = np.frombuffer(words, ">u8").astype(np.uint64).reshape(-1, 2, 4)
     _check_int128(limbs)
     decimals = limbs[:, 1, 3]
-    if limbs[:, 1, :3].any() or (decimals > MOST_DECIMALS).any():
-        raise FixedPointError(f"has decimals that are not between 0 and {MOST_DECIMALS}")
+    if limbs[:, 1, :3].any() or (decimals > MAX_DECIMALS).any():
+        raise FixedPointError(f"has decimals that are not between 0 and {MAX_DECIMALS}")
     if kind.kind == "f":
         return _floats(limbs[:, 0], decimals.astype(np.int64), kind)
     return _integers(limbs[:, 0], decimals.astype(np.int64), kind)

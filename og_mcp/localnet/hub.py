@@ -50,7 +50,7 @@ from og_mcp.localnet.store import (
     file_name,
 )
 
-LARGEST_PAGE: Final = 100
+MAX_PAGE: Final = 100
 DEFAULT_PAGE: Final = 20
 _MODELS: Final = "/api/v0/models/"
 _FILES: Final = "/api/v0/models/{name}/versions/{version}/files"
@@ -150,8 +150,8 @@ class _PublicHub:
     async def list_models(self, request: Request) -> JSONResponse:
         page = _whole_number(request, "page", 0)
         limit = _whole_number(request, "limit", DEFAULT_PAGE)
-        if not 1 <= limit <= LARGEST_PAGE:
-            raise HTTPException(422, f"limit is from 1 to {LARGEST_PAGE}")
+        if not 1 <= limit <= MAX_PAGE:
+            raise HTTPException(422, f"limit is from 1 to {MAX_PAGE}")
         chosen = self._store.models[page * limit : (page + 1) * limit]
         return JSONResponse({"models": [_model_json(model) for model in chosen]})
 

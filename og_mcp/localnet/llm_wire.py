@@ -16,7 +16,7 @@ from og_mcp.localnet.wire import CallRefusedError, Reader, Tail, pack, text, vec
 
 Message = dict[str, Any]
 
-MOST_BRACKETS: Final = 2_000
+MAX_BRACKETS: Final = 2_000
 """Of a tool's parameters; so deep can they be nested at most."""
 
 
@@ -138,7 +138,7 @@ def _tool(reader: Reader, at: int) -> dict[str, Any]:
     description, name, parameters = (_text(reader, at, slot) for slot in range(3))
     schema: object = None
     # The JSON reader recurses, and py-evm takes Python's own guard away.
-    if parameters.count("{") + parameters.count("[") <= MOST_BRACKETS:
+    if parameters.count("{") + parameters.count("[") <= MAX_BRACKETS:
         with suppress(ValueError):
             schema = json.loads(parameters or "{}")
     if not isinstance(schema, dict):

@@ -34,7 +34,7 @@ from og_mcp.onnxfile import runtime_reason
 Array = npt.NDArray[Any]
 
 SESSIONS_KEPT: Final = 32
-LONGEST_REASON: Final = 300
+MAX_REASON: Final = 300
 """Characters of onnxruntime's own words in a revert reason."""
 
 DTYPES: Final[Mapping[str, npt.DTypeLike]] = MappingProxyType(
@@ -289,4 +289,4 @@ def _plain(value: object) -> object:
 
 
 def _brief(exc: Exception) -> str:
-    return runtime_reason(str(exc))[:LONGEST_REASON] or type(exc).__name__
+    return runtime_reason(str(exc))[:MAX_REASON] or type(exc).__name__

@@ -30,7 +30,7 @@ from og_mcp.localnet.node_errors import (
 from og_mcp.localnet.rpc_params import Params
 from og_mcp.localnet.serving import FaultGate, LoopbackOnly, answer
 
-LARGEST_BODY: Final = 128 * 2**20
+MAX_BODY: Final = 128 * 2**20
 """Bytes; hex text of some 60 MiB of call data."""
 
 JSON = dict[str, Any]
@@ -147,7 +147,7 @@ async def _read(request: Request) -> bytes | None:
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > LARGEST_BODY:
+        if len(body) > MAX_BODY:
             return None
     return bytes(body)
 

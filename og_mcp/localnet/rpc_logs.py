@@ -18,7 +18,7 @@ from og_mcp.localnet.rpc_params import (
     read_data,
 )
 
-MOST_TOPICS: Final = 4
+MAX_TOPICS: Final = 4
 
 
 def get_logs(chain: Chain, params: Params) -> list[JSON]:
@@ -65,7 +65,7 @@ def _addresses(given: object) -> set[bytes]:
 def _topics(given: object) -> list[set[bytes]]:
     if given is None:
         return []
-    if not isinstance(given, list) or len(given) > MOST_TOPICS:
+    if not isinstance(given, list) or len(given) > MAX_TOPICS:
         raise invalid(0, "topics are a list of at most four")
     return [_topic(choice) for choice in given]
 

@@ -22,7 +22,7 @@ TOKEN_LIFE_S: Final = 3600
 """Seconds an id token is good for."""
 
 
-MOST_TRIES: Final = 10
+MAX_TRIES: Final = 10
 """Wrong passwords for one address, within `TRIES_S`, after which even the right one is refused."""
 
 TRIES_S: Final = 60.0
@@ -84,7 +84,7 @@ class Accounts:
         """
         now = self._clock()
         wrong = [at for at in self._wrong.get(email, []) if at > now - TRIES_S]
-        if len(wrong) >= MOST_TRIES:
+        if len(wrong) >= MAX_TRIES:
             raise SignInError("TOO_MANY_ATTEMPTS_TRY_LATER")
         account = self._by_email.get(email)
         if account is None or not secrets.compare_digest(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 WORD: Final = 32
-MOST_TENSORS: Final = 1024
+MAX_TENSORS: Final = 1024
 """Tensors of one call; an ABI array may name the same bytes any number of times."""
 
 
@@ -170,7 +170,7 @@ class Reader:
         except UnicodeDecodeError:
             raise CallRefusedError("a string of the call data is not UTF-8") from None
 
-    def items(self, at: int, most: int = MOST_TENSORS) -> list[int]:
+    def items(self, at: int, most: int = MAX_TENSORS) -> list[int]:
         """Positions of the members of an array of dynamic values."""
         count = self.uint(at)
         if count > most:

@@ -184,7 +184,7 @@ async def test_bodies_beyond_the_limit_are_not_kept(node: Node) -> None:
     answer = await node.http.post("/", content=endless(), headers=headers)
 
     assert answer.status_code == 413
-    assert rpc.LARGEST_BODY >= 100 * 2**20
+    assert rpc.MAX_BODY >= 100 * 2**20
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ MAX_BODY: Final = 20 * 2**20
 """Bytes of a request."""
 
 _IMAGES_KEPT: Final = 16
-_MOST_RESULTS: Final = 10
+_MAX_RESULTS: Final = 10
 
 
 class Gateway:
@@ -195,7 +195,7 @@ def searched(query: str, results: int) -> tuple[str, list[JSON]]:
     )
     sources = [
         {"title": f"Local result {number}", "url": f"https://example.com/local/{number}"}
-        for number in range(1, min(results, _MOST_RESULTS) + 1)
+        for number in range(1, min(results, _MAX_RESULTS) + 1)
     ]
     return said, sources
 

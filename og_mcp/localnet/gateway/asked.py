@@ -22,10 +22,10 @@ DEFAULT_MAX_TOKENS: Final = 4096
 """What the public gateway takes a missing or zero `max_tokens` for."""
 
 WARMEST: Final = 2.0
-LARGEST_SIDE: Final = 4096
+MAX_SIDE: Final = 4096
 DEFAULT_SIZE: Final = (1024, 1024)
 
-MOST_IMAGES: Final = 10
+MAX_IMAGES: Final = 10
 """Of one answer, and to start from."""
 
 _SIDES: Final = {"1.5K": 1536, "2K": 2048}
@@ -246,14 +246,14 @@ def _check_drawing(body: JSON, model: catalogue.Entry) -> None:
     if model.kind != "image":
         return
     number, ratio, tier = (body.get(name) for name in ("n", "aspect_ratio", "resolution"))
-    counts = number is None or (_whole(number) and 1 <= number <= MOST_IMAGES)
-    _require(counts, f"n is 1 to {MOST_IMAGES}")
+    counts = number is None or (_whole(number) and 1 <= number <= MAX_IMAGES)
+    _require(counts, f"n is 1 to {MAX_IMAGES}")
     is_taken = ratio is None or ratio in model.aspect_ratios
     _require(is_taken, f"aspect_ratio is one of {', '.join(model.aspect_ratios)}")
     _require(tier is None or tier in model.resolutions, f"{model.name} has no such resolution")
     references = _addresses(body["messages"][-1].get("content"))
     _require(not references or model.references, f"{model.name} takes no pictures to start from")
-    _require(len(references) <= MOST_IMAGES, f"at most {MOST_IMAGES} pictures to start from")
+    _require(len(references) <= MAX_IMAGES, f"at most {MAX_IMAGES} pictures to start from")
     held = all(_DATA.match(reference) for reference in references)
     _require(held, "pictures to start from are data: URIs")
 
@@ -269,7 +269,7 @@ def _size(body: JSON) -> tuple[int, int]:
     sides = str(given).split("x")
     numbers = tuple(int(side) for side in sides if _SIDE.fullmatch(side))
     fits = len(sides) == len(numbers) == len(DEFAULT_SIZE) and min(numbers) > 0
-    _require(fits and max(numbers) <= LARGEST_SIDE, f"size is WxH, each 1 to {LARGEST_SIDE}")
+    _require(fits and max(numbers) <= MAX_SIDE, f"size is WxH, each 1 to {MAX_SIDE}")
     return numbers[0], numbers[1]
 
 

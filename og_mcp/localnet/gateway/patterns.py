@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_LONGEST: Final = 10_000
+_MAX_LENGTH: Final = 10_000
 """Letters of a text."""
 
-_LONGEST_TRIED: Final = 12
+_MAX_TRIED: Final = 12
 """Letters of a text of which it is tried whether it matches: with every further one, that can take
 several times as long."""
 
@@ -45,8 +45,8 @@ def matching(pattern: str, least: int = 0, most: int | None = None) -> str:
     if len(text) < least and not pattern.endswith("$"):
         # A pattern need not match to the end of a text.
         text += "." * (least - len(text))
-    fits = least <= len(text) <= (_LONGEST if most is None else most)
-    sure = sampler.sure or (len(text) <= _LONGEST_TRIED and _matches(pattern, text))
+    fits = least <= len(text) <= (_MAX_LENGTH if most is None else most)
+    sure = sampler.sure or (len(text) <= _MAX_TRIED and _matches(pattern, text))
     if not fits or not sure:
         raise PatternError(f"no text was found for the pattern {pattern[:100]!r}")
     return text
@@ -86,7 +86,7 @@ class _Sampler:
         while self._here() not in {"", "|", ")"}:
             piece = self._atom()
             count = self._count()
-            if len(text) + len(piece) * count > _LONGEST:
+            if len(text) + len(piece) * count > _MAX_LENGTH:
                 raise PatternError(f"the pattern {self._pattern[:100]!r} asks for too long a text")
             text += piece * count
         return text
@@ -97,10 +97,10 @@ class _Sampler:
             self._at = bounds.end()
             least = most = int(bounds[1])
             if bounds[2]:
-                most = int(bounds[3] or _LONGEST)
+                most = int(bounds[3] or _MAX_LENGTH)
         elif (sign := self._here()) in {"*", "+", "?"}:
             self._at += 1
-            least, most = int(sign == "+"), 1 if sign == "?" else _LONGEST
+            least, most = int(sign == "+"), 1 if sign == "?" else _MAX_LENGTH
         else:
             return 1
         self._takes("?")

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 LABEL: Final = "og-mcp local network: drawn, not generated"
 
 _SHAPES: Final = 24
-_LARGEST_SHAPE: Final = 0.4
+_MAX_SHAPE: Final = 0.4
 """Share of the picture's side."""
 
 _MARGIN: Final = 8
@@ -73,7 +73,7 @@ def _colour(chance: random.Random) -> tuple[int, int, int]:
 def _box(chance: random.Random, size: tuple[int, int]) -> tuple[float, float, float, float]:
     width, height = size
     left, top = chance.random() * width, chance.random() * height
-    wide, high = (chance.random() * _LARGEST_SHAPE * side for side in size)
+    wide, high = (chance.random() * _MAX_SHAPE * side for side in size)
     return left, top, left + wide, top + high
 
 

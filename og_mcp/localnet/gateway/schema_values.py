@@ -16,13 +16,13 @@ from og_mcp.localnet.gateway.patterns import PatternError, matching
 
 Schema = Mapping[str, Any]
 
-DEEPEST: Final = 32
+MAX_DEPTH: Final = 32
 """Levels; a schema that requires itself has no finite value."""
 
-LONGEST: Final = 10_000
+MAX_LENGTH: Final = 10_000
 """Letters of a text, or items of a list."""
 
-MOST_PARTS: Final = 20_000
+MAX_PARTS: Final = 20_000
 """Of a value, those that were tried and dropped among them."""
 
 _TEXT: Final = "local"
@@ -103,10 +103,10 @@ class _Builder:
 
     def _count(self, depth: int) -> None:
         self._parts += 1
-        if self._parts > MOST_PARTS:
-            raise _TooMuchError(f"has more than {MOST_PARTS} parts")
-        if depth > DEEPEST:
-            raise SchemaError(f"nested more than {DEEPEST} deep")
+        if self._parts > MAX_PARTS:
+            raise _TooMuchError(f"has more than {MAX_PARTS} parts")
+        if depth > MAX_DEPTH:
+            raise SchemaError(f"nested more than {MAX_DEPTH} deep")
 
     def _any_of(self, schema: Schema, keyword: str, within: frozenset[str], depth: int) -> Any:  # noqa: ANN401 - as above
         """Take the first alternative that has a value; those that lead back come last."""
@@ -172,7 +172,7 @@ class _Builder:
         described = isinstance(items, Mapping)
         each: Schema = items if isinstance(items, Mapping) else {"type": "string"}
         # Lists end a schema that refers to itself: they may be empty.
-        ends = not described or depth >= DEEPEST // 2 or _leads_back(items, within)
+        ends = not described or depth >= MAX_DEPTH // 2 or _leads_back(items, within)
         least = schema.get("minItems", 0 if ends else 1)
         count = _length(min(least, schema.get("maxItems", least))) - len(first)
         if schema.get("uniqueItems"):
@@ -201,7 +201,7 @@ def _varied(schema: Schema, value: Any, n: int) -> Any:  # noqa: ANN401 - JSON
         further = n * (schema.get("multipleOf") or 1)
         return value + further if _fits(schema, value + further) else value - further
     if isinstance(value, str) and n:
-        most = schema.get("maxLength", LONGEST) - len(str(n))
+        most = schema.get("maxLength", MAX_LENGTH) - len(str(n))
         return f"{value[:most]}{n}"
     return value
 
@@ -262,8 +262,8 @@ def _text(schema: Schema) -> str:
 
 
 def _length(asked: int) -> int:
-    if asked > LONGEST:
-        raise SchemaError(f"asks for a length of more than {LONGEST}")
+    if asked > MAX_LENGTH:
+        raise SchemaError(f"asks for a length of more than {MAX_LENGTH}")
     return asked
 
 

@@ -18,7 +18,7 @@ from og_mcp.localnet.gateway.responder import Answer, BuiltIn, count_tokens
 TIMEOUT_S: Final = 600.0
 """A small machine may take minutes for an answer."""
 
-MOST_BYTES: Final = 16 * 2**20
+MAX_BYTES: Final = 16 * 2**20
 """Of an answer."""
 
 _PASSED_ON: Final = ("prompt", "stop", "tools", "response_format")
@@ -102,8 +102,8 @@ class Upstream:
                 raw = b""
                 async for part in reply.aiter_bytes():
                     raw += part
-                    if len(raw) > MOST_BYTES:
-                        raise UpstreamError(f"its answer is longer than {MOST_BYTES} bytes")
+                    if len(raw) > MAX_BYTES:
+                        raise UpstreamError(f"its answer is longer than {MAX_BYTES} bytes")
         except httpx.HTTPError as exc:
             # Not the error's own words: the URL in them may hold a password.
             raise UpstreamError(f"it cannot be reached ({type(exc).__name__})") from exc
