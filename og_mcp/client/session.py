@@ -1214,11 +1214,13 @@ class Session:
 
     async def status(self) -> Status:
         """Tell whether calls can be paid, and what to do where they cannot. Never raises for that."""
-        return await diagnostics.status(await self._resources())
+        opened = await self._resources()
+        return await diagnostics.status(opened)
 
     async def examine(self) -> list[Finding]:
         """Look at everything that calls need, and settle what was interrupted; nothing is signed."""
-        return await diagnostics.examine(await self._resources())
+        opened = await self._resources()
+        return await diagnostics.examine(opened)
 
     async def network_info(self) -> NetworkInfo:
         """Describe the network in use; starts the local one where it is that."""
