@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import gc
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.localnet_client import LocalNetwork, running
+
+QUICK: Final = "not process and not slow"
+OTHER_TIERS: Final = re.compile(r"^pytestmark = pytest\.mark\.(process|slow)$", re.MULTILINE)
+
+# What collecting makes stays to the end: walking through it again and again takes seconds.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spare the quick tier the imports of files of which it runs nothing."""
+    asked_for = {Path(one.partition("::")[0]).resolve() for one in config.args}
+    if (
+        config.getoption("markexpr") != QUICK
+        or collection_path.suffix != ".py"
+        or collection_path in asked_for
+    ):
+        return None
+    is_other = OTHER_TIERS.search(collection_path.read_text(encoding="utf-8"))
+    return True if is_other else None
 
 
 @pytest.fixture(scope="session")
