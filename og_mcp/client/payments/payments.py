@@ -31,12 +31,14 @@ from og_mcp.client.tee.gateways import Gateway
 from og_mcp.errors import (
     BudgetExceededError,
     CallStateError,
+    OGError,
     PaymentRefusedError,
     PaymentRejectedError,
     RepetitionError,
+    coins,
 )
 from og_mcp.networks import Network
-from og_mcp.types import Account, OPGCaps, Stage
+from og_mcp.types import Account, Cap, OPGCaps, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -277,7 +279,12 @@ class Payments:
         gateway, path = outgoing.gateway, outgoing.path
         line = self._lines.setdefault((call.principal, gateway.tee.tee_id, path), Line())
         for _ in range(ATTEMPTS):
-            session = await self._session(line, outgoing, call, known)
+            try:
+                session = await self._session(line, outgoing, call, known)
+            except OGError as exc:
+                if call.left is None:
+                    raise
+                raise _no_other(outgoing, call.left, known, exc) from exc
             response = await self._paid_sending.send(session, known, outgoing, call)
             if response is None:
                 # Whoever opened it may have learned that sessions are not kept here.
@@ -356,6 +363,17 @@ def _may_go_again(call: CallContext, now: Moment) -> bool:
         return False
     session = call.sent.session
     return session.can_go_on(session.requirement, now)
+
+
+def _no_other(outgoing: Outgoing, left: Cap, known: Known, why: OGError) -> PaymentRejectedError:
+    """Say that a payment has left, and that the other one that is asked for is not signed."""
+    needs_person = isinstance(why, CallStateError)
+    asked = f"it asks for another of up to {coins(known.requirement.amount)} OPG, which "
+    asked += "needs an approval" if needs_person else "was not signed"
+    error = PaymentRejectedError(outgoing.where, left.id, left.max_opg, asked)
+    if not needs_person:
+        error.hint = f"{why.args[0]} {error.hint}"
+    return error
 
 
 def _rejected(

@@ -29,16 +29,13 @@ from og_mcp.client.tee.gateways import Gateway
 from og_mcp.errors import (
     AllowanceError,
     BudgetExceededError,
-    CallStateError,
     ClockError,
     InsufficientOPGError,
     OPGCapError,
     OverchargedError,
     PaymentRefusedError,
-    PaymentRejectedError,
     ServiceError,
     UnsafeEndpointError,
-    coins,
     in_opg,
 )
 from og_mcp.networks import Network, is_loopback, shown
@@ -149,7 +146,7 @@ class Signing:
         of_call = call.cap.max_opg if call.cap is not None and call.signatures else 0
         self._check_clock(await self._purse.holdings())
         await self.check_price(requirement.amount, requirement.timeout_s, of_call)
-        await self._agreed(outgoing, call, requirement.amount)
+        await call.agree_to_pay(self._account, requirement.amount)
         return await self._sign(
             outgoing, call, requirement, await self._limits_now(requirement.timeout_s)
         )
@@ -254,17 +251,6 @@ class Signing:
             if amount <= 0:
                 break
         return counts_until(deadline)
-
-    async def _agreed(self, outgoing: Outgoing, call: CallContext, amount: int) -> None:
-        """Make sure that a person agreed, where one must; a call that is paid cannot wait for it."""
-        try:
-            await call.agree_to_pay(self._account, amount)
-        except CallStateError as exc:
-            left = call.left
-            if left is None:
-                raise
-            why = f"it asks for another of up to {coins(amount)} OPG, which needs an approval"
-            raise PaymentRejectedError(outgoing.where, left.id, left.max_opg, why) from exc
 
     def _check(self, gateway: Gateway, requirement: Requirement) -> None:
         """Check once more, right before the signature.

@@ -196,6 +196,23 @@ async def test_a_higher_price_that_needs_an_approval_is_told_where_a_payment_has
     assert third.payment.max_opg == "0.4"
 
 
+async def test_a_higher_price_that_no_cap_allows_is_told_where_a_payment_has_left(
+    purse: Purse,
+) -> None:
+    async with purse.session(OG_CONFIRM_ABOVE="0.1", OG_MAX_PER_CALL="0.45") as og:
+        await chat(og, "first")
+        purse.localnet.settle()
+        await og.status()
+        # Below the cap by itself; with what was signed for the call before, above it.
+        purse.localnet.terms(amount=str(4 * CAP))
+        with pytest.raises(PaymentRejectedError, match=r"0\.4 OPG, which was not signed") as failed:
+            await chat(og, "second")
+
+    assert failed.value.stage is Stage.SENT_UNKNOWN
+    assert "0.5 OPG, above the cap of 0.45 OPG that OG_MAX_PER_CALL sets" in str(failed.value)
+    assert "Up to 0.1 OPG stay set aside" in str(failed.value)
+
+
 @pytest.mark.slow
 async def test_t9_no_other_tee_is_asked_where_an_earlier_payment_of_the_call_has_left(
     purse: Purse,
