@@ -60,27 +60,28 @@ async def _ignore(_count: int) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "mine"])
-@pytest.mark.parametrize("status", STATUSES)
 async def test_after_an_error_that_repeating_does_not_help_the_same_chat_works_at_once(
-    purse: Purse, status: int, key: str
+    purse: Purse, key: str
 ) -> None:
     async with purse.session() as og:
         await chat(og, "first")
-        purse.localnet.reset_counters("gateway")
-        refuse(purse, status)
-        with pytest.raises(GatewayRejectedError, match=WORDS[status]) as failed:
-            await chat(og, "second", idempotency_key=key)
-        result = await chat(og, "second", idempotency_key=key)
-        told = await og.get_call(result.call_id)
-        signed = signatures(purse)
+        for status in STATUSES:
+            same = {"text": f"refused by {status}", "idempotency_key": key and f"{key} {status}"}
+            purse.localnet.reset_counters("gateway")
+            refuse(purse, status)
+            with pytest.raises(GatewayRejectedError, match=WORDS[status]) as failed:
+                await chat(og, **same)
+            result = await chat(og, **same)
+            told = await og.get_call(result.call_id)
+
+            assert (failed.value.stage, failed.value.may_retry) == (Stage.SENT_UNKNOWN, False)
+            assert "may be repeated" in str(failed.value)
+            # One record, one authorization, and the answer asked for once and again.
+            assert result.call_id == failed.value.call_id
+            assert (told.status, told.stage) == ("done", Stage.CHARGED)
+            assert (requests(purse), signatures(purse)) == (2, 1)
         spent = paid(purse)
 
-    assert (failed.value.stage, failed.value.may_retry) == (Stage.SENT_UNKNOWN, False)
-    assert "may be repeated" in str(failed.value)
-    # One record, one authorization, and the answer asked for once and again.
-    assert result.call_id == failed.value.call_id
-    assert (told.status, told.stage) == ("done", Stage.CHARGED)
-    assert (requests(purse), signed) == (2, 1)
     assert settled(purse) == [spent]
 
 
