@@ -275,6 +275,19 @@ async def test_without_sessions_the_very_same_signature_goes_again(
     assert len({one["nonce"] for one in settlements}) == len(settlements)
 
 
+async def test_a_call_that_was_paid_for_is_repeated_at_no_other_tee(purse: Purse) -> None:
+    async with purse.session() as og:
+        refuse(purse)
+        with pytest.raises(GatewayRejectedError):
+            await chat(og, "first")
+        other = purse.localnet.add_tee()
+        purse.localnet.close_service("gateway")
+        with pytest.raises(RepetitionError, match="another gateway would have to be paid anew"):
+            await chat(og, "first")
+
+    assert sum(purse.localnet.counters(other["service"])["calls"].values()) == 0
+
+
 async def test_a_gateway_that_is_gone_for_a_moment_may_be_asked_again(purse: Purse) -> None:
     async with purse.session() as og:
         await chat(og, "first")
