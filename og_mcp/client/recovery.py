@@ -18,7 +18,7 @@ import anyio
 from og_mcp.calls import Journal
 from og_mcp.client.calls.context import CallContext
 from og_mcp.client.calls.operation import Outcome
-from og_mcp.client.calls.settlement import Settlement
+from og_mcp.client.calls.recorder import CallRecorder
 from og_mcp.client.calls.states import BROKEN_OFF, is_in_doubt
 from og_mcp.client.chain.chain import Chain, Receipt
 from og_mcp.client.chain.decisions import Held, Said, decide
@@ -220,7 +220,7 @@ class ChainRecovery:
         journal: Where the calls are.
         chain: Tells what became of them.
         sender: Knows their transactions.
-        settlement: Records their ends.
+        recorder: Records their ends.
         readers: Tool -> what reads the result of its calls.
         keep_content: Whether receipts keep requests and answers.
     """
@@ -231,13 +231,13 @@ class ChainRecovery:
         journal: Journal,
         chain: Chain,
         sender: Sender,
-        settlement: Settlement,
+        recorder: CallRecorder,
         readers: Mapping[str, Reader],
         *,
         keep_content: bool,
     ) -> None:
         self._network, self._journal, self._chain = network, journal, chain
-        self._sender, self._settlement, self._readers = sender, settlement, readers
+        self._sender, self._recorder, self._readers = sender, recorder, readers
         self._keep_content, self._outcomes = keep_content, sender.outcomes
 
     async def recover_all(self) -> list[Call]:
@@ -399,7 +399,7 @@ class ChainRecovery:
             receipt=self._receipt(context, request, mined, found.response),
             fee_wei=mined.fee_wei,
         )
-        await self._settlement.record(call.id, outcome)
+        await self._recorder.record(call.id, outcome)
 
     def _receipt(
         self,

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from og_mcp.calls import Journal
 from og_mcp.catalogue import utc_today
 from og_mcp.client.calls.engine import CallEngine
-from og_mcp.client.calls.settlement import Settlement
+from og_mcp.client.calls.recorder import CallRecorder
 from og_mcp.client.chain.chain import Chain
 from og_mcp.client.chain.inference import Inference
 from og_mcp.client.chain.onchain_llm import OnchainLLM
@@ -118,7 +118,7 @@ class Resources:
         self.http = Lazy(self._open_http)
         self.journal = Lazy(self._open_journal)
         self.tasks = Lazy(self._open_tasks)
-        self.settlement = Lazy(self._open_settlement)
+        self.recorder = Lazy(self._open_recorder)
         self.engine = Lazy(self._open_engine)
 
         self.own = ChainResources(self, of_payments=False)
@@ -215,15 +215,15 @@ class Resources:
         group: TaskGroup = await opened
         return group
 
-    async def _open_settlement(self) -> Settlement:
-        return Settlement(await self.journal.get(), await self.tasks.get())
+    async def _open_recorder(self) -> CallRecorder:
+        return CallRecorder(await self.journal.get(), await self.tasks.get())
 
     async def _open_engine(self) -> CallEngine:
         return CallEngine(
             self.settings,
             await self.journal.get(),
             await self.tasks.get(),
-            await self.settlement.get(),
+            await self.recorder.get(),
             self.recovery.resume,
         )
 
@@ -504,7 +504,7 @@ class ChainResources:
             await resources.journal.get(),
             await self.chain.get(),
             await self.sender.get(),
-            await resources.settlement.get(),
+            await resources.recorder.get(),
             readers,
             keep_content=resources.settings.receipts == "full",
         )

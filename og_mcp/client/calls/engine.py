@@ -25,7 +25,7 @@ from og_mcp.calls import Journal
 from og_mcp.client.calls.consent import Consent
 from og_mcp.client.calls.context import CallContext
 from og_mcp.client.calls.operation import Operation, Outcome, Terms
-from og_mcp.client.calls.settlement import Settlement, unknown_outcome
+from og_mcp.client.calls.recorder import CallRecorder, unknown_outcome
 from og_mcp.client.calls.states import BROKEN_OFF, counts_until, has_ended, is_in_doubt, is_lost
 from og_mcp.client.calls.subject import subject_of
 from og_mcp.client.wire.canonical_json import canonical, digest
@@ -95,7 +95,7 @@ class CallEngine:
         settings: What is kept of requests; when a person is asked.
         journal: Every call is in it before anything of it is sent.
         tasks: The session's; calls that still run end with it.
-        settlement: Records how calls end.
+        recorder: Records how calls end.
         recover: Finds out what became of calls that nobody runs any more.
     """
 
@@ -104,12 +104,12 @@ class CallEngine:
         settings: Settings,
         journal: Journal,
         tasks: TaskGroup,
-        settlement: Settlement,
+        recorder: CallRecorder,
         recover: Recover,
     ) -> None:
         self._settings, self._journal, self._tasks = settings, journal, tasks
         self._consent = Consent(settings, journal)
-        self._settlement, self._recover = settlement, recover
+        self._recorder, self._recover = recorder, recover
         self._running: dict[str, Running] = {}
         self._is_ending = False
 
@@ -288,19 +288,19 @@ class CallEngine:
             with running.scope:
                 outcome = await operation.execute(context)
                 with anyio.CancelScope(shield=True):
-                    await self._settlement.record(call_id, outcome)
+                    await self._recorder.record(call_id, outcome)
                 running.outcome = outcome
                 await operation.settled(context)
             if running.scope.cancelled_caught:
-                await self._settlement.fail(call_id, self._cancelled(running))
+                await self._recorder.fail(call_id, self._cancelled(running))
         except OGError as exc:
             running.failure = unknown_outcome(exc, context)
-            await self._settlement.fail(call_id, running.failure)
+            await self._recorder.fail(call_id, running.failure)
         except anyio.get_cancelled_exc_class():
             # The session is being closed. What has signed something is recovered by the next one.
             error = operation.cancelled(context)
             if error is not None or not context.committed:
-                await self._settlement.fail(call_id, error or OGError(CANCELLED))
+                await self._recorder.fail(call_id, error or OGError(CANCELLED))
             if not self._is_ending:
                 raise
             # Its time is up; raised, it would end what is being recorded of other calls, too.
@@ -311,7 +311,7 @@ class CallEngine:
             logger.exception("call %s", call_id)
             error = OGError(INTERNAL)
             error.stage = Stage.SENT_UNKNOWN if context.committed else Stage.NOT_SENT
-            await self._settlement.fail(call_id, error)
+            await self._recorder.fail(call_id, error)
         finally:
             self._running.pop(call_id, None)
             running.done.set()

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 MAX_PAUSE_S: Final = 30.0
 
 
-class Settlement:
+class CallRecorder:
     """Records how calls end.
 
     Args:
