@@ -23,9 +23,9 @@ from og_mcp.client import Session
 from og_mcp.errors import ConfigurationError, Problem
 from og_mcp.llm import openai_routes
 from og_mcp.server._connection import Connection
-from og_mcp.server._ending import Ending, Gate, end_signals
 from og_mcp.server._guard import Guard, HostRule
 from og_mcp.server._server import build_server, serve_connection
+from og_mcp.server._shutdown import DrainMiddleware, Shutdown, end_signals
 
 # The guard in front checks Host and Origin of every path, by one rule.
 _GUARDED: Final = TransportSecuritySettings(enable_dns_rebinding_protection=False)
@@ -39,12 +39,12 @@ class _Server(uvicorn.Server):
 
     Args:
         config: Its own.
-        ending: The end of what it serves.
+        shutdown: The end of what it serves.
     """
 
-    def __init__(self, config: uvicorn.Config, ending: Ending) -> None:
+    def __init__(self, config: uvicorn.Config, shutdown: Shutdown) -> None:
         super().__init__(config)
-        self._ending = ending
+        self._shutdown = shutdown
         self._handing_over: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn calls it
@@ -68,7 +68,7 @@ class _Server(uvicorn.Server):
 
     async def _hand_over(self) -> None:
         try:
-            await self._ending.hand_over()
+            await self._shutdown.hand_over()
         finally:
             self.should_exit = True
 
@@ -78,7 +78,7 @@ def http_app(
     *,
     sse_only: bool = False,
     openai: bool = False,
-    ending: Ending | None = None,
+    shutdown: Shutdown | None = None,
 ) -> ASGIApp:
     """Make the ASGI application: `/mcp` and `/sse` with its `/messages/`, or `/sse` alone.
 
@@ -87,7 +87,11 @@ def http_app(
     Its lifespan opens the session and closes it. Every request passes the guard: Host and Origin
     always, the bearer token where settings hold one.
     """
-    settings, server, ending = session.settings, build_server(session), ending or Ending(session)
+    settings, server, shutdown = (
+        session.settings,
+        build_server(session),
+        shutdown or Shutdown(session),
+    )
     streamable = server.streamable_http_app(transport_security=_GUARDED)
 
     @asynccontextmanager
@@ -95,15 +99,15 @@ def http_app(
         async with server.session_manager.run():
             yield
 
-    routes = [*_sse_routes(server, ending), *([] if sse_only else streamable.routes)]
+    routes = [*_sse_routes(server, shutdown), *([] if sse_only else streamable.routes)]
     if openai:
         routes += openai_routes(session)
     token = settings.http_token.get_secret_value() if settings.http_token else ""
-    app = Gate(Starlette(routes=routes, lifespan=lifespan), ending)
+    app = DrainMiddleware(Starlette(routes=routes, lifespan=lifespan), shutdown)
     return Guard(app, HostRule.of(settings.host), token)
 
 
-def _sse_routes(server: MCPServer[Session], ending: Ending) -> list[BaseRoute]:
+def _sse_routes(server: MCPServer[Session], shutdown: Shutdown) -> list[BaseRoute]:
     transport = SseServerTransport("/messages/", security_settings=_GUARDED)
 
     class Endpoint:
@@ -111,7 +115,7 @@ def _sse_routes(server: MCPServer[Session], ending: Ending) -> list[BaseRoute]:
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             async with transport.connect_sse(scope, receive, send) as (reader, writer):
-                await serve_connection(server, reader, writer, ending)
+                await serve_connection(server, reader, writer, shutdown)
 
     return [
         Route("/sse", Endpoint(), methods=["GET"]),
@@ -136,9 +140,9 @@ async def serve_http(
     """
     settings = session.settings
     sse_only = settings.transport == "sse"
-    ending, listener = Ending(session), _listen(settings.host, settings.port)
+    shutdown, listener = Shutdown(session), _listen(settings.host, settings.port)
     config = uvicorn.Config(
-        http_app(session, sse_only=sse_only, openai=openai, ending=ending),
+        http_app(session, sse_only=sse_only, openai=openai, shutdown=shutdown),
         http=Connection,
         log_config=None,
         access_log=False,  # the path of an SSE message holds its session id
@@ -150,7 +154,7 @@ async def serve_http(
     )
     paths = ["/sse"] if sse_only else ["/mcp", "/sse"]
     announce(f"http://{_authority(listener)}{' and '.join([*paths, *['/v1'] * openai])}")
-    await _Server(config, ending).serve(sockets=[listener])
+    await _Server(config, shutdown).serve(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -17,11 +17,11 @@ from pydantic import AnyUrl
 from og_mcp import __version__, tools
 from og_mcp.client import Session
 from og_mcp.server._completions import add_completions
-from og_mcp.server._ending import Answers, Ending, Requests
 from og_mcp.server._instructions import instructions
 from og_mcp.server._prompts import add_prompts, refusing
 from og_mcp.server._published import Changes, learn
 from og_mcp.server._resources import add_call_resources, add_model_resource, resources, typed
+from og_mcp.server._shutdown import Answers, Requests, Shutdown
 from og_mcp.server._warm_up import WarmUp
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ async def serve_connection(
     server: MCPServer[Session],
     reader: ReadStream[SessionMessage | Exception],
     writer: WriteStream[SessionMessage],
-    ending: Ending,
+    shutdown: Shutdown,
     at_end: Callable[[], None] | None = None,
 ) -> None:
     """Serve one connection on its streams, until the client or the server ends it.
@@ -153,11 +153,11 @@ async def serve_connection(
         server: What serves.
         reader: What the client sends.
         writer: Where the answers go.
-        ending: The server's.
+        shutdown: The server's.
         at_end: Called where the client ends its stream; then the server's end is waited for.
     """
-    lowlevel, requests = lowlevel_of(server), Requests(reader, ending, at_end)
-    with ending.connected(requests):
+    lowlevel, requests = lowlevel_of(server), Requests(reader, shutdown, at_end)
+    with shutdown.connected(requests):
         await lowlevel.run(
             requests, Answers(writer, requests), lowlevel.create_initialization_options()
         )

@@ -20,8 +20,8 @@ from mcp.types import INVALID_REQUEST, PARSE_ERROR, ErrorData, JSONRPCError
 from pydantic import ValidationError
 
 from og_mcp.client import Session
-from og_mcp.server._ending import Ending, Stream, end_signals
 from og_mcp.server._server import build_server, serve_connection
+from og_mcp.server._shutdown import Shutdown, Stream, end_signals
 
 if TYPE_CHECKING:
     # As in `_server`: mcp has no other name for them.
@@ -209,17 +209,17 @@ async def serve_stdio(session: Session, stdin: int, stdout: int) -> None:
         stdin: Descriptor that requests are read from.
         stdout: Descriptor that answers are written to; nothing else may write there.
     """
-    server, ending, lines = build_server(session), Ending(session), _Lines(stdin)
+    server, shutdown, lines = build_server(session), Shutdown(session), _Lines(stdin)
     reader, writer = cast("AsyncFile[str]", lines), cast("AsyncFile[str]", _Writer(stdout))
     async with anyio.create_task_group() as group:
 
         def end() -> None:
-            group.start_soon(ending.hand_over)
+            group.start_soon(shutdown.hand_over)
 
         group.start_soon(_end_on_signal, end, group.cancel_scope)
         async with stdio_server(reader, writer) as (messages, answers):
             wire = _Messages(lines, messages, answers)
-            await serve_connection(server, wire, answers, ending, end)
+            await serve_connection(server, wire, answers, shutdown, end)
         group.cancel_scope.cancel()
 
 

@@ -87,7 +87,7 @@ class Stream(Generic[StreamT]):
         await self.aclose()
 
 
-class Ending:
+class Shutdown:
     """The end of one server, over whatever transport.
 
     Args:
@@ -157,18 +157,18 @@ class Requests(Stream["ReadStream[SessionMessage | Exception]"]):
 
     Args:
         reader: Where it comes from.
-        ending: The server's.
+        shutdown: The server's.
         at_end: Called where the client ends it, in place of ending then.
     """
 
     def __init__(
         self,
         reader: ReadStream[SessionMessage | Exception],
-        ending: Ending,
+        shutdown: Shutdown,
         at_end: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(reader)
-        self._ending, self._at_end = ending, at_end
+        self._shutdown, self._at_end = shutdown, at_end
         self._reading = anyio.CancelScope()
         self._unanswered: set[RequestId] = set()
 
@@ -215,7 +215,7 @@ class Requests(Stream["ReadStream[SessionMessage | Exception]"]):
 
     def end_if_answered(self) -> None:
         """End where the server has handed over, and no tool call waits for its answer."""
-        if self._ending.is_over and not self._unanswered:
+        if self._shutdown.is_over and not self._unanswered:
             self.end()
 
     def end(self) -> None:
@@ -250,16 +250,16 @@ class Answers(Stream["WriteStream[SessionMessage]"]):
                 self._requests.answered(item.message.id)
 
 
-class Gate:
+class DrainMiddleware:
     """ASGI middleware that keeps the server until requests are answered, and takes no new sessions.
 
     Args:
         app: Answers them.
-        ending: The server's.
+        shutdown: The server's.
     """
 
-    def __init__(self, app: ASGIApp, ending: Ending) -> None:
-        self._app, self._ending = app, ending
+    def __init__(self, app: ASGIApp, shutdown: Shutdown) -> None:
+        self._app, self._shutdown = app, shutdown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer 503."""
@@ -267,13 +267,13 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if self._ending.is_begun and _opens_session(scope["path"], headers):
+        if self._shutdown.is_begun and _opens_session(scope["path"], headers):
             await _refusal()(scope, receive, send)
         elif scope["path"] == "/mcp" and (scope["method"] == "GET" or _listens(headers)):
             # It goes on for as long as the client wants.
             await self._app(scope, receive, send)
         else:
-            with self._ending.answering():
+            with self._shutdown.answering():
                 await self._app(scope, receive, send)
 
 
