@@ -24,7 +24,7 @@ _BUSY: Final = (503, "Service Unavailable", "The server has no room for more con
 _SLOW: Final = (408, "Request Timeout", "The request did not arrive in time.")
 
 
-class Connection(H11Protocol):
+class HTTPConnection(H11Protocol):
     """A connection that ends when a request does not arrive in time."""
 
     _awaited: Any = None

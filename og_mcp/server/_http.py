@@ -22,7 +22,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from og_mcp.client import Session
 from og_mcp.errors import ConfigurationError, Problem
 from og_mcp.llm import openai_routes
-from og_mcp.server._connection import Connection
+from og_mcp.server._connection import HTTPConnection
 from og_mcp.server._guard import Guard, HostRule
 from og_mcp.server._server import build_server, serve_connection
 from og_mcp.server._shutdown import DrainMiddleware, Shutdown, end_signals
@@ -143,7 +143,7 @@ async def serve_http(
     shutdown, listener = Shutdown(session), _listen(settings.host, settings.port)
     config = uvicorn.Config(
         http_app(session, sse_only=sse_only, openai=openai, shutdown=shutdown),
-        http=Connection,
+        http=HTTPConnection,
         log_config=None,
         access_log=False,  # the path of an SSE message holds its session id
         server_header=False,
