@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from og_mcp.errors import ConfigurationError
 from og_mcp.networks import LOCAL, LOCAL_WALLET_WEI, NETWORKS, Network
-from og_mcp.settings._rules import BASE_KEY, KEYS, OVERRIDES, Draft, broken
+from og_mcp.settings._rules import BASE_KEY, KEYS, OVERRIDES, SettingsDraft, broken
 from og_mcp.settings._values import can_be_read_by_others, decoded
 from og_mcp.settings._variables import PREFIX, TOOLSETS, VARIABLES, place, read, unknown
 from og_mcp.types import PublishedModel
@@ -183,14 +183,14 @@ class Settings:
             ConfigurationError: Something is wrong; holds every problem there is.
         """
         values, problems = read(environ)
-        draft = Draft(values, {*values, *(problem.variable for problem in problems)})
+        draft = SettingsDraft(values, {*values, *(problem.variable for problem in problems)})
         problems += [*unknown(environ), *broken(draft)]
         if problems:
             raise ConfigurationError(sorted(problems, key=place))
         return cls(**_fields(draft))
 
 
-def _fields(draft: Draft) -> dict[str, Any]:
+def _fields(draft: SettingsDraft) -> dict[str, Any]:
     """Turn checked values into the fields of Settings; what is not set keeps its default."""
     values = draft.values
     fields = {_field(name): value for name, value in values.items() if name not in _COMPOSED}
@@ -212,7 +212,7 @@ def _field(variable: str) -> str:
     return _FIELD_OF.get(variable, variable.removeprefix(PREFIX).lower())
 
 
-def _local_fields(draft: Draft) -> dict[str, Any]:
+def _local_fields(draft: SettingsDraft) -> dict[str, Any]:
     """Return the defaults of the local network, where coins are worth nothing."""
     fields: dict[str, Any] = dict.fromkeys(
         ("max_fee_per_call", "max_fee_per_day"), LOCAL_WALLET_WEI
@@ -223,7 +223,7 @@ def _local_fields(draft: Draft) -> dict[str, Any]:
     return fields
 
 
-def _public_fields(draft: Draft) -> dict[str, Any]:
+def _public_fields(draft: SettingsDraft) -> dict[str, Any]:
     """Collect what only a real network has: its record, keys and account."""
     values, network = draft.values, _network(draft)
     given = {_field(name): values[name] for name in (BASE_KEY, *_ACCOUNT) if name in values}
@@ -231,7 +231,7 @@ def _public_fields(draft: Draft) -> dict[str, Any]:
     return given | {"network": network, "rpc_overridden": overridden, "wallet": _wallet(values)}
 
 
-def _network(draft: Draft) -> Network:
+def _network(draft: SettingsDraft) -> Network:
     profile = NETWORKS[draft.network_name]
     given = OVERRIDES.keys() & draft.values
     changes = {OVERRIDES[name]: draft.values[name] for name in given}

@@ -35,7 +35,7 @@ CHAIN_ID_OF: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Draft:
+class SettingsDraft:
     """The values that could be read so far."""
 
     values: Mapping[str, Any]
@@ -57,7 +57,7 @@ class Draft:
         return any(name in self.given for name in (*KEYS, BASE_KEY))
 
 
-def broken(draft: Draft) -> Iterator[Problem]:
+def broken(draft: SettingsDraft) -> Iterator[Problem]:
     """Yield a problem for every rule that is broken."""
     yield from _wallet(draft)
     yield from _account(draft)
@@ -68,7 +68,7 @@ def broken(draft: Draft) -> Iterator[Problem]:
     yield from _server(draft)
 
 
-def _wallet(draft: Draft) -> Iterator[Problem]:
+def _wallet(draft: SettingsDraft) -> Iterator[Problem]:
     keys = [name for name in KEYS if name in draft.given]
     if len(keys) > 1:
         yield Problem(keys[1], f"is set beside {keys[0]}; set only one of {', '.join(KEYS)}")
@@ -76,13 +76,13 @@ def _wallet(draft: Draft) -> Iterator[Problem]:
         yield Problem("OG_KEYSTORE_PASSWORD", "must be set to open OG_KEYSTORE")
 
 
-def _account(draft: Draft) -> Iterator[Problem]:
+def _account(draft: SettingsDraft) -> Iterator[Problem]:
     for name, other in (("OG_EMAIL", "OG_PASSWORD"), ("OG_PASSWORD", "OG_EMAIL")):
         if name in draft.given and other not in draft.given:
             yield Problem(other, f"must be set too: {name} alone is not enough to sign in")
 
 
-def _local(draft: Draft) -> Iterator[Problem]:
+def _local(draft: SettingsDraft) -> Iterator[Problem]:
     how = (
         "OG_NETWORK=local" if "OG_NETWORK" in draft.given else "without a key, OG_NETWORK is local"
     )
@@ -95,7 +95,7 @@ def _local(draft: Draft) -> Iterator[Problem]:
             )
 
 
-def _public(draft: Draft) -> Iterator[Problem]:
+def _public(draft: SettingsDraft) -> Iterator[Problem]:
     if "OG_LOCALNET" in draft.given:
         yield Problem("OG_LOCALNET", "is only for OG_NETWORK=local, which has to be set")
     profile = NETWORKS[draft.network_name]
@@ -105,7 +105,7 @@ def _public(draft: Draft) -> Iterator[Problem]:
             yield Problem(chain_id, f"must be set too, since {rpc} names another RPC")
 
 
-def _server(draft: Draft) -> Iterator[Problem]:
+def _server(draft: SettingsDraft) -> Iterator[Problem]:
     over_http = draft.values.get("OG_TRANSPORT") in {"http", "sse"}
     if not over_http or "OG_HTTP_TOKEN" in draft.given:
         return
