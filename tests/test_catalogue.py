@@ -7,14 +7,14 @@ from decimal import Decimal
 
 import pytest
 
-from og_mcp.catalogue import Entry, find, living, models, nearest, unlisted, web_search_usd
+from og_mcp.catalogue import CatalogueEntry, find, living, models, nearest, unlisted, web_search_usd
 
 LAST_DAY = date(2026, 12, 11)
 DAY_AFTER = date(2026, 12, 12)
 LLAMA = "meta-llama/Llama-3.1-70B-Instruct"
 
 
-def named(text: str) -> Entry:
+def named(text: str) -> CatalogueEntry:
     found = find(text)
     assert found is not None
     return found

@@ -32,7 +32,7 @@ _PER_MILLION: Final = 10**6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class CatalogueEntry:
     """One model that answers chats, completions or drawing requests; prices are US dollars."""
 
     id: str
@@ -216,7 +216,7 @@ def utc_today() -> date:
     return datetime.now(UTC).date()
 
 
-def models() -> tuple[Entry, ...]:
+def models() -> tuple[CatalogueEntry, ...]:
     """Return every model, retired ones included; those of the first generation last."""
     return _read()[0]
 
@@ -228,7 +228,7 @@ def web_search_usd() -> Decimal:
 
 def living(
     today: date, generation: Generation | None = None, kind: Kind | None = None
-) -> Iterator[Entry]:
+) -> Iterator[CatalogueEntry]:
     """Give the models that answer, of a generation and kind or of all.
 
     Args:
@@ -242,7 +242,7 @@ def living(
             yield entry
 
 
-def find(text: str, generation: Generation | None = None) -> Entry | None:
+def find(text: str, generation: Generation | None = None) -> CatalogueEntry | None:
     """Look a model up by id, bare name, alias or enum member; retired ones are found, too.
 
     Args:
@@ -256,7 +256,7 @@ def find(text: str, generation: Generation | None = None) -> Entry | None:
     return None
 
 
-def unlisted(text: str, kind: Kind = "llm") -> Entry | None:
+def unlisted(text: str, kind: Kind = "llm") -> CatalogueEntry | None:
     """Describe a model of which only `provider/name` is known; `None` where the text is not that.
 
     A name that the catalogue has under another provider is not unlisted either: gateways are sent
@@ -265,14 +265,14 @@ def unlisted(text: str, kind: Kind = "llm") -> Entry | None:
     text = text.strip()
     if not _UNKNOWN_ID.fullmatch(text) or find(text.partition("/")[2], "gateway") is not None:
         return None
-    return Entry(id=text, kind=kind, is_listed=False)
+    return CatalogueEntry(id=text, kind=kind, is_listed=False)
 
 
-def nearest(text: str, among: Iterable[Entry], count: int = 3) -> tuple[str, ...]:
+def nearest(text: str, among: Iterable[CatalogueEntry], count: int = 3) -> tuple[str, ...]:
     """Name the models whose names look most like a text, the nearest first."""
     wanted = text.strip().casefold()[:MAX_COMPARED]
 
-    def likeness(entry: Entry) -> float:
+    def likeness(entry: CatalogueEntry) -> float:
         ratios = (SequenceMatcher(None, wanted, name.casefold()).ratio() for name in entry.names)
         return max(ratios)
 
@@ -292,7 +292,7 @@ def _key(text: str) -> str:
 
 
 @cache
-def _read() -> tuple[tuple[Entry, ...], Decimal]:
+def _read() -> tuple[tuple[CatalogueEntry, ...], Decimal]:
     text = (Path(__file__).parent / "models.json").read_text(encoding="utf-8")
     document = json.loads(text, parse_float=Decimal, parse_int=Decimal)
     providers = document["providers"]
@@ -300,7 +300,7 @@ def _read() -> tuple[tuple[Entry, ...], Decimal]:
     return found, document["web_search_usd_per_search"]
 
 
-def _entry(given: Mapping[str, Any], providers: Mapping[str, Any]) -> Entry:
+def _entry(given: Mapping[str, Any], providers: Mapping[str, Any]) -> CatalogueEntry:
     is_chat = given["kind"] == "llm"
     shared = providers.get(given["id"].partition("/")[0], {}) if is_chat else {}
     read: dict[str, Any] = {**shared, **given}
@@ -308,12 +308,12 @@ def _entry(given: Mapping[str, Any], providers: Mapping[str, Any]) -> Entry:
         read[name] = tuple(read.get(name, ()))
     if "until" in read:
         read["until"] = date.fromisoformat(read["until"])
-    return Entry(**read)
+    return CatalogueEntry(**read)
 
 
 @cache
-def _named() -> Mapping[Generation, Mapping[str, Entry]]:
-    named: dict[Generation, dict[str, Entry]] = {"gateway": {}, "on_chain": {}}
+def _named() -> Mapping[Generation, Mapping[str, CatalogueEntry]]:
+    named: dict[Generation, dict[str, CatalogueEntry]] = {"gateway": {}, "on_chain": {}}
     for entry in models():
         named[entry.generation] |= {_key(name): entry for name in entry.names}
     return named

@@ -596,7 +596,7 @@ class Session:
             settlement=settlement,
         )
 
-    def models(self, *, retired: bool = False) -> tuple[catalogue.Entry, ...]:
+    def models(self, *, retired: bool = False) -> tuple[catalogue.CatalogueEntry, ...]:
         """Return the language and image models of the network; asks nobody.
 
         Args:

@@ -135,7 +135,7 @@ class _Endpoint:
             principal=HTTP_PRINCIPAL,
         )
 
-    def _chatting(self) -> list[catalogue.Entry]:
+    def _chatting(self) -> list[catalogue.CatalogueEntry]:
         """List the models that this network answers in a chat."""
         return [entry for entry in self._session.models() if entry.kind == "llm"]
 
@@ -167,5 +167,5 @@ async def _at_once(events: Iterator[str]) -> AsyncIterator[str]:
         yield event
 
 
-def _shown(entry: catalogue.Entry) -> dict[str, Any]:
+def _shown(entry: catalogue.CatalogueEntry) -> dict[str, Any]:
     return {"id": entry.id, "object": "model", "created": 0, "owned_by": entry.provider}

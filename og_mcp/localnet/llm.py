@@ -62,7 +62,7 @@ def answer_completion(request: CompletionRequest) -> bytes:
     return encode_completion(_cut(sentence(model.name, request.prompt), request)[0])
 
 
-def _check(request: LLMRequest) -> catalogue.Entry:
+def _check(request: LLMRequest) -> catalogue.CatalogueEntry:
     if request.mode not in {VANILLA, TEE}:
         raise CallRefusedError(f"the LLM inference mode {request.mode} is unknown")
     known = [entry for entry in catalogue.models() if entry.generation == "on_chain"]

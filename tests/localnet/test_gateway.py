@@ -181,7 +181,7 @@ def test_a_completion_is_answered_and_signed(gateway: GatewayClient) -> None:
     ids=lambda entry: str(entry.name),
 )
 def test_every_model_of_the_catalogue_answers(
-    gateway: GatewayClient, entry: catalogue.Entry
+    gateway: GatewayClient, entry: catalogue.CatalogueEntry
 ) -> None:
     assert entry.name in _content(gateway.chat(model=entry.name))
 

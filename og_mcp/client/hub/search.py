@@ -135,7 +135,7 @@ def _fits(model: FoundModel, words: list[str], author: str) -> bool:
     return True
 
 
-def catalogued(network: Network, today: date) -> Iterator[catalogue.Entry]:
+def catalogued(network: Network, today: date) -> Iterator[catalogue.CatalogueEntry]:
     """Give the models that answer on a network: by gateways, by its contract, locally by both."""
     ranked = sorted(catalogue.living(today), key=lambda one: (one.kind == "image", one.price_rank))
     for entry in ranked:

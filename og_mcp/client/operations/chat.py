@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from og_mcp.catalogue import Entry
+from og_mcp.catalogue import CatalogueEntry
 from og_mcp.client.codec.llm_shapes import note_of_end
 from og_mcp.client.files.attachments import Attachments
 from og_mcp.client.llm import messages as shapes
@@ -38,7 +38,7 @@ class Chat(GatewayOperation[ChatResult]):
     async def of(  # noqa: PLR0913, PLR0917 - what is asked, how, and what goes along
         cls,
         access: GatewayAccess,
-        model: Entry,
+        model: CatalogueEntry,
         messages: Sequence[Mapping[str, Any]],
         sampling: Sampling,
         options: ChatOptions,
@@ -107,7 +107,7 @@ class Completion(GatewayOperation[CompletionResult]):
 
     @classmethod
     async def of(
-        cls, access: GatewayAccess, model: Entry, prompt: str, sampling: Sampling
+        cls, access: GatewayAccess, model: CatalogueEntry, prompt: str, sampling: Sampling
     ) -> Completion:
         """Write a completion.
 
@@ -138,7 +138,7 @@ def fits_chat(messages: Sequence[Any], options: ChatOptions) -> Fits:
     shows = any(isinstance(part, Mapping) and part.get("type") == "image_url" for part in parts)
     is_json = options.response_format.get("type") == "json_object"
 
-    def fits(model: Entry) -> bool:
+    def fits(model: CatalogueEntry) -> bool:
         able = (
             (shows, model.image_input),
             (options.tools, model.tools),

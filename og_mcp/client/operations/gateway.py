@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from anyio import CancelScope
 
 from og_mcp import catalogue
-from og_mcp.catalogue import Entry
+from og_mcp.catalogue import CatalogueEntry
 from og_mcp.client.calls.context import CallContext
 from og_mcp.client.calls.operation import Operation, Outcome, Quote
 from og_mcp.client.files.attachments import MAX_REQUEST
@@ -107,7 +107,7 @@ class GatewayOperation(Operation[R]):
         self,
         access: GatewayAccess,
         question: Question,
-        model: Entry | None = None,
+        model: CatalogueEntry | None = None,
         beside: Mapping[str, Any] | None = None,
     ) -> None:
         self._access, self._question, self._model = access, question, model
@@ -328,7 +328,7 @@ async def write_question(
     return await off_loop(write, given)
 
 
-def is_unknown_model(error: GatewayRejectedError, model: Entry) -> bool:
+def is_unknown_model(error: GatewayRejectedError, model: CatalogueEntry) -> bool:
     """Whether a gateway refused a request because it does not know the model."""
     if error.status not in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}:
         return False
@@ -357,7 +357,7 @@ def usage_of(answer: Mapping[str, Any]) -> Usage:
     )
 
 
-def _nearest(model: Entry, today: date) -> str:
+def _nearest(model: CatalogueEntry, today: date) -> str:
     alike = catalogue.living(today, "gateway", model.kind)
     near = catalogue.nearest(model.id, (one for one in alike if one.id != model.id))
     return f"The nearest models that are known here: {', '.join(near)}."

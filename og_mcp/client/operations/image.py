@@ -7,7 +7,7 @@ from typing import Any
 
 from anyio import to_thread
 
-from og_mcp.catalogue import Entry
+from og_mcp.catalogue import CatalogueEntry
 from og_mcp.client.files.attachments import Attachments
 from og_mcp.client.files.kind import KINDS
 from og_mcp.client.files.saved import NOT_OVER_HTTP, check_name
@@ -35,7 +35,7 @@ class GenerateImage(GatewayOperation[ImageResult]):
     async def of(  # noqa: PLR0913, PLR0917 - what is asked, how, and what goes along
         cls,
         access: GatewayAccess,
-        model: Entry,
+        model: CatalogueEntry,
         prompt: str,
         options: ImageOptions,
         images: Images,
@@ -106,7 +106,7 @@ class GenerateImage(GatewayOperation[ImageResult]):
 def fits_images(options: ImageOptions) -> Fits:
     """Tell which models can draw what is asked, so that one of them can be named."""
 
-    def fits(model: Entry) -> bool:
+    def fits(model: CatalogueEntry) -> bool:
         has_ratio = not options.aspect_ratio or options.aspect_ratio in model.aspect_ratios
         has_tier = not options.resolution or options.resolution.upper() in model.resolutions
         return has_ratio and has_tier and (model.references or not options.images)

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Final, Literal
 
 from og_mcp import catalogue
-from og_mcp.catalogue import Entry, Generation, Kind
+from og_mcp.catalogue import CatalogueEntry, Generation, Kind
 from og_mcp.errors import UNPAID, InputError, quote
 from og_mcp.networks import Network
 from og_mcp.settings import Settings
@@ -20,7 +20,7 @@ from og_mcp.types import LLMModeName
 Route = Literal["gateway", "VANILLA", "TEE"]
 """A gateway, or the mode of an on-chain call."""
 
-Fits = Callable[[Entry], bool | None]
+Fits = Callable[[CatalogueEntry], bool | None]
 """Whether a model can do what a request asks, as far as that is known."""
 
 VARIABLES: Final[dict[Kind, str]] = {"llm": "OG_CHAT_MODEL", "image": "OG_IMAGE_MODEL"}
@@ -39,7 +39,7 @@ class Models:
     def __init__(self, settings: Settings, network: Network, today: date) -> None:
         self._settings, self._network, self._today = settings, network, today
 
-    def to_llm(self, model: str, mode: LLMModeName, fits: Fits) -> tuple[Route, Entry]:
+    def to_llm(self, model: str, mode: LLMModeName, fits: Fits) -> tuple[Route, CatalogueEntry]:
         """Choose how a language model is reached.
 
         Args:
@@ -62,13 +62,13 @@ class Models:
         on_chain = catalogue.find(model, "on_chain")
         if only_on_chain:
             # The contract's route checks the name itself, and names the nearest on chain.
-            unknown = Entry(id=model, kind="llm", generation="on_chain", is_listed=False)
+            unknown = CatalogueEntry(id=model, kind="llm", generation="on_chain", is_listed=False)
             return ("VANILLA" if mode == "AUTO" else mode), on_chain or unknown
         if on_chain is not None and network.local:
             return ("VANILLA" if mode == "AUTO" and not on_chain.in_tee else "TEE"), on_chain
         return "gateway", self._of_gateways(model, "llm")
 
-    def to_image_model(self, model: str, fits: Fits) -> Entry:
+    def to_image_model(self, model: str, fits: Fits) -> CatalogueEntry:
         """Find a model that draws; gateways alone have them.
 
         Args:
@@ -112,7 +112,7 @@ class Models:
             f"Name one{example}, or set {variable}.",
         )
 
-    def _of_gateways(self, model: str, kind: Kind) -> Entry:
+    def _of_gateways(self, model: str, kind: Kind) -> CatalogueEntry:
         """Find a model that gateways answer, or describe one that only they may know."""
         today = self._today
         entry = catalogue.find(model, "gateway")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from og_mcp.catalogue import Entry, models
+from og_mcp.catalogue import CatalogueEntry, models
 from og_mcp.errors import UNPAID, InputError, quote
 from og_mcp.types import DEFAULT_MAX_TOKENS
 
@@ -31,7 +31,7 @@ class Sampling:
     stop_sequence: Sequence[str] = ()
     temperature: float = 0.0
 
-    def as_sent(self, model: Entry) -> dict[str, Any]:
+    def as_sent(self, model: CatalogueEntry) -> dict[str, Any]:
         """Check it, and write it as gateways are sent it; a model without temperature is sent none.
 
         Raises:
@@ -86,7 +86,7 @@ class ImageOptions:
 
     save_as: str = ""
 
-    def as_sent(self, model: Entry) -> dict[str, Any]:
+    def as_sent(self, model: CatalogueEntry) -> dict[str, Any]:
         """Check it against what a model takes, and write it as gateways are sent it.
 
         Raises:
@@ -114,7 +114,7 @@ class ImageOptions:
         return {name: value for name, value in options.items() if value not in {"", 1}}
 
 
-def _option(model: Entry, name: str, value: str, taken: Sequence[str]) -> str:
+def _option(model: CatalogueEntry, name: str, value: str, taken: Sequence[str]) -> str:
     """Check what is asked of an image model; a model that is not in the catalogue judges itself."""
     if not value or value in taken or (not model.is_listed and _OPTION.fullmatch(value)):
         return value

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from og_mcp.client.chain.chain import Chain
 from og_mcp.client.receipts.reading import MismatchError, NotKeptError
-from og_mcp.client.tee.reading import Entry, read_entry
+from og_mcp.client.tee.registry_entries import RegistryEntry, read_entry
 from og_mcp.errors import ServiceRejectedError, quote
 from og_mcp.types import Check, CheckResult
 
@@ -79,7 +79,7 @@ async def _compared(part: object, chain: Chain, registry: str) -> str:
     )
 
 
-def _differences(entry: Entry, tee: Mapping[str, Any]) -> list[str]:
+def _differences(entry: RegistryEntry, tee: Mapping[str, Any]) -> list[str]:
     """Return how a receipt's TEE differs from the registry's entry."""
     if entry.tee is None:
         return ["the registry does not have this TEE"]

@@ -17,10 +17,10 @@ from anyio import Lock
 from anyio.abc import TaskGroup
 
 from og_mcp.client.chain.rpc import RPC
-from og_mcp.client.tee.reading import (
+from og_mcp.client.tee.registry_entries import (
     TEE,
-    Block,
-    Entries,
+    RegistryBlock,
+    RegistryEntries,
     read_entries,
     same_entries,
     usable,
@@ -186,7 +186,7 @@ class Registry:
         )
         return _Reading(tees, why_not, started)
 
-    async def _ask_all(self, block: Block | None = None) -> list[Entries]:
+    async def _ask_all(self, block: RegistryBlock | None = None) -> list[RegistryEntries]:
         network = self._network
         asked = (
             read_entries(rpc, network.chain_id, network.tee_registry, block) for rpc in self._rpcs
@@ -196,9 +196,9 @@ class Registry:
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-        return [answer for answer in answers if isinstance(answer, Entries)]
+        return [answer for answer in answers if isinstance(answer, RegistryEntries)]
 
-    def _must_agree(self, readings: Sequence[Entries]) -> None:
+    def _must_agree(self, readings: Sequence[RegistryEntries]) -> None:
         """Name the RPCs that differ from most of them, or where none has most, from the first."""
         alike = [sum(same_entries(one, other) for other in readings) for one in readings]
         norm = readings[alike.index(max(alike))]

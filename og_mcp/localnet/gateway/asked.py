@@ -47,7 +47,7 @@ class AskedError(ValueError):
 class Asked:
     """A request that can be answered."""
 
-    model: catalogue.Entry
+    model: catalogue.CatalogueEntry
     body: JSON
     """As it was sent."""
 
@@ -163,7 +163,7 @@ def search(body: JSON) -> str:
     return str(query)
 
 
-def _model(body: JSON, today: date) -> catalogue.Entry:
+def _model(body: JSON, today: date) -> catalogue.CatalogueEntry:
     name = body.get("model")
     living = catalogue.living(today, "gateway")
     known = {bare: each for each in living for bare in (each.name, *each.aliases)}
@@ -198,7 +198,7 @@ def _check_message(message: Any, *, developer: bool) -> None:  # noqa: ANN401 - 
     _require(functions, "the function of a tool call is an object")
 
 
-def _check_format(body: JSON, model: catalogue.Entry) -> None:
+def _check_format(body: JSON, model: catalogue.CatalogueEntry) -> None:
     wanted = body.get("response_format") or {}
     _require(isinstance(wanted, dict), "response_format is an object")
     kind = wanted.get("type", "text")
@@ -241,7 +241,7 @@ def _function(tool: JSON) -> JSON:
     return {**(function or {}), "parameters": parameters}
 
 
-def _check_drawing(body: JSON, model: catalogue.Entry) -> None:
+def _check_drawing(body: JSON, model: catalogue.CatalogueEntry) -> None:
     """Hold what is asked of an image model to what that takes."""
     if model.kind != "image":
         return

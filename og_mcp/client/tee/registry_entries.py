@@ -54,7 +54,7 @@ class TEE:
 
 
 @dataclass(frozen=True)
-class Block:
+class RegistryBlock:
     """A block, by what names it."""
 
     number: int
@@ -67,26 +67,26 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Entries:
+class RegistryEntries:
     """What a registry said at one block."""
 
-    block: Block
+    block: RegistryBlock
     tees: tuple[Info, ...]
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegistryEntry:
     """What a registry said of one TEE at one block."""
 
-    block: Block
+    block: RegistryBlock
     is_active: bool
     tee: TEE | None
     """`None` where it knows none of that id."""
 
 
 async def read_entries(
-    rpc: RPC, chain_id: int, registry: str, block: Block | None = None
-) -> Entries:
+    rpc: RPC, chain_id: int, registry: str, block: RegistryBlock | None = None
+) -> RegistryEntries:
     """Ask one RPC for the active TEEs; one HTTP request, a second where a block came in between.
 
     Args:
@@ -110,16 +110,16 @@ async def read_entries(
     if block is None and _read_block(rpc, before) != newest:
         # The call may have been answered on either of the two.
         return await read_entries(rpc, chain_id, registry, newest)
-    return Entries(newest, _decode(rpc, _value(rpc, called), read_infos))
+    return RegistryEntries(newest, _decode(rpc, _value(rpc, called), read_infos))
 
 
-def same_entries(one: Entries, other: Entries) -> bool:
+def same_entries(one: RegistryEntries, other: RegistryEntries) -> bool:
     """Tell whether two readings agree on which TEEs there are, whatever their heartbeats are."""
     return set(one.tees) == set(other.tees)
 
 
 def usable(
-    entries: Entries, voucher: Voucher, measurements: Collection[str]
+    entries: RegistryEntries, voucher: Voucher, measurements: Collection[str]
 ) -> tuple[tuple[TEE, ...], tuple[str, ...]]:
     """Sort out which entries can be used.
 
@@ -145,7 +145,7 @@ def usable(
 
 async def read_entry(
     rpc: RPC, registry: str, tee_id: str, block_number: int | None = None
-) -> Entry:
+) -> RegistryEntry:
     """Ask for one TEE; one HTTP request.
 
     Args:
@@ -169,7 +169,7 @@ async def read_entry(
     # The registry reverts for an id that it does not know.
     info = None if told.error is not None else _decode(rpc, told.value(), read_info)
     tee = None if info is None else _tee(info, Voucher(rpc=rpc.shown))
-    return Entry(_read_block(rpc, block), is_active, tee)
+    return RegistryEntry(_read_block(rpc, block), is_active, tee)
 
 
 def _tee(info: Info, voucher: Voucher) -> TEE:
@@ -229,7 +229,7 @@ def _block(tag: str) -> Call:
     return "eth_getBlockByNumber", [tag, False]
 
 
-def _read_block(rpc: RPC, reply: Reply) -> Block:
+def _read_block(rpc: RPC, reply: Reply) -> RegistryBlock:
     block = _value(rpc, reply)
     number, block_hash = (
         (block.get("number"), block.get("hash"))
@@ -241,7 +241,7 @@ def _read_block(rpc: RPC, reply: Reply) -> Block:
     )
     if not isinstance(block_hash, str):
         raise ServiceReplyError(rpc.service, "a block is missing or malformed")
-    return Block(quantity(number, rpc.service), block_hash.lower())
+    return RegistryBlock(quantity(number, rpc.service), block_hash.lower())
 
 
 def _decode(rpc: RPC, result: object, read: Callable[[bytes], T]) -> T:
