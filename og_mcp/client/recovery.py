@@ -75,7 +75,7 @@ NOTHING_TO_REPLACE: Final = (
 )
 
 
-class Mined(Protocol):
+class MinedResult(Protocol):
     """What a mined call gave."""
 
     @property
@@ -93,10 +93,12 @@ class Mined(Protocol):
         ...
 
 
-class Reader(Protocol):
+class ResultReader(Protocol):
     """Reads what a mined call gave."""
 
-    async def read_back(self, mined: Receipt, request: Mapping[str, Any], principal: str) -> Mined:
+    async def read_back(
+        self, mined: Receipt, request: Mapping[str, Any], principal: str
+    ) -> MinedResult:
         """Read it from the chain's receipt, and where that has it not, from where the node does.
 
         Raises:
@@ -232,7 +234,7 @@ class ChainRecovery:
         chain: Chain,
         sender: Sender,
         recorder: CallRecorder,
-        readers: Mapping[str, Reader],
+        readers: Mapping[str, ResultReader],
         *,
         keep_content: bool,
     ) -> None:

@@ -55,7 +55,7 @@ from og_mcp.client.payments.payments import Payments
 from og_mcp.client.payments.purse import Purse
 from og_mcp.client.payments.spent_elsewhere import SpentElsewhere
 from og_mcp.client.payments.told import OPGPrice
-from og_mcp.client.recovery import ChainRecovery, Reader, Recovery
+from og_mcp.client.recovery import ChainRecovery, Recovery, ResultReader
 from og_mcp.client.tee.gateways import Gateways
 from og_mcp.client.tee.registry import Registry
 from og_mcp.client.wire.http import open_http
@@ -490,7 +490,7 @@ class ChainResources:
 
     async def _open_recovery(self) -> ChainRecovery:
         resources = self._resources
-        readers: dict[str, Reader]
+        readers: dict[str, ResultReader]
         if self._of_payments:
             readers = {
                 "approve_opg": await resources.allowance.get(),

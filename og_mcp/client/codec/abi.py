@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from og_mcp.client.codec.abi_words import WORD, Part, Reader, array, string, tuple_, word
+from og_mcp.client.codec.abi_words import WORD, Part, WordReader, array, string, tuple_, word
 from og_mcp.client.codec.fixed_point import PAIR_BYTES, from_words, to_words
 from og_mcp.client.codec.inputs import Inputs
 from og_mcp.client.codec.malformed import malformed
@@ -160,7 +160,7 @@ def _string_tensor(tensor: Texts) -> list[Part]:
     return tuple_([string(tensor.name), array([string(text) for text in tensor.values])])
 
 
-class _TensorReader(Reader):
+class _TensorReader(WordReader):
     """Reads the arrays of tensors too."""
 
     def numbers(self, start: int) -> Any:  # noqa: ANN401 - an array, as numpy types it

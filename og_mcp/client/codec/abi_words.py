@@ -51,7 +51,7 @@ def array(members: Sequence[list[Part]]) -> list[Part]:
     return word(len(members)) + tuple_(members)
 
 
-class Reader:
+class WordReader:
     """Reads words at offsets; each byte of the data pays for one byte that is read.
 
     Honest data has no overlaps, so it never runs out; a node that lets many offsets point at the

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from og_mcp.client.codec.abi_words import WORD, Part, Reader, array, string, tuple_, word
+from og_mcp.client.codec.abi_words import WORD, Part, WordReader, array, string, tuple_, word
 from og_mcp.client.codec.llm_shapes import (
     UINT32_LIMIT,
     ChatRequest,
@@ -62,8 +62,8 @@ class LLMFunction:
     event_topic: str
     """Of the precompile's event: inference id, request, response."""
 
-    read_request: Callable[[Reader, int], LLMRequest]
-    read_response: Callable[[Reader, int], LLMResponse]
+    read_request: Callable[[WordReader, int], LLMRequest]
+    read_response: Callable[[WordReader, int], LLMResponse]
 
     def decode_request(self, data: bytes) -> LLMRequest:
         """Read call data.
@@ -73,7 +73,7 @@ class LLMFunction:
         """
         if data[: len(self.selector)] != self.selector:
             raise ValueError(f"it does not call {self.signature}")
-        reader = Reader(data[len(self.selector) :])
+        reader = WordReader(data[len(self.selector) :])
         try:
             request = self.read_request(reader, reader.offset(0, 0))
         except ServiceReplyError as exc:
@@ -89,7 +89,7 @@ class LLMFunction:
         Raises:
             ServiceReplyError: It is malformed.
         """
-        reader = Reader(data)
+        reader = WordReader(data)
         return self.read_response(reader, reader.offset(0, 0))
 
     def decode_event_request(self, data: bytes) -> LLMRequest:
@@ -98,7 +98,7 @@ class LLMFunction:
         Raises:
             ServiceReplyError: It is malformed.
         """
-        reader = Reader(data)
+        reader = WordReader(data)
         return self.read_request(reader, reader.offset(0, 1))
 
     def decode_event(self, data: bytes) -> LLMResponse:
@@ -107,7 +107,7 @@ class LLMFunction:
         Raises:
             ServiceReplyError: It is malformed.
         """
-        reader = Reader(data)
+        reader = WordReader(data)
         return self.read_response(reader, reader.offset(0, 2))
 
 
@@ -158,7 +158,7 @@ def _message(message: Message) -> list[Part]:
     return tuple_([*map(string, texts), array(calls)])
 
 
-def _read_chat(reader: Reader, start: int) -> ChatRequest:
+def _read_chat(reader: WordReader, start: int) -> ChatRequest:
     tools = reader.members(reader.offset(start, 3))
     return ChatRequest(
         mode=_uint(reader, start, 0, 2**8),
@@ -172,7 +172,7 @@ def _read_chat(reader: Reader, start: int) -> ChatRequest:
     )
 
 
-def _read_completion(reader: Reader, start: int) -> CompletionRequest:
+def _read_completion(reader: WordReader, start: int) -> CompletionRequest:
     return CompletionRequest(
         mode=_uint(reader, start, 0, 2**8),
         model=_text(reader, start, 1),
@@ -183,34 +183,34 @@ def _read_completion(reader: Reader, start: int) -> CompletionRequest:
     )
 
 
-def _read_message(reader: Reader, start: int) -> Message:
+def _read_message(reader: WordReader, start: int) -> Message:
     role, content, name, tool_call_id = _texts(reader, start, 4)
     calls = reader.members(reader.offset(start, 4))
     tool_calls = tuple(FunctionCall(*_texts(reader, at, 3)) for at in calls)
     return Message(role, content, name, tool_call_id, tool_calls)
 
 
-def _read_chat_response(reader: Reader, start: int) -> ChatResponse:
+def _read_chat_response(reader: WordReader, start: int) -> ChatResponse:
     return ChatResponse(_text(reader, start, 0), _read_message(reader, reader.offset(start, 1)))
 
 
-def _read_completion_response(reader: Reader, start: int) -> CompletionResponse:
+def _read_completion_response(reader: WordReader, start: int) -> CompletionResponse:
     return CompletionResponse(_text(reader, start, 0))
 
 
-def _text(reader: Reader, start: int, member: int) -> str:
+def _text(reader: WordReader, start: int, member: int) -> str:
     return reader.string(reader.offset(start, member))
 
 
-def _texts(reader: Reader, start: int, count: int) -> list[str]:
+def _texts(reader: WordReader, start: int, count: int) -> list[str]:
     return [_text(reader, start, member) for member in range(count)]
 
 
-def _stops(reader: Reader, start: int, member: int) -> tuple[str, ...]:
+def _stops(reader: WordReader, start: int, member: int) -> tuple[str, ...]:
     return tuple(map(reader.string, reader.members(reader.offset(start, member))))
 
 
-def _uint(reader: Reader, start: int, member: int, limit: int) -> int:
+def _uint(reader: WordReader, start: int, member: int, limit: int) -> int:
     value = reader.word(start + WORD * member)
     if value >= limit:
         raise ServiceReplyError("node", f"a number of an LLM call is not below {limit}")

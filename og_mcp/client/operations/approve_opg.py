@@ -8,7 +8,7 @@ from og_mcp.client.calls.context import CallContext
 from og_mcp.client.calls.operation import Outcome
 from og_mcp.client.operations.transaction import ChainAccess, TransactionOperation
 from og_mcp.client.payments.allowance import GAS_MARGIN, Allowance, request_of
-from og_mcp.client.recovery import Reader
+from og_mcp.client.recovery import ResultReader
 from og_mcp.client.wire.lazy import Lazy
 from og_mcp.errors import coins
 from og_mcp.types import AllowanceResult
@@ -45,7 +45,7 @@ class ApproveOPG(TransactionOperation[AllowanceResult]):
         """Encode `approve(address,uint256)` of the token (protocol.md section 7)."""
         return (await self._allowance.get()).call_data(self.max_opg)
 
-    async def reader(self) -> Reader:
+    async def reader(self) -> ResultReader:
         """Return what tells the allowance."""
         return await self._allowance.get()
 

@@ -6,7 +6,7 @@ from og_mcp.client.calls.context import CallContext
 from og_mcp.client.calls.operation import Outcome
 from og_mcp.client.operations.transaction import ChainAccess, TransactionOperation
 from og_mcp.client.payments.cancellation import GAS_MARGIN, Cancellations, request_of
-from og_mcp.client.recovery import Reader
+from og_mcp.client.recovery import ResultReader
 from og_mcp.types import CANCEL_PAYMENT, CancellationResult, Cap
 
 
@@ -43,7 +43,7 @@ class CancelPayment(TransactionOperation[CancellationResult]):
         """Encode `invalidateUnorderedNonces(uint256,uint256)` of Permit2 (protocol.md section 7)."""
         return self._cancellations.call_data(self._cap)
 
-    async def reader(self) -> Reader:
+    async def reader(self) -> ResultReader:
         """Return what tells what came of it."""
         return self._cancellations
 

@@ -29,7 +29,7 @@ from og_mcp.client.operations.transaction import (
     TransactionOperation,
     check_retries,
 )
-from og_mcp.client.recovery import Reader
+from og_mcp.client.recovery import ResultReader
 from og_mcp.client.wire.lazy import Lazy
 from og_mcp.errors import FeeCapError, InputError, ModelNotFoundError, OGError, quote
 from og_mcp.types import Call, Check, InferenceMode, InferenceResult, ModelGraph
@@ -116,7 +116,7 @@ class Infer(TransactionOperation[InferenceResult]):
             )
         return self._chain.network.inference_contract, self._data
 
-    async def reader(self) -> Reader:
+    async def reader(self) -> ResultReader:
         """Return what reads outputs."""
         return await self._inference.get()
 

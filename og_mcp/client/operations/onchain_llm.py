@@ -14,7 +14,7 @@ from og_mcp.client.codec.llm_shapes import LLMMode, LLMRequest
 from og_mcp.client.llm.onchain_requests import chat_request, completion_request
 from og_mcp.client.operations.options import ChatOptions, Sampling
 from og_mcp.client.operations.transaction import ChainAccess, TransactionOperation
-from og_mcp.client.recovery import Reader
+from og_mcp.client.recovery import ResultReader
 from og_mcp.client.wire.lazy import Lazy
 from og_mcp.errors import InputError
 from og_mcp.types import ChatResult, CompletionResult, SettlementModeName
@@ -50,7 +50,7 @@ class OnchainCall(TransactionOperation[R]):
         """Encode it; source: `runLLMChat` and `runLLMCompletion` (protocol.md section 3)."""
         return self._chain.network.inference_contract, encode_request(self._asked)
 
-    async def reader(self) -> Reader:
+    async def reader(self) -> ResultReader:
         """Return what reads answers."""
         return await self._llm.get()
 

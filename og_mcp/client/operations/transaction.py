@@ -13,7 +13,7 @@ from og_mcp.client.calls.operation import Operation, Outcome, Quote
 from og_mcp.client.chain.chain import Receipt
 from og_mcp.client.chain.sender import GAS_MARGIN, Read, Sender
 from og_mcp.client.receipts.transaction_receipt import transaction_receipt
-from og_mcp.client.recovery import ChainRecovery, Reader
+from og_mcp.client.recovery import ChainRecovery, ResultReader
 from og_mcp.client.wire.lazy import Lazy
 from og_mcp.errors import (
     FeeCapError,
@@ -92,7 +92,7 @@ class TransactionOperation(Operation[R]):
         """Return the contract's address and the call data."""
 
     @abstractmethod
-    async def reader(self) -> Reader:
+    async def reader(self) -> ResultReader:
         """Return what reads the result."""
 
     def over_cap(self, error: FeeCapError) -> None:

@@ -21,7 +21,7 @@ _TRANSACTION_HASH: Final = re.compile(r"0x[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Mined:
+class MinedTransaction:
     """A transaction as the chain has it."""
 
     signed: SignedCall
@@ -34,7 +34,7 @@ class Mined:
     """Unix seconds."""
 
 
-async def look_up(part: object, chain: Chain) -> Mined:
+async def look_up(part: object, chain: Chain) -> MinedTransaction:
     """Get the transaction of a receipt's part `chain`, of any origin.
 
     Raises:
@@ -69,10 +69,10 @@ async def look_up(part: object, chain: Chain) -> Mined:
     block = await chain.block(hex(mined.block_number))
     if block is None:
         raise ServiceReplyError(chain.service, "it does not have the transaction's block")
-    return Mined(signed, raw, str(sent.get("from")), mined, block[1])
+    return MinedTransaction(signed, raw, str(sent.get("from")), mined, block[1])
 
 
-def complete(receipt: Mapping[str, Any], mined: Mined) -> dict[str, Any]:
+def complete(receipt: Mapping[str, Any], mined: MinedTransaction) -> dict[str, Any]:
     """Add what the receipt leaves out from the chain, where it fits the hashes."""
     part = {
         "raw_transaction": "0x" + mined.raw.hex(),
@@ -114,7 +114,7 @@ UNBOUND: Final = (
 )
 
 
-def compare(receipt: Mapping[str, Any], found: Mined) -> str:
+def compare(receipt: Mapping[str, Any], found: MinedTransaction) -> str:
     """Compare what a receipt claims with what the chain says; returns it in words.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from eth_utils.address import to_checksum_address
 
-from og_mcp.client.codec.abi_words import WORD, Reader
+from og_mcp.client.codec.abi_words import WORD, WordReader
 
 MAX_BYTES: Final = 4 * 2**20
 """Bytes of one answer; an entry takes about 3 KB."""
@@ -59,13 +59,13 @@ def read_info(data: bytes) -> Info:
     return _info(reader, reader.offset(0, 0))
 
 
-def _reader(data: bytes) -> Reader:
+def _reader(data: bytes) -> WordReader:
     if len(data) > MAX_BYTES:
         raise ValueError(f"it is longer than {MAX_BYTES} bytes")
-    return Reader(data)
+    return WordReader(data)
 
 
-def _info(reader: Reader, start: int) -> Info:
+def _info(reader: WordReader, start: int) -> Info:
     # The members by their place in the struct; the owner stands before them.
     payment_address = reader.take(start + WORD, WORD)
     endpoint, public_key, certificate = (_bytes(reader, start, member) for member in (2, 3, 4))
@@ -82,6 +82,6 @@ def _info(reader: Reader, start: int) -> Info:
     )
 
 
-def _bytes(reader: Reader, start: int, member: int) -> bytes:
+def _bytes(reader: WordReader, start: int, member: int) -> bytes:
     place = reader.offset(start, member)
     return reader.take(place + WORD, reader.length(place, 1))
