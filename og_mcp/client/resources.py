@@ -36,7 +36,7 @@ from og_mcp.client.hub.graphs import Graphs
 from og_mcp.client.hub.hub import Hub
 from og_mcp.client.hub.known import KnownGraphs
 from og_mcp.client.hub.names import ModelNames
-from og_mcp.client.hub.publishing import Publishing
+from og_mcp.client.hub.publisher import HubPublisher
 from og_mcp.client.hub.signin import Login, SignIn, login_of
 from og_mcp.client.images.images import Images
 from og_mcp.client.llm.gateway_llm import GatewayLLM
@@ -144,7 +144,7 @@ class Resources:
         )
         self.account = Lazy(self._open_account)
         self.hub = Lazy(self._open_hub)
-        self.publishing = Lazy(self._open_publishing)
+        self.publisher = Lazy(self._open_publisher)
         self.graphs = Lazy(self._open_graphs)
         self.names = Lazy(self._open_names)
         self.files = Lazy(self._open_files)
@@ -338,7 +338,7 @@ class Resources:
         if network.local:
             return SignIn(http, network, login_of((await self.ready_file.get()).get("hub_login")))
         if settings.password is None or settings.firebase_api_key is None or not settings.email:
-            raise NoAccountError("Publishing", settings.network_name, _missing_account(settings))
+            raise NoAccountError("HubPublisher", settings.network_name, _missing_account(settings))
         login = Login(
             email=settings.email,
             password=settings.password,
@@ -352,8 +352,8 @@ class Resources:
         own = not network.local and not _missing_account(self.settings)
         return Hub(http, network, await self.account.get() if own else None, self.known)
 
-    async def _open_publishing(self) -> Publishing:
-        return Publishing(
+    async def _open_publisher(self) -> HubPublisher:
+        return HubPublisher(
             await self.http.get(),
             await self.network.get(),
             await self.account.get(),

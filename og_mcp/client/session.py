@@ -802,7 +802,7 @@ class Session:
         return operations.HubAccess(
             network_name=self.settings.network_name,
             account=opened.account,
-            publishing=opened.publishing,
+            publisher=opened.publisher,
             files=await opened.publishable_files.get(),
             known=self._known,
             principal=principal,

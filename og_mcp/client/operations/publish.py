@@ -14,7 +14,7 @@ from og_mcp.client.calls.operation import Operation, Outcome, Quote
 from og_mcp.client.files.model_file import Publishable
 from og_mcp.client.files.publishable_files import PublishableFiles, close
 from og_mcp.client.hub.known import KnownGraphs
-from og_mcp.client.hub.publishing import Publishing
+from og_mcp.client.hub.publisher import HubPublisher
 from og_mcp.client.hub.records import MODEL_HUB, newest, next_version
 from og_mcp.client.hub.signin import SignIn
 from og_mcp.client.wire.lazy import Lazy
@@ -51,7 +51,7 @@ class HubAccess:
 
     network_name: str
     account: Lazy[SignIn]
-    publishing: Lazy[Publishing]
+    publisher: Lazy[HubPublisher]
     files: PublishableFiles
     known: KnownGraphs
     principal: str
@@ -138,13 +138,13 @@ class Publication(Operation[R]):
     async def upload(self, call: CallContext, model: Publishable, version: str) -> UploadResult:
         """Send the file, unless the version has it already."""
         hub, name = self._hub, self.request["model_name"]
-        publishing = await hub.publishing.get()
-        before = await publishing.files(name, version)
+        publisher = await hub.publisher.get()
+        before = await publisher.files(name, version)
         cid = await hub.files.recognised(model, before, hub.principal)
         already_there = bool(cid)
         if not already_there:
             hub.progress.total = model.size
-            cid = await publishing.send(
+            cid = await publisher.send(
                 model, name, version, call=call, progress=hub.progress, before=before
             )
         if model.graph is not None:
@@ -179,7 +179,7 @@ class CreateModel(Publication[CreatedModel]):
     async def effect(self) -> str:
         """Say whether it creates a repository, or adds to the account's own of that name."""
         name, model = self.request["model_name"], self._model
-        found = await (await self._hub.publishing.get()).own(name)
+        found = await (await self._hub.publisher.get()).own(name)
         if found is None:
             what = f"publish the model repository {quote(name)}"
         elif filled := await self._version_to_fill(found):
@@ -196,16 +196,16 @@ class CreateModel(Publication[CreatedModel]):
 
     async def publish(self, call: CallContext) -> CreatedModel:
         """Create what is missing of repository, version and file."""
-        publishing = await self._hub.publishing.get()
+        publisher = await self._hub.publisher.get()
         name, description = self.request["model_name"], self.request["model_desc"]
         with CancelScope(shield=True):
-            found = await publishing.create_model(name, description)
+            found = await publisher.create_model(name, description)
         self._done = f"Model {quote(name)} {'was there already' if found else 'was created'}"
         version = await self._version_to_fill(found)
         is_new = not version
         if is_new:
             with CancelScope(shield=True):
-                version = await publishing.create_version(name, "", is_major=False)
+                version = await publisher.create_version(name, "", is_major=False)
         self._done = f"{self._done}, with {_named(version)}"
         uploaded, model = {}, self._model
         if model is not None:
@@ -215,7 +215,7 @@ class CreateModel(Publication[CreatedModel]):
         return CreatedModel(
             **self.head(call),
             version=version,
-            url=found.url if found else publishing.page_of(name),
+            url=found.url if found else publisher.page_of(name),
             already_there=found is not None,
             note=_note_of(found, version, description, is_new=is_new),
             warnings=list(model.warnings) if model else [],
@@ -260,11 +260,9 @@ class CreateVersion(Publication[CreatedVersion]):
     async def publish(self, call: CallContext) -> CreatedVersion:
         """Add the version."""
         name, notes = self.request["model_name"], self.request["notes"]
-        publishing = await self._hub.publishing.get()
+        publisher = await self._hub.publisher.get()
         with CancelScope(shield=True):
-            version = await publishing.create_version(
-                name, notes, is_major=self.request["is_major"]
-            )
+            version = await publisher.create_version(name, notes, is_major=self.request["is_major"])
         # From here on its failure would not mean that there is no version.
         call.committed = True
         return CreatedVersion(**self.head(call), version=version)

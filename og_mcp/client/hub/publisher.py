@@ -16,9 +16,9 @@ from og_mcp.client.files.model_file import Publishable
 from og_mcp.client.hub import records as _records
 from og_mcp.client.hub.addresses import files_url, new_model_url, versions_url
 from og_mcp.client.hub.hub import Hub
-from og_mcp.client.hub.outgoing import Outgoing
 from og_mcp.client.hub.records import MODEL_HUB
 from og_mcp.client.hub.signin import SignIn, bearer
+from og_mcp.client.hub.upload_body import UploadBody
 from og_mcp.client.wire.http import mapped, post_json, read_body, read_json
 from og_mcp.errors import (
     AmbiguousModelError,
@@ -50,7 +50,7 @@ _MAY_BE_TAKEN: Final = frozenset(
 """Statuses of the hub where a name is taken; only the conflict has no other reason."""
 
 
-class Publishing:
+class HubPublisher:
     """What one account publishes.
 
     Args:
@@ -242,12 +242,12 @@ class Publishing:
         try:
             with mapped(MODEL_HUB, url), anyio.fail_after(self._upload_s):
                 async with (
-                    Outgoing(model, call, progress) as outgoing,
+                    UploadBody(model, call, progress) as body,
                     self._http.stream(
                         "POST",
                         url,
-                        content=outgoing.body(),
-                        headers={**headers, **outgoing.headers},
+                        content=body.content(),
+                        headers={**headers, **body.headers},
                         timeout=timeout,
                     ) as response,
                 ):

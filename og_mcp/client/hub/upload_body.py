@@ -16,7 +16,7 @@ from og_mcp.client.files.model_file import Publishable
 from og_mcp.types import Progress
 
 
-class Outgoing:
+class UploadBody:
     """The body of one request; a context manager, as a thread reads from the file in the meantime.
 
     Args:
@@ -26,7 +26,7 @@ class Outgoing:
     """
 
     def __init__(self, model: Publishable, call: CallContext, progress: Progress) -> None:
-        self._ticket, self._progress = call, progress
+        self._call, self._progress = call, progress
         self._pieces: Iterator[bytes] = model.pieces()
         # One piece: a thread that reads more of them at once keeps the sending from the processor.
         self._ahead: asyncio.Task[bytes] | None = None
@@ -62,7 +62,7 @@ class Outgoing:
             if not self._ahead.cancelled():
                 self._ahead.exception()
 
-    async def body(self) -> AsyncIterator[bytes]:
+    async def content(self) -> AsyncIterator[bytes]:
         """Give the body, piece by piece.
 
         Raises:
@@ -74,7 +74,7 @@ class Outgoing:
             yield piece
             sent += len(piece)
             self._progress.count = max(self._progress.count, sent)
-        self._ticket.committed = True
+        self._call.committed = True
         yield self._tail
 
     async def _next(self) -> bytes:
