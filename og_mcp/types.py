@@ -577,7 +577,7 @@ class Trouble(Shape):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One thing that was checked, and how to fix it where something is wrong."""
 
     name: str

@@ -11,7 +11,7 @@ import anyio
 import click
 
 from og_mcp.errors import ConfigurationError
-from og_mcp.types import Finding
+from og_mcp.types import Diagnosis
 
 
 @click.command("doctor")
@@ -29,7 +29,7 @@ def command(*, as_json: bool) -> None:
     sys.exit(not all(finding.held for finding in findings))
 
 
-async def _examine() -> list[Finding]:
+async def _examine() -> list[Diagnosis]:
     from og_mcp.client import Session  # noqa: PLC0415 - loads pydantic, which --help can do without
     from og_mcp.client.problems import of_keys  # noqa: PLC0415 - as above
 
@@ -37,22 +37,23 @@ async def _examine() -> list[Finding]:
         session = Session.from_env(os.environ)
     except ConfigurationError as exc:
         return [
-            Finding(
+            Diagnosis(
                 "configuration", held=False, detail=problem.what, fix=f"Set {problem.variable}."
             )
             for problem in exc.problems
         ]
     async with session as og:
         configured = f"network {og.settings.network_name}, data in {og.settings.data_dir}"
-        findings = [Finding("configuration", held=True, detail=configured)]
+        findings = [Diagnosis("configuration", held=True, detail=configured)]
         # These are not needed for calls.
         findings += [
-            Finding("keys", held=True, detail=odd.what, fix=odd.fix) for odd in of_keys(og.settings)
+            Diagnosis("keys", held=True, detail=odd.what, fix=odd.fix)
+            for odd in of_keys(og.settings)
         ]
         return findings + await og.examine()
 
 
-def _show(findings: list[Finding]) -> None:
+def _show(findings: list[Diagnosis]) -> None:
     from rich.console import Console  # noqa: PLC0415 - --json can do without
     from rich.markup import escape  # noqa: PLC0415 - as above
     from rich.table import Table  # noqa: PLC0415 - as above

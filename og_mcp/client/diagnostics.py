@@ -21,7 +21,7 @@ from og_mcp.client.tee.gateways import Gateway
 from og_mcp.client.wire.http import mapped
 from og_mcp.errors import ConfigurationError, NoGatewayError, NoWalletError, OGError, coins
 from og_mcp.networks import Network, shown
-from og_mcp.types import Call, Finding, Status, Trouble, Verification
+from og_mcp.types import Call, Diagnosis, Status, Trouble, Verification
 
 MAX_GATEWAYS: Final = 3
 """Gateways that are tried before it is said that none answers."""
@@ -42,7 +42,7 @@ BEHIND: Final = (
     "sent, since this journal does not know it and would pay again."
 )
 
-Check = Callable[[], Awaitable[str | Trouble | Finding]]
+Check = Callable[[], Awaitable[str | Trouble | Diagnosis]]
 """Looks at one thing: what is there, or what is wrong with it."""
 
 
@@ -51,7 +51,7 @@ async def status(resources: Resources) -> Status:
     return await StatusLook(resources).status()
 
 
-async def examine(resources: Resources) -> list[Finding]:
+async def examine(resources: Resources) -> list[Diagnosis]:
     """Look at everything that calls need, and settle what was interrupted."""
     return await Examination(resources).findings()
 
@@ -90,7 +90,7 @@ class Examination:
         self._told: set[str] = set()
         """Variables whose value was told to be wrong."""
 
-    async def findings(self) -> list[Finding]:
+    async def findings(self) -> list[Diagnosis]:
         """Look at everything, the next thing also where one is wrong."""
         try:
             network = await self._resources.network.get()
@@ -221,7 +221,7 @@ class Examination:
         await (await self._resources.account.get()).id_token()
         return "the sign-in takes it"
 
-    async def _journal(self) -> str | Finding:
+    async def _journal(self) -> str | Diagnosis:
         """Open the journal, and settle by hash and nonce what an earlier process left behind."""
         journal = await self._resources.journal.get()
         await journal.look_through()
@@ -230,7 +230,7 @@ class Examination:
         settled = await self._resources.recovery.recover_all() if kept and signs else []
         told = f"{len(settled)} interrupted call(s) settled{_left(await journal.unfinished())}"
         if kept and signs and (behind := await self._behind()):
-            return Finding("journal", held=True, detail=f"{told}; {behind}", fix=BEHIND)
+            return Diagnosis("journal", held=True, detail=f"{told}; {behind}", fix=BEHIND)
         return told
 
     async def _behind(self) -> str:
@@ -276,7 +276,7 @@ class Examination:
         signed = f"{len(open_)} open, at most {coins(sum(cap.max_opg for cap in open_))} OPG"
         return f"{signed if open_ else 'none open'}; {_left_of(left, limits.per_day, 'OPG')}"
 
-    async def _finding(self, name: str, check: Check) -> Finding | None:
+    async def _finding(self, name: str, check: Check) -> Diagnosis | None:
         """Look at one thing; what its own row has told of wallet and settings is told once."""
         try:
             seen = await check()
@@ -291,9 +291,9 @@ class Examination:
         except OGError as exc:
             return _wrong(name, exc)
         if isinstance(seen, str):
-            seen = Finding(name, held=True, detail=seen)
+            seen = Diagnosis(name, held=True, detail=seen)
         elif isinstance(seen, Trouble):
-            seen = Finding(name, held=False, detail=seen.what, fix=seen.fix)
+            seen = Diagnosis(name, held=False, detail=seen.what, fix=seen.fix)
         return seen
 
 
@@ -304,9 +304,9 @@ def _left_of(left: Left, cap: int, unit: str) -> str:
     return f"{amount} of {coins(cap)} {unit} left of this day's cap{note}"
 
 
-def _wrong(name: str, error: OGError) -> Finding:
+def _wrong(name: str, error: OGError) -> Diagnosis:
     wrong = problems.of(error)
-    return Finding(name, held=False, detail=wrong.what, fix=wrong.fix)
+    return Diagnosis(name, held=False, detail=wrong.what, fix=wrong.fix)
 
 
 def _left(calls: Sequence[Call]) -> str:

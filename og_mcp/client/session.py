@@ -55,8 +55,8 @@ from og_mcp.types import (
     CompletionResult,
     CreatedModel,
     CreatedVersion,
+    Diagnosis,
     FileList,
-    Finding,
     FoundModels,
     ImageResult,
     InferenceMode,
@@ -399,7 +399,7 @@ class Session:
         Source: protocol.md section 4; on chain sections 3.1 and 3.2.
         """
         terms, opened = Terms(principal, idempotency_key, wait_s), await self._resources()
-        sampling = operations.Sampling(
+        sampling = operations.SamplingOptions(
             max_tokens=max_tokens, stop_sequence=stop_sequence, temperature=temperature
         )
         options = operations.ChatOptions(
@@ -451,7 +451,7 @@ class Session:
     ) -> CompletionResult:
         """Have a prompt continued and return the verified text; arguments and errors as `chat`."""
         terms, opened = Terms(principal, idempotency_key, wait_s), await self._resources()
-        sampling = operations.Sampling(
+        sampling = operations.SamplingOptions(
             max_tokens=max_tokens, stop_sequence=stop_sequence, temperature=temperature
         )
         operation: operations.Completion | operations.OnchainCompletion
@@ -1217,7 +1217,7 @@ class Session:
         opened = await self._resources()
         return await diagnostics.status(opened)
 
-    async def examine(self) -> list[Finding]:
+    async def examine(self) -> list[Diagnosis]:
         """Look at everything that calls need, and settle what was interrupted; nothing is signed."""
         opened = await self._resources()
         return await diagnostics.examine(opened)

@@ -62,7 +62,7 @@ FREE_AGAIN_S: Final = 0.5
 
 
 @dataclass
-class Running:
+class RunningCall:
     """A call that this process carries out."""
 
     operation: Operation[Any]
@@ -110,7 +110,7 @@ class CallEngine:
         self._settings, self._journal, self._tasks = settings, journal, tasks
         self._consent = Consent(settings, journal)
         self._recorder, self._recover = recorder, recover
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, RunningCall] = {}
         self._is_ending = False
 
     async def dry_run(self, operation: Operation[R]) -> R:
@@ -141,7 +141,7 @@ class CallEngine:
             ShuttingDownError: The session takes no calls any more; nothing was sent.
             OGError: It failed.
         """
-        running: Running | None = None
+        running: RunningCall | None = None
         try:
             await operation.prepare()
             opened, context = await self._open(operation, terms), None
@@ -220,7 +220,7 @@ class CallEngine:
 
     async def _begin(
         self, operation: Operation[R], opened: Opened, terms: Terms, again: CallContext | None
-    ) -> Running | None:
+    ) -> RunningCall | None:
         """Start a call, or find it running; `None` where another process runs it, or it has ended.
 
         Args:
@@ -252,7 +252,7 @@ class CallEngine:
             )
             context.max_wei = await self._agreed(operation, call)
         context.until = terms.until
-        running = self._running[call.id] = Running(operation, context)
+        running = self._running[call.id] = RunningCall(operation, context)
         if self._is_ending and not context.committed:
             running.scope.cancel()
         self._tasks.start_soon(self._perform, running)
@@ -280,7 +280,7 @@ class CallEngine:
             raise
         return agreed_wei if quote.max_wei else None
 
-    async def _perform(self, running: Running) -> None:
+    async def _perform(self, running: RunningCall) -> None:
         """Carry a call out and record its end, whoever still waits for it."""
         operation, context = running.operation, running.context
         call_id, running.task = context.call_id, asyncio.current_task()
@@ -317,7 +317,7 @@ class CallEngine:
             running.done.set()
             await operation.close()
 
-    def _cancelled(self, running: Running) -> OGError:
+    def _cancelled(self, running: RunningCall) -> OGError:
         """Say what became of a call that its last waiter, or the end of the session, has stopped."""
         if self._is_ending and not running.context.committed:
             return OGError(SHUT_DOWN)
@@ -358,7 +358,7 @@ class CallEngine:
             raise AlreadySentError(call.id, call.created_at, call.amount_opg)
         raise AlreadySentError(call.id, call.created_at, known_by=counts_until(call.cap.deadline))
 
-    async def _end(self, operation: Operation[R], call: Call, running: Running | None) -> R:
+    async def _end(self, operation: Operation[R], call: Call, running: RunningCall | None) -> R:
         """Give the end of a call to who waited for it; counts as delivered."""
         if running is not None:
             if running.failure is not None:

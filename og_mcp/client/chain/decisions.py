@@ -84,7 +84,7 @@ class Others(Enum):
 
 
 @dataclass(frozen=True)
-class Ruling:
+class Decision:
     """One row of the table."""
 
     held: Held
@@ -92,15 +92,15 @@ class Ruling:
     others: Others
 
 
-NEVER_LEFT: Final = Ruling(Held.NOTHING, Own.ANYTHING, Others.ANY)
-RUNNING: Final = Ruling(Held.NUMBER, Own.WAIT, Others.ABOVE)
-REFUSED: Final = Ruling(Held.NUMBER, Own.SEND_AGAIN, Others.TAKE_OVER)
-TOO_CHEAP: Final = Ruling(Held.NUMBER, Own.RAISE_PRICE, Others.TAKE_OVER)
-NEVER_TAKEN: Final = Ruling(Held.NUMBER, Own.STOP, Others.TAKE_OVER)
-NUMBER_USED: Final = Ruling(Held.FEE, Own.STOP, Others.LATEST)
-WITHOUT_EFFECT: Final = Ruling(Held.DAY, Own.STOP, Others.LATEST)
-MINED: Final = Ruling(Held.CHARGED, Own.STOP, Others.LATEST)
-VANISHED: Final = Ruling(Held.CHARGED, Own.SEND_AGAIN, Others.ABOVE)
+NEVER_LEFT: Final = Decision(Held.NOTHING, Own.ANYTHING, Others.ANY)
+RUNNING: Final = Decision(Held.NUMBER, Own.WAIT, Others.ABOVE)
+REFUSED: Final = Decision(Held.NUMBER, Own.SEND_AGAIN, Others.TAKE_OVER)
+TOO_CHEAP: Final = Decision(Held.NUMBER, Own.RAISE_PRICE, Others.TAKE_OVER)
+NEVER_TAKEN: Final = Decision(Held.NUMBER, Own.STOP, Others.TAKE_OVER)
+NUMBER_USED: Final = Decision(Held.FEE, Own.STOP, Others.LATEST)
+WITHOUT_EFFECT: Final = Decision(Held.DAY, Own.STOP, Others.LATEST)
+MINED: Final = Decision(Held.CHARGED, Own.STOP, Others.LATEST)
+VANISHED: Final = Decision(Held.CHARGED, Own.SEND_AGAIN, Others.ABOVE)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Seen:
         return self.safe > self.nonce and not self.is_mined
 
 
-def decide(said: Said, seen: Seen, *, look_again_s: float = LOOK_AGAIN_S) -> Ruling:
+def decide(said: Said, seen: Seen, *, look_again_s: float = LOOK_AGAIN_S) -> Decision:
     """Return the row that holds.
 
     Args:

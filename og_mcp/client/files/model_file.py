@@ -68,7 +68,7 @@ _UNKNOWN: Final = "Export it with operators and an opset that onnxruntime has."
 _BROKEN: Final = "Export the model again, with its weights inside the one file."
 
 
-class Hashing(Protocol):
+class Hasher(Protocol):
     """Takes the content as it is read."""
 
     def update(self, data: bytes, /) -> None:
@@ -171,7 +171,7 @@ class Publishable:
         if self.size <= CHECKED_WHOLE:
             self._check_whole()
 
-    def pieces(self, *also: Hashing) -> Iterator[bytes]:
+    def pieces(self, *also: Hasher) -> Iterator[bytes]:
         """Read the content from its beginning, every byte of it checked; blocks.
 
         Sets `sha256` at the end. What was given out before an error was checked, too.

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from og_mcp.calls import Journal
 from og_mcp.client.files.ipfs_cid import IPFSHash
-from og_mcp.client.files.model_file import Hashing, Publishable
+from og_mcp.client.files.model_file import Hasher, Publishable
 from og_mcp.client.files.roots import FileRoots
 from og_mcp.types import ModelFile
 
@@ -113,7 +113,7 @@ async def close(model: Publishable | None) -> None:
             await to_thread.run_sync(model.close)
 
 
-async def _read(model: Publishable, *also: Hashing) -> None:
+async def _read(model: Publishable, *also: Hasher) -> None:
     """Read all of a file, in steps: a cancelled call does not read on to its end."""
     pieces = model.pieces(*also)
     while await to_thread.run_sync(_pass_over, pieces):

@@ -242,12 +242,12 @@ class HubPublisher:
         try:
             with mapped(MODEL_HUB, url), anyio.fail_after(self._upload_s):
                 async with (
-                    UploadBody(model, call, progress) as body,
+                    UploadBody(model, call, progress) as upload,
                     self._http.stream(
                         "POST",
                         url,
-                        content=body.content(),
-                        headers={**headers, **body.headers},
+                        content=upload.content(),
+                        headers={**headers, **upload.headers},
                         timeout=timeout,
                     ) as response,
                 ):

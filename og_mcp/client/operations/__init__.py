@@ -16,7 +16,7 @@ from og_mcp.client.operations.onchain_llm import (
     onchain_chat,
     onchain_completion,
 )
-from og_mcp.client.operations.options import ChatOptions, ImageOptions, Sampling
+from og_mcp.client.operations.options import ChatOptions, ImageOptions, SamplingOptions
 from og_mcp.client.operations.publish import (
     CreateModel,
     CreateVersion,
@@ -47,7 +47,7 @@ __all__ = [
     "OnchainChat",
     "OnchainCompletion",
     "Publishable",
-    "Sampling",
+    "SamplingOptions",
     "Uncounted",
     "Upload",
     "WebSearch",

@@ -20,7 +20,7 @@ from og_mcp.client.operations.gateway import (
     write_question,
 )
 from og_mcp.client.operations.models import Fits
-from og_mcp.client.operations.options import ChatOptions, Sampling
+from og_mcp.client.operations.options import ChatOptions, SamplingOptions
 from og_mcp.types import ChatResult, CompletionResult, ToolCall
 
 NO_SEARCH: Final = "web_search had no effect: today's gateways search by the tool web_search alone."
@@ -40,7 +40,7 @@ class Chat(GatewayOperation[ChatResult]):
         access: GatewayAccess,
         model: CatalogueEntry,
         messages: Sequence[Mapping[str, Any]],
-        sampling: Sampling,
+        sampling: SamplingOptions,
         options: ChatOptions,
         attachments: Attachments,
         counted: Counted | None = None,
@@ -107,7 +107,7 @@ class Completion(GatewayOperation[CompletionResult]):
 
     @classmethod
     async def of(
-        cls, access: GatewayAccess, model: CatalogueEntry, prompt: str, sampling: Sampling
+        cls, access: GatewayAccess, model: CatalogueEntry, prompt: str, sampling: SamplingOptions
     ) -> Completion:
         """Write a completion.
 

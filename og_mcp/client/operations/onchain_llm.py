@@ -12,7 +12,7 @@ from og_mcp.client.chain.onchain_llm import OnchainLLM
 from og_mcp.client.codec.llm_abi import encode_request
 from og_mcp.client.codec.llm_shapes import LLMMode, LLMRequest
 from og_mcp.client.llm.onchain_requests import chat_request, completion_request
-from og_mcp.client.operations.options import ChatOptions, Sampling
+from og_mcp.client.operations.options import ChatOptions, SamplingOptions
 from og_mcp.client.operations.transaction import ChainAccess, TransactionOperation
 from og_mcp.client.recovery import ResultReader
 from og_mcp.client.wire.lazy import Lazy
@@ -71,7 +71,7 @@ def onchain_chat(  # noqa: PLR0913, PLR0917 - what is asked, and how
     model: str,
     messages: Sequence[Mapping[str, Any]],
     mode: str,
-    sampling: Sampling,
+    sampling: SamplingOptions,
     options: ChatOptions,
     settlement: SettlementModeName,
 ) -> LLMRequest:
@@ -99,7 +99,7 @@ def onchain_chat(  # noqa: PLR0913, PLR0917 - what is asked, and how
 
 
 def onchain_completion(
-    model: str, prompt: str, mode: str, sampling: Sampling, settlement: SettlementModeName
+    model: str, prompt: str, mode: str, sampling: SamplingOptions, settlement: SettlementModeName
 ) -> LLMRequest:
     """Check a completion that goes on chain; as `onchain_chat`."""
     _refuse_private(settlement)

@@ -24,7 +24,7 @@ _OPTION: Final = re.compile(r"[0-9.]{1,6}(:[0-9.]{1,6}|[Kk])")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
+class SamplingOptions:
     """How an answer is to be made."""
 
     max_tokens: int = DEFAULT_MAX_TOKENS

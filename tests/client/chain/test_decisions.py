@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from og_mcp.client.chain.answers import meaning_of
-from og_mcp.client.chain.decisions import Held, Others, Own, Ruling, Said, Seen, decide
+from og_mcp.client.chain.decisions import Decision, Held, Others, Own, Said, Seen, decide
 from og_mcp.client.chain.rpc import RPCError
 
 N = 5
@@ -19,44 +19,44 @@ VANISHED = Seen(nonce=N, latest=N, safe=N, was_mined=True)
 ROWS = {
     "no byte left, whatever the chain says": (
         (Said.NOTHING_LEFT, ENDED),
-        Ruling(Held.NOTHING, Own.ANYTHING, Others.ANY),
+        Decision(Held.NOTHING, Own.ANYTHING, Others.ANY),
     ),
-    "the node has it": ((Said.TAKEN, UNUSED), Ruling(Held.NUMBER, Own.WAIT, Others.ABOVE)),
+    "the node has it": ((Said.TAKEN, UNUSED), Decision(Held.NUMBER, Own.WAIT, Others.ABOVE)),
     "the node refuses it": (
         (Said.REFUSED, UNUSED),
-        Ruling(Held.NUMBER, Own.SEND_AGAIN, Others.TAKE_OVER),
+        Decision(Held.NUMBER, Own.SEND_AGAIN, Others.TAKE_OVER),
     ),
     "it is too cheap": (
         (Said.TOO_CHEAP, UNUSED),
-        Ruling(Held.NUMBER, Own.RAISE_PRICE, Others.TAKE_OVER),
+        Decision(Held.NUMBER, Own.RAISE_PRICE, Others.TAKE_OVER),
     ),
     "this node never takes it": (
         (Said.NEVER, UNUSED),
-        Ruling(Held.NUMBER, Own.STOP, Others.TAKE_OVER),
+        Decision(Held.NUMBER, Own.STOP, Others.TAKE_OVER),
     ),
     "its nonce is used, and not for good": (
         (Said.REFUSED, USED),
-        Ruling(Held.FEE, Own.STOP, Others.LATEST),
+        Decision(Held.FEE, Own.STOP, Others.LATEST),
     ),
     "the same, though the node has it": (
         (Said.TAKEN, USED),
-        Ruling(Held.FEE, Own.STOP, Others.LATEST),
+        Decision(Held.FEE, Own.STOP, Others.LATEST),
     ),
     "its nonce is used for good, at the first look": (
         (Said.REFUSED, GONE),
-        Ruling(Held.FEE, Own.STOP, Others.LATEST),
+        Decision(Held.FEE, Own.STOP, Others.LATEST),
     ),
     "its nonce is used for good, at a second look a minute later": (
         (Said.REFUSED, ENDED),
-        Ruling(Held.DAY, Own.STOP, Others.LATEST),
+        Decision(Held.DAY, Own.STOP, Others.LATEST),
     ),
     "it has a receipt, whatever was answered": (
         (Said.NEVER, MINED),
-        Ruling(Held.CHARGED, Own.STOP, Others.LATEST),
+        Decision(Held.CHARGED, Own.STOP, Others.LATEST),
     ),
     "its receipt vanished": (
         (Said.REFUSED, VANISHED),
-        Ruling(Held.CHARGED, Own.SEND_AGAIN, Others.ABOVE),
+        Decision(Held.CHARGED, Own.SEND_AGAIN, Others.ABOVE),
     ),
 }
 
