@@ -382,7 +382,7 @@ class Citation(Shape):
     title: str = ""
 
 
-class _Answered(Shape):
+class _GatewayResult(Shape):
     """Fields that results of gateway calls share; those that a call has not reached are empty."""
 
     call_id: str = ""
@@ -407,7 +407,7 @@ class _Answered(Shape):
     checks: list[Check] = Field(default=[], description="What a dry run checked.")
 
 
-class SearchResult(_Answered):
+class SearchResult(_GatewayResult):
     """What a search of the web found."""
 
     answer = ("content", "citations", "note")
@@ -415,7 +415,7 @@ class SearchResult(_Answered):
     content: str = ""
 
 
-class _Answer(_Answered):
+class _ModelResult(_GatewayResult):
     """What results of language and image calls share beside that."""
 
     model: str
@@ -436,7 +436,7 @@ class Attachment(Shape):
     sha256: str = Field(description="Hex.")
 
 
-class ChatResult(_Answer):
+class ChatResult(_ModelResult):
     """What a chat gave."""
 
     answer = ("content", "tool_calls", "finish_reason", "note")
@@ -448,7 +448,7 @@ class ChatResult(_Answer):
     attachments: list[Attachment] = Field(default=[], description="Files that were sent along.")
 
 
-class CompletionResult(_Answer):
+class CompletionResult(_ModelResult):
     """What a completion gave."""
 
     answer = ("text", "note")
@@ -479,7 +479,7 @@ class Image(StoredImage):
     saved: str = Field(default="", description="Path of the copy that save_as asked for.")
 
 
-class ImageResult(_Answer):
+class ImageResult(_ModelResult):
     """The images that were made."""
 
     answer = ("images", "note")

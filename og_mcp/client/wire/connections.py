@@ -71,7 +71,9 @@ class Connections(httpx.AsyncBaseTransport):
                 allow_redirects=False,
                 proxy=self._proxy,
             )
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Answer(answer))
+        return httpx.Response(
+            answer.status, headers=answer.raw_headers, stream=_ResponseStream(answer)
+        )
 
     async def aclose(self) -> None:
         """Close every connection; closing twice does nothing."""
@@ -96,7 +98,7 @@ class Connections(httpx.AsyncBaseTransport):
         return self._session
 
 
-class _Answer(httpx.AsyncByteStream):
+class _ResponseStream(httpx.AsyncByteStream):
     """An answer's body."""
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
