@@ -153,8 +153,8 @@ class Outcomes:
         """
         async with self._signer.lane() as lane:
             await self._learn(call)
-            ruling = decide(Said.REFUSED, await self._seen(call))
-            if call.is_superseded or ruling.held is not Held.NUMBER:
+            decision = decide(Said.REFUSED, await self._seen(call))
+            if call.is_superseded or decision.held is not Held.NUMBER:
                 step = "be cancelled" if cancel else "be sped up"
                 raise CallStateError(call.call_id, step, SUPERSEDED if call.is_superseded else USED)
             signed, heard = await self._sign_higher(call, lane, cancel=cancel)
@@ -224,8 +224,8 @@ class Outcomes:
         Raises:
             ServiceUnreachableError: Nothing left.
         """
-        ruling = decide(heard.said, Seen(nonce=signed.nonce, latest=signed.nonce))
-        if ruling.held is Held.NOTHING and heard.error is not None:
+        decision = decide(heard.said, Seen(nonce=signed.nonce, latest=signed.nonce))
+        if decision.held is Held.NOTHING and heard.error is not None:
             await self._signer.undo(call, lane, signed)
             raise heard.error
 
@@ -310,10 +310,10 @@ class Outcomes:
         if await self.delivery.has(newest):
             return Heard(Said.TAKEN), False
         seen = replace(await self._seen(call), was_mined=was_mined)
-        ruling = decide(heard.said, seen)
-        if ruling.own is Own.STOP and seen.latest > seen.nonce:
+        decision = decide(heard.said, seen)
+        if decision.own is Own.STOP and seen.latest > seen.nonce:
             return replace(heard, words=USED), True
-        if ruling.own is Own.STOP:
+        if decision.own is Own.STOP:
             return heard, True
         return await self.delivery.send_again(newest), False
 

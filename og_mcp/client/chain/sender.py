@@ -311,8 +311,8 @@ class Sender:
         newest = [one for one in every if one.call_id == entry.call_id][-1]
         has_one = any([await delivery.has(one) for one in every])
         heard = Heard(Said.TAKEN) if has_one else await delivery.send_again(newest)
-        ruling = decide(heard.said, Seen(nonce=entry.nonce, latest=latest))
-        if ruling.others is not Others.TAKE_OVER:
+        decision = decide(heard.said, Seen(nonce=entry.nonce, latest=latest))
+        if decision.others is not Others.TAKE_OVER:
             return None
         call = await self._journal.get(entry.call_id, None)
         if call.status == "running" and not call.orphaned:

@@ -43,15 +43,15 @@ async def fetch_onnx(
         ServiceError: It cannot be had, or not within these bounds.
         OnnxError: It is not an ONNX model.
     """
-    reading = _Reading(http, url, max_bytes)
+    download = _Download(http, url, max_bytes)
     try:
         with mapped(MODEL_HUB, url), anyio.fail_after(limit_s):
-            return await reading.run()
+            return await download.run()
     except TimeoutError as exc:
         raise ServiceTimeoutError(MODEL_HUB, shown(url), limit_s) from exc
 
 
-class _Reading:
+class _Download:
     def __init__(self, http: httpx.AsyncClient, url: str, max_bytes: int) -> None:
         self._http, self._url, self._left = http, url, max_bytes
         self._reader = OnnxReader()

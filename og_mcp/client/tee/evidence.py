@@ -59,7 +59,7 @@ is complete, so this is also the age up to which an identical request's answer c
 """
 
 _HASH: Final = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
-_Reading = Callable[[Mapping[str, Any]], Content]
+_ReadContent = Callable[[Mapping[str, Any]], Content]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,14 +200,14 @@ def _verify(  # noqa: PLR0913 - what is verified, by what, and how it is read
     request: HashedForms,
     answer: Mapping[str, Any],
     tee: TEE,
-    reading: _Reading,
+    read: _ReadContent,
     *,
     now: float,
     local: bool,
     allow_unsigned: bool,
 ) -> Evidence:
     try:
-        content = reading(answer)
+        content = read(answer)
         if allow_unsigned and all(answer.get(name) in (None, "") for name in SIGNED_FIELDS):
             return _unsigned(content, request.first(), tee)
         claim = _claim(answer)

@@ -1,6 +1,6 @@
 """The TEE registry: which gateways there are, known without waiting for it.
 
-A reading is good for a minute. An older one is still used while it is read anew in the background,
+A snapshot is good for a minute. An older one is still used while it is read anew in the background,
 up to ten minutes; after that nothing is vouched for any more.
 """
 
@@ -42,13 +42,13 @@ __all__ = ["TEE", "Registry"]
 logger = logging.getLogger(__name__)
 
 RENEW_AFTER_S: Final = 30.0
-"""Age in seconds from which a reading is renewed in the background."""
+"""Age in seconds from which a snapshot is renewed in the background."""
 
 FRESH_S: Final = 60.0
-"""Age in seconds up to which a reading shows that a TEE is still active."""
+"""Age in seconds up to which a snapshot shows that a TEE is still active."""
 
 USABLE_S: Final = 600.0
-"""Age in seconds up to which a reading is used while the registry cannot be read."""
+"""Age in seconds up to which a snapshot is used while the registry cannot be read."""
 
 
 REASONS: Final = 5
@@ -56,7 +56,7 @@ REASONS: Final = 5
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _Snapshot:
     tees: tuple[TEE, ...]
     why_not: tuple[str, ...]
     """Why entries were left out."""
@@ -72,7 +72,7 @@ class Registry:
         rpcs: Endpoints of the network's chain; all of them must agree (OG_RPC_URLS).
         network: Whose registry.
         settings: Which code measurements are accepted (OG_TEE_PCR).
-        tasks: Where readings run in the background.
+        tasks: Where snapshots run in the background.
         clock: Seconds, ever growing.
     """
 
@@ -88,7 +88,7 @@ class Registry:
         self._rpcs, self._network, self._settings = tuple(rpcs), network, settings
         self._tasks, self._clock = tasks, clock
         self._lock = Lock()
-        self._reading: _Reading | None = None
+        self._snapshot: _Snapshot | None = None
         self._renewing = False
 
     async def active(self) -> tuple[TEE, ...]:
@@ -99,23 +99,23 @@ class Registry:
             RegistryConflictError: The RPCs do not agree.
             ServiceError: The registry cannot be read, and was not within ten minutes.
         """
-        reading = self._reading
-        if reading is None or self._age_s(reading) > USABLE_S:
+        snapshot = self._snapshot
+        if snapshot is None or self._age_s(snapshot) > USABLE_S:
             # What `look_ahead` has begun to read will do.
-            reading = await self._read_unless_newer(self._clock() - RENEW_AFTER_S)
-        elif self._age_s(reading) > RENEW_AFTER_S:
+            snapshot = await self._read_unless_newer(self._clock() - RENEW_AFTER_S)
+        elif self._age_s(snapshot) > RENEW_AFTER_S:
             self._renew()
-        if not reading.tees:
-            raise NoGatewayError(self._why_none(reading))
-        return reading.tees
+        if not snapshot.tees:
+            raise NoGatewayError(self._why_none(snapshot))
+        return snapshot.tees
 
     def look_ahead(self) -> None:
         """Begin to read the registry in the background, unless that was done; a failure shows later."""
-        if self._reading is None:
+        if self._snapshot is None:
             self._renew()
 
     async def is_active(self, tee_id: str) -> bool:
-        """Tell whether a TEE is active, by a reading of the last minute.
+        """Tell whether a TEE is active, by a snapshot of the last minute.
 
         Where the registry cannot be read just now, one of the last ten minutes counts.
 
@@ -123,15 +123,15 @@ class Registry:
             VerificationError: There is none. It is not a ServiceError: an answer may have been paid for
                 by now, and nobody may take it for one that was never asked for.
         """
-        reading = self._reading
-        if reading is None or self._age_s(reading) > FRESH_S:
+        snapshot = self._snapshot
+        if snapshot is None or self._age_s(snapshot) > FRESH_S:
             try:
-                reading = await self._read_unless_newer(self._clock() - FRESH_S)
+                snapshot = await self._read_unless_newer(self._clock() - FRESH_S)
             except OGError as exc:
-                if reading is None or self._age_s(reading) > USABLE_S:
+                if snapshot is None or self._age_s(snapshot) > USABLE_S:
                     what = f"the TEE registry cannot be read ({quote(exc)})"
                     raise VerificationError(what, tee_id) from exc
-        return any(tee.tee_id == tee_id.lower() for tee in reading.tees)
+        return any(tee.tee_id == tee_id.lower() for tee in snapshot.tees)
 
     async def refresh(self) -> None:
         """Read the registry, so that what changed until now is known.
@@ -141,15 +141,15 @@ class Registry:
         """
         await self._read_unless_newer(self._clock())
 
-    def _age_s(self, reading: _Reading) -> float:
-        return self._clock() - reading.read_at
+    def _age_s(self, snapshot: _Snapshot) -> float:
+        return self._clock() - snapshot.read_at
 
-    async def _read_unless_newer(self, since: float) -> _Reading:
-        """Return a reading that was asked for at `since` or later; readers join one another."""
+    async def _read_unless_newer(self, since: float) -> _Snapshot:
+        """Return a snapshot that was asked for at `since` or later; readers join one another."""
         async with self._lock:
-            if self._reading is None or self._reading.read_at < since:
-                self._reading = await self._read()
-            return self._reading
+            if self._snapshot is None or self._snapshot.read_at < since:
+                self._snapshot = await self._read()
+            return self._snapshot
 
     def _renew(self) -> None:
         if not self._renewing:
@@ -164,16 +164,16 @@ class Registry:
         finally:
             self._renewing = False
 
-    async def _read(self) -> _Reading:
+    async def _read(self) -> _Snapshot:
         started = self._clock()
-        readings = await self._ask_all()
-        first = readings[0]
-        if not all(same_entries(first, other) for other in readings):
+        snapshots = await self._ask_all()
+        first = snapshots[0]
+        if not all(same_entries(first, other) for other in snapshots):
             # They may stand at different blocks: at the lowest of these, all must agree.
-            lowest = min((reading.block for reading in readings), key=lambda block: block.number)
-            readings = await self._ask_all(lowest)
-            first = readings[0]
-            self._must_agree(readings)
+            lowest = min((snapshot.block for snapshot in snapshots), key=lambda block: block.number)
+            snapshots = await self._ask_all(lowest)
+            first = snapshots[0]
+            self._must_agree(snapshots)
         voucher = Voucher(
             rpc=", ".join(rpc.shown for rpc in self._rpcs),
             chain_id=self._network.chain_id,
@@ -184,7 +184,7 @@ class Registry:
         tees, why_not = await off_loop(
             lambda: usable(first, voucher, self._settings.tee_pcr), first.tees
         )
-        return _Reading(tees, why_not, started)
+        return _Snapshot(tees, why_not, started)
 
     async def _ask_all(self, block: RegistryBlock | None = None) -> list[RegistryEntries]:
         network = self._network
@@ -198,19 +198,19 @@ class Registry:
                 raise answer
         return [answer for answer in answers if isinstance(answer, RegistryEntries)]
 
-    def _must_agree(self, readings: Sequence[RegistryEntries]) -> None:
+    def _must_agree(self, snapshots: Sequence[RegistryEntries]) -> None:
         """Name the RPCs that differ from most of them, or where none has most, from the first."""
-        alike = [sum(same_entries(one, other) for other in readings) for one in readings]
-        norm = readings[alike.index(max(alike))]
+        alike = [sum(same_entries(one, other) for other in snapshots) for one in snapshots]
+        norm = snapshots[alike.index(max(alike))]
         odd: list[str] = []
         agreed: list[str] = []
-        for rpc, reading in zip(self._rpcs, readings, strict=True):
-            (agreed if same_entries(norm, reading) else odd).append(rpc.shown)
+        for rpc, snapshot in zip(self._rpcs, snapshots, strict=True):
+            (agreed if same_entries(norm, snapshot) else odd).append(rpc.shown)
         if odd:
             raise RegistryConflictError(odd, agreed, norm.block.number)
 
-    def _why_none(self, reading: _Reading) -> str:
-        first, more = reading.why_not[:REASONS], len(reading.why_not) - REASONS
+    def _why_none(self, snapshot: _Snapshot) -> str:
+        first, more = snapshot.why_not[:REASONS], len(snapshot.why_not) - REASONS
         told = (*first, f"and so on for {more} more") if more > 0 else first
         left_out = "; ".join(told) or "it holds no active one"
         return f"by {', '.join(rpc.shown for rpc in self._rpcs)}, the TEE registry says: {left_out}"

@@ -63,9 +63,9 @@ ROWS = {
 
 @pytest.mark.parametrize("row", ROWS)
 def test_t31_the_row_where(row: str) -> None:
-    (said, seen), ruling = ROWS[row]
+    (said, seen), decision = ROWS[row]
 
-    assert decide(said, seen) == ruling
+    assert decide(said, seen) == decision
 
 
 def test_t31_a_second_look_that_comes_too_early_ends_nothing() -> None:

@@ -21,7 +21,7 @@ DAY_S: Final = 24 * 3600
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Spending:
     at: int
     """Unix seconds."""
 
@@ -29,7 +29,7 @@ class _Found:
     """Wei, or base units."""
 
 
-class Unrecorded:
+class UnrecordedSpending:
     """Spending of one wallet, in one coin, that its journal does not hold.
 
     Args:
@@ -49,7 +49,7 @@ class Unrecorded:
         self._journal, self._name = journal, name
         self._recorded, self._shown = recorded, shown
         self._finding = Lock()
-        self._found: _Found | None = None
+        self._found: _Spending | None = None
 
     async def amount(self) -> int:
         """Return its sum.
@@ -62,26 +62,26 @@ class Unrecorded:
                 self._found = await self._find()
         return self._found.amount if time.time() - self._found.at < DAY_S else 0
 
-    async def _find(self) -> _Found:
+    async def _find(self) -> _Spending:
         budget = await self._recorded()
         found = _read(await self._journal.recall(self._name))
         if found is not None and (budget.spent or budget.open):
             return found
-        found = _Found(int(time.time()), max(await self._shown() - budget.spent, 0))
+        found = _Spending(int(time.time()), max(await self._shown() - budget.spent, 0))
         await self._journal.remember(self._name, _written(found))
         return found
 
 
-def _written(found: _Found) -> str:
+def _written(found: _Spending) -> str:
     # As text: amounts are beyond what JSON's numbers carry everywhere.
     return to_json({"at": found.at, "amount": str(found.amount)}).decode()
 
 
-def _read(document: str) -> _Found | None:
+def _read(document: str) -> _Spending | None:
     if not document:
         return None
     try:
         entry: dict[str, Any] = from_json(document)
-        return _Found(int(entry["at"]), int(entry["amount"]))
+        return _Spending(int(entry["at"]), int(entry["amount"]))
     except (ValueError, KeyError, TypeError):
         return None
