@@ -108,12 +108,12 @@ def _on_the_wire(result: Shape) -> CallToolResult:
 
 
 def _publish(made: Tool) -> None:
-    class Arguments(made.fn_metadata.arg_model):  # type: ignore[misc, name-defined]  # made at run time by mcp
+    class StrictArguments(made.fn_metadata.arg_model):  # type: ignore[misc, name-defined]  # made at run time by mcp
         model_config = ConfigDict(extra="forbid")
 
-    made.fn_metadata.arg_model = Arguments
+    made.fn_metadata.arg_model = StrictArguments
     # Published from the very class that checks, so the two cannot differ.
-    made.parameters = without({"title"}, Arguments.model_json_schema(by_alias=True))
+    made.parameters = without({"title"}, StrictArguments.model_json_schema(by_alias=True))
     assert made.fn_metadata.output_schema is not None  # noqa: S101 - every tool returns a Shape
     made.fn_metadata.output_schema = of_result(made.fn_metadata.output_schema)
 

@@ -12,7 +12,7 @@ from og_mcp.client.chain.signature import WORD, read_fields, recover
 from og_mcp.client.receipts.reading import MismatchError, equal, read_hex
 
 if TYPE_CHECKING:
-    from og_mcp.client.receipts.checks import Evidence
+    from og_mcp.client.receipts.checks import ReceiptParts
 
 FIELDS: Final = ("signed_hash", "signature", "sender")
 _LENGTH: Final = 2 * WORD + 1
@@ -32,7 +32,7 @@ def kept_signature(raw: bytes) -> dict[str, str]:
     return dict(zip(FIELDS, told, strict=True))
 
 
-def check_signature(evidence: Evidence) -> str:
+def check_signature(evidence: ReceiptParts) -> str:
     """Return who signed, from the transaction or from its hash and signature."""
     part: Any = evidence.part("chain")
     if "raw_transaction" not in part and "signature" in part:
@@ -47,7 +47,7 @@ def check_signature(evidence: Evidence) -> str:
     return f"signed by {signed.sender} for chain {signed.chain_id}"
 
 
-def _left(evidence: Evidence) -> str:
+def _left(evidence: ReceiptParts) -> str:
     signed_hash, signature = (read_hex(evidence.part("chain", name)) for name in FIELDS[:2])
     if len(signed_hash) != WORD or len(signature) != _LENGTH:
         raise MismatchError("the hash or the signature has the wrong length")

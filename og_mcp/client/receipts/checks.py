@@ -46,7 +46,7 @@ MAKER: Final = "only whoever made the file"
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ReceiptParts:
     """One receipt and the values of its parts."""
 
     receipt: Mapping[str, Any]
@@ -105,7 +105,7 @@ def digested(receipt: Mapping[str, Any]) -> dict[str, Any]:
     return {**receipt, DIGEST: whole_digest(receipt)}
 
 
-def run(evidence: Evidence, name: str, test: Test, source: str) -> Check:
+def run(evidence: ReceiptParts, name: str, test: Test, source: str) -> Check:
     """Run one check; it ends in a result, whatever the receipt holds.
 
     Args:
@@ -127,7 +127,7 @@ def run(evidence: Evidence, name: str, test: Test, source: str) -> Check:
     return Check(name=name, result=result, source=source, detail=detail)
 
 
-def _schema(evidence: Evidence) -> str:
+def _schema(evidence: ReceiptParts) -> str:
     schema = evidence.receipt.get("schema")
     if schema not in SCHEMAS:
         raise MismatchError(f"it is {quote(schema)}, not {' or '.join(SCHEMAS)}, {NEWER}")
@@ -139,7 +139,7 @@ def _schema(evidence: Evidence) -> str:
     return f"a receipt of schema {schema}"
 
 
-def _digest(evidence: Evidence) -> str:
+def _digest(evidence: ReceiptParts) -> str:
     if evidence.receipt.get("schema") == SCHEMA and DIGEST not in evidence.receipt:
         raise MismatchError("it has no digest, which every receipt of its schema has")
     told = evidence.part(DIGEST)
@@ -147,24 +147,24 @@ def _digest(evidence: Evidence) -> str:
     return "nothing was changed by accident; a change on purpose can come with a new digest"
 
 
-def _request_hash(evidence: Evidence) -> str:
+def _request_hash(evidence: ReceiptParts) -> str:
     equal(digest(evidence.part("request")), evidence.part("request_hash"), "the request's SHA-256")
     return "SHA-256 of the request's canonical JSON"
 
 
-def _response_hash(evidence: Evidence) -> str:
+def _response_hash(evidence: ReceiptParts) -> str:
     told = evidence.part("response_hash")
     equal(digest(evidence.part("response")), told, "the answer's SHA-256")
     return "SHA-256 of the answer's canonical JSON"
 
 
-def _transaction_hash(evidence: Evidence) -> str:
+def _transaction_hash(evidence: ReceiptParts) -> str:
     told = evidence.part("chain", "transaction_hash")
     equal(evidence.signed.transaction_hash, told, "the Keccak-256 of the signed transaction")
     return "Keccak-256 of the signed transaction"
 
 
-def _contract(evidence: Evidence) -> str:
+def _contract(evidence: ReceiptParts) -> str:
     told = str(evidence.part("chain", "contract"))
     equal(evidence.signed.to, told.lower(), "the contract that is called")
     if evidence.signed.value:
@@ -172,7 +172,7 @@ def _contract(evidence: Evidence) -> str:
     return f"the signed transaction calls {told}"
 
 
-def _call_data(evidence: Evidence) -> str:
+def _call_data(evidence: ReceiptParts) -> str:
     """Compare the request with the signed call data."""
     request, function = evidence.part("request"), evidence.function
     try:
@@ -181,7 +181,7 @@ def _call_data(evidence: Evidence) -> str:
         raise MismatchError(f"the call data cannot be read: {exc}") from exc
 
 
-def _output(evidence: Evidence) -> str:
+def _output(evidence: ReceiptParts) -> str:
     """Compare the answer with the events."""
     response, answer = evidence.part("response"), evidence.answer
     if not isinstance(response, Mapping):
@@ -193,7 +193,7 @@ def _output(evidence: Evidence) -> str:
     return "the events decode to the answer; offline, nobody vouches for the events"
 
 
-Test = Callable[[Evidence], str]
+Test = Callable[[ReceiptParts], str]
 
 EVERY: Final[Mapping[str, Test]] = MappingProxyType(
     {

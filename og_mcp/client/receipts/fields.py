@@ -15,7 +15,7 @@ from og_mcp.client.tee.canonical_request import read_body, tool_of
 from og_mcp.errors import quote
 
 if TYPE_CHECKING:
-    from og_mcp.client.receipts.checks import Evidence
+    from og_mcp.client.receipts.checks import ReceiptParts
 
 SCHEMAS: Final = ("og-mcp/receipt/1", "og-mcp/receipt/2")
 """Schemas that are read; the last one is written."""
@@ -96,7 +96,7 @@ _OF_TOOL: Final[Mapping[tuple[str, str], Mapping[str, str]]] = MappingProxyType(
 """Schema and tool of a gateway call -> fields of request and answer; on-chain ones are compared whole."""
 
 
-def check_fields(evidence: Evidence) -> str:
+def check_fields(evidence: ReceiptParts) -> str:
     """Find every field that no release writes, in every object whose form is ours."""
     receipt = evidence.receipt
     schema, tool = str(receipt.get("schema")), str(receipt.get("tool"))
@@ -126,7 +126,7 @@ def _unknown(value: Any, path: str, lists: Mapping[str, set[str]]) -> Iterator[s
                 yield from _unknown(member, inner, lists)
 
 
-def check_tool(evidence: Evidence) -> str:
+def check_tool(evidence: ReceiptParts) -> str:
     """Compare the tool with the request, the function that is called, and the form of what a TEE signed."""
     tool, speaks = evidence.part("tool"), []
     if "request" in evidence.receipt:
@@ -145,7 +145,7 @@ def check_tool(evidence: Evidence) -> str:
     return f"that it was a call of {quote(tool)} fits {', '.join(speaks)}"
 
 
-def check_provider(evidence: Evidence) -> str:
+def check_provider(evidence: ReceiptParts) -> str:
     """Compare the provider in the request with the catalogue's for that model."""
     provider = evidence.part("request", "provider")
     model = str(read_body(str(evidence.part("request", "body")).encode()).get("model"))
@@ -156,7 +156,7 @@ def check_provider(evidence: Evidence) -> str:
     return f"{quote(model)} is a model of {provider}"
 
 
-def check_labels(evidence: Evidence) -> str:
+def check_labels(evidence: ReceiptParts) -> str:
     """List what nothing in a receipt proves; it is never checked."""
     told = [f"{name} {quote(evidence.part(name))}" for name in ("call_id", "created_at")]
     payment = _mapping(evidence, "payment")
@@ -167,7 +167,7 @@ def check_labels(evidence: Evidence) -> str:
     raise NotKeptError(f"the file says, and nothing else does: {', '.join(told)}")
 
 
-def _tools_of(evidence: Evidence) -> Iterator[tuple[str, frozenset[str]]]:
+def _tools_of(evidence: ReceiptParts) -> Iterator[tuple[str, frozenset[str]]]:
     """Return the tools that make a request or an answer of the form that is kept."""
     for what, path in (
         ("the request that was sent", ("request", "body")),
@@ -188,6 +188,6 @@ def _tools_of(evidence: Evidence) -> Iterator[tuple[str, frozenset[str]]]:
             yield f"an answer with {name}", frozenset(tools)
 
 
-def _mapping(evidence: Evidence, name: str) -> Mapping[str, Any]:
+def _mapping(evidence: ReceiptParts, name: str) -> Mapping[str, Any]:
     part = evidence.receipt.get(name)
     return part if isinstance(part, Mapping) else {}

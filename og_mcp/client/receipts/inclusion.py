@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from og_mcp.client.chain.chain import Chain, Receipt
 from og_mcp.client.chain.signature import SignedCall, raw_of, read_signed
-from og_mcp.client.receipts.checks import Evidence
+from og_mcp.client.receipts.checks import ReceiptParts
 from og_mcp.client.receipts.functions import function_of
 from og_mcp.client.receipts.reading import MismatchError, NotKeptError, log_json, read_logs
 from og_mcp.client.receipts.settlement import held_to_time
@@ -85,7 +85,7 @@ def complete(receipt: Mapping[str, Any], mined: MinedTransaction) -> dict[str, A
         if is_exact or digest(request) == receipt["request_hash"]:
             completed["request"] = request
     if "response" not in receipt and "response_hash" in receipt:
-        response, is_exact = _response_in(Evidence(completed))
+        response, is_exact = _response_in(ReceiptParts(completed))
         if is_exact or digest(response) == receipt["response_hash"]:
             completed["response"] = response
     return completed
@@ -100,7 +100,7 @@ def _request_in(signed: SignedCall) -> tuple[dict[str, Any], bool]:
         return {}, False
 
 
-def _response_in(evidence: Evidence) -> tuple[dict[str, Any], bool]:
+def _response_in(evidence: ReceiptParts) -> tuple[dict[str, Any], bool]:
     """Read the answer from the events, and whether that is its only form."""
     try:
         return evidence.function.response_of(evidence.answer)
@@ -122,7 +122,7 @@ def compare(receipt: Mapping[str, Any], found: MinedTransaction) -> str:
     """
     part, mined, sender = receipt["chain"], found.receipt, found.sender
     # A stuck transaction may be mined at any time after.
-    held_to_time(Evidence(receipt), found.block_time, "its block", 900, FOR_EVER)
+    held_to_time(ReceiptParts(receipt), found.block_time, "its block", 900, FOR_EVER)
     wrong = [
         words
         for words, differs in {

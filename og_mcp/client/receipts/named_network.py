@@ -13,7 +13,7 @@ from og_mcp.errors import quote
 from og_mcp.networks import NAMES, NETWORKS, UPTO_PROXY, Network
 
 if TYPE_CHECKING:
-    from og_mcp.client.receipts.checks import Evidence
+    from og_mcp.client.receipts.checks import ReceiptParts
 
 SOURCE: Final = "og-mcp's own table of networks"
 SCHEME: Final = "upto"
@@ -25,7 +25,7 @@ def name_of(receipt: object) -> str:
     return name if isinstance(name, str) and name in NAMES else ""
 
 
-def chain_network(evidence: Evidence) -> str:
+def chain_network(evidence: ReceiptParts) -> str:
     """Compare chain and contract with the network's: its inference contract, or OPG for an approval."""
     chain_id = evidence.part("chain", "chain_id")
     contract = str(evidence.part("chain", "contract"))
@@ -44,7 +44,7 @@ def chain_network(evidence: Evidence) -> str:
     return f"chain and {what} are those of network {profile.name}"
 
 
-def tee_network(evidence: Evidence) -> str:
+def tee_network(evidence: ReceiptParts) -> str:
     """Compare the registry's chain with the network's."""
     chain_id = evidence.part("tee", "registry", "chain_id")
     profile = _profile(evidence, chain_id, "its TEEs prove nothing")
@@ -56,7 +56,7 @@ def tee_network(evidence: Evidence) -> str:
     return f"the registry's chain is that of network {profile.name}"
 
 
-def payment_network(evidence: Evidence) -> str:
+def payment_network(evidence: ReceiptParts) -> str:
     """Compare scheme and spender with those that og-mcp signs for, chain and token with the network's."""
     equal(SCHEME, evidence.part("payment", "scheme"), "the scheme")
     equal(UPTO_PROXY.lower(), str(evidence.part("payment", "spender")).lower(), "the spender")
@@ -67,7 +67,7 @@ def payment_network(evidence: Evidence) -> str:
     return f"scheme and spender are og-mcp's, chain and token those of network {profile.name}"
 
 
-def _profile(evidence: Evidence, chain_id: object, worth: str) -> Network:
+def _profile(evidence: ReceiptParts, chain_id: object, worth: str) -> Network:
     """Return the network that a receipt names.
 
     Raises:

@@ -19,7 +19,7 @@ from og_mcp.client.chain.signature import read_signed
 from og_mcp.client.codec.canonical import canonical_input
 from og_mcp.client.receipts import checks
 from og_mcp.client.receipts.chain_signature import kept_signature
-from og_mcp.client.receipts.checks import Evidence, digested
+from og_mcp.client.receipts.checks import ReceiptParts, digested
 from og_mcp.client.receipts.fields import SCHEMA
 from og_mcp.client.receipts.functions import function_of
 from og_mcp.client.receipts.inclusion import UNBOUND, compare, complete, look_up
@@ -238,7 +238,7 @@ def _offline(receipt: object, source: str, known: Network | None) -> list[Check]
         return [Check(name="schema", result="failed", source=source, detail=str(exc))]
     if not isinstance(receipt, dict):
         return [Check(name="schema", result="failed", source=source, detail="it is not an object")]
-    evidence = Evidence(receipt, known)
+    evidence = ReceiptParts(receipt, known)
     tests = dict(checks.EVERY)
     for part, of_part in checks.OF_PART.items():
         tests |= of_part if part in receipt else {}

@@ -21,7 +21,7 @@ from og_mcp.networks import UPTO_PROXY
 from og_mcp.types import Check
 
 if TYPE_CHECKING:
-    from og_mcp.client.receipts.checks import Evidence
+    from og_mcp.client.receipts.checks import ReceiptParts
 
 NAME: Final = "settlement"
 _WORD: Final = 64
@@ -113,7 +113,7 @@ class SettlementCheck:
         ]
 
 
-def check_terms(evidence: Evidence) -> str:
+def check_terms(evidence: ReceiptParts) -> str:
     """Compare a payment's terms with each other and with the time of the call, offline.
 
     A deadline is at most an hour ahead. A receipt of the first schema may be of a call that was
@@ -144,7 +144,7 @@ def check_terms(evidence: Evidence) -> str:
     return "amount, maximum, deadline and settlement go together"
 
 
-def held_to_time(evidence: Evidence, at: int, what: str, before: int, after: int) -> None:
+def held_to_time(evidence: ReceiptParts, at: int, what: str, before: int, after: int) -> None:
     """Compare a time, in Unix seconds, with the time at which the file says the call was made.
 
     Raises:

@@ -36,7 +36,7 @@ from og_mcp.client.wire.json_text import is_deeper
 from og_mcp.errors import quote
 
 if TYPE_CHECKING:
-    from og_mcp.client.receipts.checks import Evidence
+    from og_mcp.client.receipts.checks import ReceiptParts
 
 MAX_SEARCHED: Final = 10**9
 """Limit on an answer's characters times its request's stop sequences: about a second."""
@@ -48,7 +48,7 @@ SHOWN: Final = ("content", "text", "tool_calls")
 """Fields of an answer that a signature can cover."""
 
 
-def _digest(evidence: Evidence) -> str:
+def _digest(evidence: ReceiptParts) -> str:
     part = evidence.part("tee")
     if not isinstance(part, Mapping):
         raise MismatchError("the part tee is not an object")
@@ -57,13 +57,13 @@ def _digest(evidence: Evidence) -> str:
     return "SHA-256 of the part's canonical JSON"
 
 
-def _tee_id(evidence: Evidence) -> str:
+def _tee_id(evidence: ReceiptParts) -> str:
     key = read_hex(evidence.part("tee", "public_key"))
     equal(tee_id_of(key), evidence.part("tee", "tee_id"), "the Keccak-256 of the public key")
     return "Keccak-256 of the TEE's public key"
 
 
-def _request(evidence: Evidence) -> str:
+def _request(evidence: ReceiptParts) -> str:
     """Compare the canonical request with the request that was sent."""
     canonical = _text(evidence, "tee", "canonical_request").encode()
     body = _text(evidence, "request", "body").encode()
@@ -76,20 +76,20 @@ def _request(evidence: Evidence) -> str:
     return f"made of the request that was sent: {', '.join(match.fields)}{rest}"
 
 
-def _request_hash(evidence: Evidence) -> str:
+def _request_hash(evidence: ReceiptParts) -> str:
     canonical = _text(evidence, "tee", "canonical_request")
     told = evidence.part("tee", "request_hash")
     equal(_keccak(canonical), told, "the Keccak-256 of the canonical request")
     return "Keccak-256 of the canonical request"
 
 
-def _output_hash(evidence: Evidence) -> str:
+def _output_hash(evidence: ReceiptParts) -> str:
     content, told = _text(evidence, "tee", "content"), evidence.part("tee", "output_hash")
     equal(_keccak(content), told, "the Keccak-256 of the content")
     return "Keccak-256 of the signed content"
 
 
-def _response(evidence: Evidence) -> str:
+def _response(evidence: ReceiptParts) -> str:
     """Compare the answer with the signed content."""
     response, content = evidence.part("response"), _text(evidence, "tee", "content")
     if not isinstance(response, Mapping):
@@ -119,7 +119,7 @@ def _response(evidence: Evidence) -> str:
     return f"{'tool calls' if calls else 'text'} of the answer are the signed content{not_covered}"
 
 
-def _stops(evidence: Evidence) -> tuple[str, ...]:
+def _stops(evidence: ReceiptParts) -> tuple[str, ...]:
     """Read them from what was signed for, where that is kept: the request may be kept back."""
     try:
         request = _text(evidence, "tee", "canonical_request")
@@ -128,7 +128,7 @@ def _stops(evidence: Evidence) -> tuple[str, ...]:
     return stops_of(read_body(request.encode()))
 
 
-def _signature(evidence: Evidence) -> str:
+def _signature(evidence: ReceiptParts) -> str:
     part = evidence.part("tee")
     if "mismatch" in part:
         raise MismatchError(f"when the answer came: {quote(part['mismatch'])}")
@@ -146,7 +146,7 @@ def _signature(evidence: Evidence) -> str:
     return f"RSA-PSS by the TEE's key over both hashes and the time {timestamp}"
 
 
-def _time(evidence: Evidence) -> str:
+def _time(evidence: ReceiptParts) -> str:
     """Compare the signed time with the time at which the file says the call was made."""
     timestamp = evidence.part("tee", "timestamp")
     if type(timestamp) is not int:
@@ -155,7 +155,7 @@ def _time(evidence: Evidence) -> str:
     return "the time that was signed fits the receipt's created_at"
 
 
-def _text(evidence: Evidence, *path: str) -> str:
+def _text(evidence: ReceiptParts, *path: str) -> str:
     text = evidence.part(*path)
     if not isinstance(text, str):
         raise MismatchError(f"{'.'.join(path)} is not a text")
@@ -179,7 +179,7 @@ def _keccak(text: str) -> str:
     return "0x" + keccak(text.encode()).hex()
 
 
-CHECKS: Final[Mapping[str, Callable[[Evidence], str]]] = MappingProxyType(
+CHECKS: Final[Mapping[str, Callable[[ReceiptParts], str]]] = MappingProxyType(
     {
         "tee_digest": _digest,
         "tee_id": _tee_id,
