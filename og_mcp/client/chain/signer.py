@@ -16,7 +16,7 @@ import anyio
 from og_mcp.calls import Journal, Lane
 from og_mcp.client.calls.context import CallContext
 from og_mcp.client.chain.chain import Chain
-from og_mcp.client.chain.unrecorded_spending import UnrecordedSpending
+from og_mcp.client.chain.unrecorded_costs import UnrecordedCosts
 from og_mcp.client.chain.wallet import FeeGuard, Signed, Transaction, Wallet
 from og_mcp.errors import CallStateError, FeeCapError, OGError
 from og_mcp.types import Account, FeeCaps
@@ -35,7 +35,7 @@ class Signer:
     def __init__(self, chain: Chain, wallet: Wallet, guard: FeeGuard, journal: Journal) -> None:
         self._chain, self._wallet, self._guard, self._journal = chain, wallet, guard, journal
         self._turn = anyio.Lock()
-        self._unrecorded: UnrecordedSpending | None = None
+        self._unrecorded: UnrecordedCosts | None = None
 
     async def address(self) -> str:
         """Return the wallet's EIP-55 address."""
@@ -115,5 +115,5 @@ class Signer:
 
         if self._unrecorded is None:
             name = f"unrecorded fees {account.key}"
-            self._unrecorded = UnrecordedSpending(self._journal, name, recorded, shown)
+            self._unrecorded = UnrecordedCosts(self._journal, name, recorded, shown)
         return replace(caps, unrecorded=await self._unrecorded.amount())

@@ -32,13 +32,13 @@ def kept_signature(raw: bytes) -> dict[str, str]:
     return dict(zip(FIELDS, told, strict=True))
 
 
-def check_signature(evidence: ReceiptParts) -> str:
+def check_signature(parts: ReceiptParts) -> str:
     """Return who signed, from the transaction or from its hash and signature."""
-    part: Any = evidence.part("chain")
+    part: Any = parts.part("chain")
     if "raw_transaction" not in part and "signature" in part:
-        return _left(evidence)
-    signed = evidence.signed
-    equal(signed.chain_id, evidence.part("chain", "chain_id"), "the chain that was signed for")
+        return _left(parts)
+    signed = parts.signed
+    equal(signed.chain_id, parts.part("chain", "chain_id"), "the chain that was signed for")
     told = [name for name in FIELDS if name in part]
     if told:
         kept = kept_signature(read_hex(part["raw_transaction"]))
@@ -47,13 +47,13 @@ def check_signature(evidence: ReceiptParts) -> str:
     return f"signed by {signed.sender} for chain {signed.chain_id}"
 
 
-def _left(evidence: ReceiptParts) -> str:
-    signed_hash, signature = (read_hex(evidence.part("chain", name)) for name in FIELDS[:2])
+def _left(parts: ReceiptParts) -> str:
+    signed_hash, signature = (read_hex(parts.part("chain", name)) for name in FIELDS[:2])
     if len(signed_hash) != WORD or len(signature) != _LENGTH:
         raise MismatchError("the hash or the signature has the wrong length")
     r, s = (int.from_bytes(signature[at : at + WORD], "big") for at in (0, WORD))
     sender = recover(signed_hash, signature[-1], r, s)
-    equal(sender, evidence.part("chain", "sender"), "the signer")
+    equal(sender, parts.part("chain", "sender"), "the signer")
     return (
         f"{sender} signed a transaction of this hash; its content is on the chain, not in this file"
     )

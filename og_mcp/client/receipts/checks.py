@@ -105,18 +105,18 @@ def digested(receipt: Mapping[str, Any]) -> dict[str, Any]:
     return {**receipt, DIGEST: whole_digest(receipt)}
 
 
-def run(evidence: ReceiptParts, name: str, test: Test, source: str) -> Check:
+def run(parts: ReceiptParts, name: str, test: Test, source: str) -> Check:
     """Run one check; it ends in a result, whatever the receipt holds.
 
     Args:
-        evidence: The receipt.
+        parts: The receipt.
         name: Of the check.
         test: What is done.
         source: What an outcome rests on.
     """
     result: CheckResult
     try:
-        detail, result = test(evidence), "ok"
+        detail, result = test(parts), "ok"
     except NotKeptError as exc:
         detail, result = str(exc), "not_checked"
     except MismatchError as exc:
@@ -127,68 +127,68 @@ def run(evidence: ReceiptParts, name: str, test: Test, source: str) -> Check:
     return Check(name=name, result=result, source=source, detail=detail)
 
 
-def _schema(evidence: ReceiptParts) -> str:
-    schema = evidence.receipt.get("schema")
+def _schema(parts: ReceiptParts) -> str:
+    schema = parts.receipt.get("schema")
     if schema not in SCHEMAS:
         raise MismatchError(f"it is {quote(schema)}, not {' or '.join(SCHEMAS)}, {NEWER}")
-    missing = [name for name in REQUIRED if not isinstance(evidence.receipt.get(name), str)]
+    missing = [name for name in REQUIRED if not isinstance(parts.receipt.get(name), str)]
     if missing:
         raise MismatchError(f"it lacks {', '.join(missing)}")
-    if not any(isinstance(evidence.receipt.get(part), Mapping) for part in EVIDENCE):
+    if not any(isinstance(parts.receipt.get(part), Mapping) for part in EVIDENCE):
         raise MismatchError(f"it has no evidence: none of the parts {', '.join(EVIDENCE)}")
     return f"a receipt of schema {schema}"
 
 
-def _digest(evidence: ReceiptParts) -> str:
-    if evidence.receipt.get("schema") == SCHEMA and DIGEST not in evidence.receipt:
+def _digest(parts: ReceiptParts) -> str:
+    if parts.receipt.get("schema") == SCHEMA and DIGEST not in parts.receipt:
         raise MismatchError("it has no digest, which every receipt of its schema has")
-    told = evidence.part(DIGEST)
-    equal(whole_digest(evidence.receipt), told, "the SHA-256 of all but request and answer")
+    told = parts.part(DIGEST)
+    equal(whole_digest(parts.receipt), told, "the SHA-256 of all but request and answer")
     return "nothing was changed by accident; a change on purpose can come with a new digest"
 
 
-def _request_hash(evidence: ReceiptParts) -> str:
-    equal(digest(evidence.part("request")), evidence.part("request_hash"), "the request's SHA-256")
+def _request_hash(parts: ReceiptParts) -> str:
+    equal(digest(parts.part("request")), parts.part("request_hash"), "the request's SHA-256")
     return "SHA-256 of the request's canonical JSON"
 
 
-def _response_hash(evidence: ReceiptParts) -> str:
-    told = evidence.part("response_hash")
-    equal(digest(evidence.part("response")), told, "the answer's SHA-256")
+def _response_hash(parts: ReceiptParts) -> str:
+    told = parts.part("response_hash")
+    equal(digest(parts.part("response")), told, "the answer's SHA-256")
     return "SHA-256 of the answer's canonical JSON"
 
 
-def _transaction_hash(evidence: ReceiptParts) -> str:
-    told = evidence.part("chain", "transaction_hash")
-    equal(evidence.signed.transaction_hash, told, "the Keccak-256 of the signed transaction")
+def _transaction_hash(parts: ReceiptParts) -> str:
+    told = parts.part("chain", "transaction_hash")
+    equal(parts.signed.transaction_hash, told, "the Keccak-256 of the signed transaction")
     return "Keccak-256 of the signed transaction"
 
 
-def _contract(evidence: ReceiptParts) -> str:
-    told = str(evidence.part("chain", "contract"))
-    equal(evidence.signed.to, told.lower(), "the contract that is called")
-    if evidence.signed.value:
-        raise MismatchError(f"the transaction sends {evidence.signed.value} wei along")
+def _contract(parts: ReceiptParts) -> str:
+    told = str(parts.part("chain", "contract"))
+    equal(parts.signed.to, told.lower(), "the contract that is called")
+    if parts.signed.value:
+        raise MismatchError(f"the transaction sends {parts.signed.value} wei along")
     return f"the signed transaction calls {told}"
 
 
-def _call_data(evidence: ReceiptParts) -> str:
+def _call_data(parts: ReceiptParts) -> str:
     """Compare the request with the signed call data."""
-    request, function = evidence.part("request"), evidence.function
+    request, function = parts.part("request"), parts.function
     try:
-        return function.compare_request(evidence.signed, request)
+        return function.compare_request(parts.signed, request)
     except ValueError as exc:
         raise MismatchError(f"the call data cannot be read: {exc}") from exc
 
 
-def _output(evidence: ReceiptParts) -> str:
+def _output(parts: ReceiptParts) -> str:
     """Compare the answer with the events."""
-    response, answer = evidence.part("response"), evidence.answer
+    response, answer = parts.part("response"), parts.answer
     if not isinstance(response, Mapping):
         raise MismatchError("the answer is not an object")
-    if not evidence.function.compare_answer(answer, response):
+    if not parts.function.compare_answer(answer, response):
         raise MismatchError("the answer is not the output in the events")
-    if not evidence.function.is_emitted(evidence.signed, read_logs(evidence.part("chain", "logs"))):
+    if not parts.function.is_emitted(parts.signed, read_logs(parts.part("chain", "logs"))):
         raise MismatchError("the request in the events is not the one that was signed for")
     return "the events decode to the answer; offline, nobody vouches for the events"
 

@@ -96,9 +96,9 @@ _OF_TOOL: Final[Mapping[tuple[str, str], Mapping[str, str]]] = MappingProxyType(
 """Schema and tool of a gateway call -> fields of request and answer; on-chain ones are compared whole."""
 
 
-def check_fields(evidence: ReceiptParts) -> str:
+def check_fields(parts: ReceiptParts) -> str:
     """Find every field that no release writes, in every object whose form is ours."""
-    receipt = evidence.receipt
+    receipt = parts.receipt
     schema, tool = str(receipt.get("schema")), str(receipt.get("tool"))
     lists = {path: set(names.split()) for path, names in _BOTH.items()}
     for path, names in _OF_SCHEMA[schema].items():
@@ -126,17 +126,17 @@ def _unknown(value: Any, path: str, lists: Mapping[str, set[str]]) -> Iterator[s
                 yield from _unknown(member, inner, lists)
 
 
-def check_tool(evidence: ReceiptParts) -> str:
+def check_tool(parts: ReceiptParts) -> str:
     """Compare the tool with the request, the function that is called, and the form of what a TEE signed."""
-    tool, speaks = evidence.part("tool"), []
-    if "request" in evidence.receipt:
-        equal(tool, _mapping(evidence, "request").get("tool"), "the tool at the receipt's head")
+    tool, speaks = parts.part("tool"), []
+    if "request" in parts.receipt:
+        equal(tool, _mapping(parts, "request").get("tool"), "the tool at the receipt's head")
         speaks.append("the request")
-    if "raw_transaction" in _mapping(evidence, "chain"):
-        equal(evidence.function.tool, tool, "the tool that calls this function")
+    if "raw_transaction" in _mapping(parts, "chain"):
+        equal(parts.function.tool, tool, "the tool that calls this function")
         speaks.append("the signed call data")
-    if "tee" in evidence.receipt:
-        for what, tools in _tools_of(evidence):
+    if "tee" in parts.receipt:
+        for what, tools in _tools_of(parts):
             if tool not in tools:
                 raise MismatchError(f"{what} does not belong to {quote(tool)}")
             speaks.append(what)
@@ -145,10 +145,10 @@ def check_tool(evidence: ReceiptParts) -> str:
     return f"that it was a call of {quote(tool)} fits {', '.join(speaks)}"
 
 
-def check_provider(evidence: ReceiptParts) -> str:
+def check_provider(parts: ReceiptParts) -> str:
     """Compare the provider in the request with the catalogue's for that model."""
-    provider = evidence.part("request", "provider")
-    model = str(read_body(str(evidence.part("request", "body")).encode()).get("model"))
+    provider = parts.part("request", "provider")
+    model = str(read_body(str(parts.part("request", "body")).encode()).get("model"))
     entry = catalogue.find(model, "gateway")
     if entry is None:
         raise NotKeptError(f"the catalogue of this og-mcp does not have {quote(model)}")
@@ -156,28 +156,28 @@ def check_provider(evidence: ReceiptParts) -> str:
     return f"{quote(model)} is a model of {provider}"
 
 
-def check_labels(evidence: ReceiptParts) -> str:
+def check_labels(parts: ReceiptParts) -> str:
     """List what nothing in a receipt proves; it is never checked."""
-    told = [f"{name} {quote(evidence.part(name))}" for name in ("call_id", "created_at")]
-    payment = _mapping(evidence, "payment")
+    told = [f"{name} {quote(parts.part(name))}" for name in ("call_id", "created_at")]
+    payment = _mapping(parts, "payment")
     told += [f"payment.{name}" for name in ("cap_id", "settlement") if name in payment]
-    if "registry" in _mapping(evidence, "tee"):
+    if "registry" in _mapping(parts, "tee"):
         told.append("tee.registry.rpc")
-    told += [f"claims.{name}" for name in _mapping(evidence, "claims")]
+    told += [f"claims.{name}" for name in _mapping(parts, "claims")]
     raise NotKeptError(f"the file says, and nothing else does: {', '.join(told)}")
 
 
-def _tools_of(evidence: ReceiptParts) -> Iterator[tuple[str, frozenset[str]]]:
+def _tools_of(parts: ReceiptParts) -> Iterator[tuple[str, frozenset[str]]]:
     """Return the tools that make a request or an answer of the form that is kept."""
     for what, path in (
         ("the request that was sent", ("request", "body")),
         ("the request that was signed for", ("tee", "canonical_request")),
     ):
-        text = _mapping(evidence, path[0]).get(path[1])
+        text = _mapping(parts, path[0]).get(path[1])
         if isinstance(text, str):
             tool = tool_of(read_body(text.encode()))
             yield what, frozenset({tool, "generate_image"} if tool == "chat" else {tool})
-    answer = _mapping(evidence, "response")
+    answer = _mapping(parts, "response")
     for name, tools in (
         ("images", {"generate_image"}),
         ("text", {"completion"}),
@@ -188,6 +188,6 @@ def _tools_of(evidence: ReceiptParts) -> Iterator[tuple[str, frozenset[str]]]:
             yield f"an answer with {name}", frozenset(tools)
 
 
-def _mapping(evidence: ReceiptParts, name: str) -> Mapping[str, Any]:
-    part = evidence.receipt.get(name)
+def _mapping(parts: ReceiptParts, name: str) -> Mapping[str, Any]:
+    part = parts.receipt.get(name)
     return part if isinstance(part, Mapping) else {}

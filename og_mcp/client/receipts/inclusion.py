@@ -100,10 +100,10 @@ def _request_in(signed: SignedCall) -> tuple[dict[str, Any], bool]:
         return {}, False
 
 
-def _response_in(evidence: ReceiptParts) -> tuple[dict[str, Any], bool]:
+def _response_in(parts: ReceiptParts) -> tuple[dict[str, Any], bool]:
     """Read the answer from the events, and whether that is its only form."""
     try:
-        return evidence.function.response_of(evidence.answer)
+        return parts.function.response_of(parts.answer)
     except (MismatchError, NotKeptError, ServiceReplyError):
         return {}, False
 

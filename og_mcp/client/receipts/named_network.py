@@ -25,11 +25,11 @@ def name_of(receipt: object) -> str:
     return name if isinstance(name, str) and name in NAMES else ""
 
 
-def chain_network(evidence: ReceiptParts) -> str:
+def chain_network(parts: ReceiptParts) -> str:
     """Compare chain and contract with the network's: its inference contract, or OPG for an approval."""
-    chain_id = evidence.part("chain", "chain_id")
-    contract = str(evidence.part("chain", "contract"))
-    profile = _profile(evidence, chain_id, "its transactions prove nothing")
+    chain_id = parts.part("chain", "chain_id")
+    contract = str(parts.part("chain", "contract"))
+    profile = _profile(parts, chain_id, "its transactions prove nothing")
     known = {
         (profile.chain_id, profile.inference_contract.lower()): "contract",
         (profile.base_chain_id, profile.opg_token.lower()): "payment token",
@@ -44,10 +44,10 @@ def chain_network(evidence: ReceiptParts) -> str:
     return f"chain and {what} are those of network {profile.name}"
 
 
-def tee_network(evidence: ReceiptParts) -> str:
+def tee_network(parts: ReceiptParts) -> str:
     """Compare the registry's chain with the network's."""
-    chain_id = evidence.part("tee", "registry", "chain_id")
-    profile = _profile(evidence, chain_id, "its TEEs prove nothing")
+    chain_id = parts.part("tee", "registry", "chain_id")
+    profile = _profile(parts, chain_id, "its TEEs prove nothing")
     if type(chain_id) is not int or chain_id != profile.chain_id:
         raise MismatchError(
             f"network {profile.name} has chain {profile.chain_id}, and the receipt's registry is "
@@ -56,25 +56,25 @@ def tee_network(evidence: ReceiptParts) -> str:
     return f"the registry's chain is that of network {profile.name}"
 
 
-def payment_network(evidence: ReceiptParts) -> str:
+def payment_network(parts: ReceiptParts) -> str:
     """Compare scheme and spender with those that og-mcp signs for, chain and token with the network's."""
-    equal(SCHEME, evidence.part("payment", "scheme"), "the scheme")
-    equal(UPTO_PROXY.lower(), str(evidence.part("payment", "spender")).lower(), "the spender")
-    network, asset = evidence.part("payment", "network"), evidence.part("payment", "asset")
-    profile = _profile(evidence, None, "its money is not real")
+    equal(SCHEME, parts.part("payment", "scheme"), "the scheme")
+    equal(UPTO_PROXY.lower(), str(parts.part("payment", "spender")).lower(), "the spender")
+    network, asset = parts.part("payment", "network"), parts.part("payment", "asset")
+    profile = _profile(parts, None, "its money is not real")
     equal(f"eip155:{profile.base_chain_id}", network, "the payment chain")
     equal(profile.opg_token.lower(), str(asset).lower(), "the token")
     return f"scheme and spender are og-mcp's, chain and token those of network {profile.name}"
 
 
-def _profile(evidence: ReceiptParts, chain_id: object, worth: str) -> Network:
+def _profile(parts: ReceiptParts, chain_id: object, worth: str) -> Network:
     """Return the network that a receipt names.
 
     Raises:
         MismatchError: The chain is that of another network, which is the one that is asked.
         NotKeptError: og-mcp does not know it.
     """
-    name, own = evidence.part("network"), evidence.known
+    name, own = parts.part("network"), parts.known
     if own is not None and name == own.name:
         return own
     chains = () if own is None else (own.chain_id, own.base_chain_id)

@@ -238,8 +238,8 @@ def _offline(receipt: object, source: str, known: Network | None) -> list[Check]
         return [Check(name="schema", result="failed", source=source, detail=str(exc))]
     if not isinstance(receipt, dict):
         return [Check(name="schema", result="failed", source=source, detail="it is not an object")]
-    evidence = ReceiptParts(receipt, known)
+    parts = ReceiptParts(receipt, known)
     tests = dict(checks.EVERY)
     for part, of_part in checks.OF_PART.items():
         tests |= of_part if part in receipt else {}
-    return [checks.run(evidence, name, test, source) for name, test in tests.items()]
+    return [checks.run(parts, name, test, source) for name, test in tests.items()]

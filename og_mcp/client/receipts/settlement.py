@@ -113,15 +113,15 @@ class SettlementCheck:
         ]
 
 
-def check_terms(evidence: ReceiptParts) -> str:
+def check_terms(parts: ReceiptParts) -> str:
     """Compare a payment's terms with each other and with the time of the call, offline.
 
     A deadline is at most an hour ahead. A receipt of the first schema may be of a call that was
     tried again later, under its first time.
     """
-    if "chain" in evidence.receipt:
+    if "chain" in parts.receipt:
         raise MismatchError("a call that is a transaction pays no gateway, and this one says so")
-    part = evidence.part("payment")
+    part = parts.part("payment")
     missing = [name for name in _TERMS if name not in part]
     if missing:
         raise MismatchError(f"it lacks {', '.join(missing)}")
@@ -136,7 +136,7 @@ def check_terms(evidence: ReceiptParts) -> str:
     if _base_units(amount or "0") > _base_units(part["max_opg"]):
         raise MismatchError("amount_opg is above max_opg")
     _signed({**part, "amount_opg": amount or "0"})
-    held_to_time(evidence, part["deadline"], "the deadline", 120, 3_720)
+    held_to_time(parts, part["deadline"], "the deadline", 120, 3_720)
     if not settled:
         raise NotKeptError(
             "its terms go together; it names no settlement, so that nobody speaks for them"
@@ -144,14 +144,14 @@ def check_terms(evidence: ReceiptParts) -> str:
     return "amount, maximum, deadline and settlement go together"
 
 
-def held_to_time(evidence: ReceiptParts, at: int, what: str, before: int, after: int) -> None:
+def held_to_time(parts: ReceiptParts, at: int, what: str, before: int, after: int) -> None:
     """Compare a time, in Unix seconds, with the time at which the file says the call was made.
 
     Raises:
         MismatchError: It is too far away.
         NotKeptError: It fits only a second try, which the first schema allows.
     """
-    made = evidence.part("created_at")
+    made = parts.part("created_at")
     try:
         apart = at - datetime.fromisoformat(made).astimezone(UTC).timestamp()
     except (ArithmeticError, TypeError, ValueError) as exc:
@@ -160,7 +160,7 @@ def held_to_time(evidence: ReceiptParts, at: int, what: str, before: int, after:
         raise MismatchError(f"{what} is {-apart:.0f} s before the call was made")
     if apart > after:
         words = f"{what} is {apart:.0f} s after the call was made"
-        if evidence.part("schema") == SCHEMAS[0]:
+        if parts.part("schema") == SCHEMAS[0]:
             raise NotKeptError(f"{words}: it may have been tried again")
         raise MismatchError(words)
 

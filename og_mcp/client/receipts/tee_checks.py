@@ -48,8 +48,8 @@ SHOWN: Final = ("content", "text", "tool_calls")
 """Fields of an answer that a signature can cover."""
 
 
-def _digest(evidence: ReceiptParts) -> str:
-    part = evidence.part("tee")
+def _digest(parts: ReceiptParts) -> str:
+    part = parts.part("tee")
     if not isinstance(part, Mapping):
         raise MismatchError("the part tee is not an object")
     # Every receipt has it: without one, nothing would show that a field was changed.
@@ -57,41 +57,41 @@ def _digest(evidence: ReceiptParts) -> str:
     return "SHA-256 of the part's canonical JSON"
 
 
-def _tee_id(evidence: ReceiptParts) -> str:
-    key = read_hex(evidence.part("tee", "public_key"))
-    equal(tee_id_of(key), evidence.part("tee", "tee_id"), "the Keccak-256 of the public key")
+def _tee_id(parts: ReceiptParts) -> str:
+    key = read_hex(parts.part("tee", "public_key"))
+    equal(tee_id_of(key), parts.part("tee", "tee_id"), "the Keccak-256 of the public key")
     return "Keccak-256 of the TEE's public key"
 
 
-def _request(evidence: ReceiptParts) -> str:
+def _request(parts: ReceiptParts) -> str:
     """Compare the canonical request with the request that was sent."""
-    canonical = _text(evidence, "tee", "canonical_request").encode()
-    body = _text(evidence, "request", "body").encode()
+    canonical = _text(parts, "tee", "canonical_request").encode()
+    body = _text(parts, "request", "body").encode()
     match = next((form for form in request_forms(body) if form.text == canonical), None)
     if match is None:
         raise MismatchError("the canonical request is not that of the request that was sent")
     # Fields of the request are among what a form leaves out, and anyone may have named them.
-    others = [*map(quote, match.left_out), *_beside(evidence.part("request"))]
+    others = [*map(quote, match.left_out), *_beside(parts.part("request"))]
     rest = f"; not covered: {', '.join(others)}" if others else ""
     return f"made of the request that was sent: {', '.join(match.fields)}{rest}"
 
 
-def _request_hash(evidence: ReceiptParts) -> str:
-    canonical = _text(evidence, "tee", "canonical_request")
-    told = evidence.part("tee", "request_hash")
+def _request_hash(parts: ReceiptParts) -> str:
+    canonical = _text(parts, "tee", "canonical_request")
+    told = parts.part("tee", "request_hash")
     equal(_keccak(canonical), told, "the Keccak-256 of the canonical request")
     return "Keccak-256 of the canonical request"
 
 
-def _output_hash(evidence: ReceiptParts) -> str:
-    content, told = _text(evidence, "tee", "content"), evidence.part("tee", "output_hash")
+def _output_hash(parts: ReceiptParts) -> str:
+    content, told = _text(parts, "tee", "content"), parts.part("tee", "output_hash")
     equal(_keccak(content), told, "the Keccak-256 of the content")
     return "Keccak-256 of the signed content"
 
 
-def _response(evidence: ReceiptParts) -> str:
+def _response(parts: ReceiptParts) -> str:
     """Compare the answer with the signed content."""
-    response, content = evidence.part("response"), _text(evidence, "tee", "content")
+    response, content = parts.part("response"), _text(parts, "tee", "content")
     if not isinstance(response, Mapping):
         raise MismatchError("the answer is not an object")
     if {*response} == IMAGES:
@@ -108,7 +108,7 @@ def _response(evidence: ReceiptParts) -> str:
         equal(texts, [], "the text beside tool calls, which no signature covers,")
         equal(_calls(content), [reduced_call(call) for call in calls], "the list of tool calls")
     else:
-        stops = _stops(evidence)
+        stops = _stops(parts)
         if len(stops) * len(content) > MAX_SEARCHED:
             raise NotKeptError("the request has more stop sequences than are looked for")
         cut = until_stop(content, stops)
@@ -119,26 +119,26 @@ def _response(evidence: ReceiptParts) -> str:
     return f"{'tool calls' if calls else 'text'} of the answer are the signed content{not_covered}"
 
 
-def _stops(evidence: ReceiptParts) -> tuple[str, ...]:
+def _stops(parts: ReceiptParts) -> tuple[str, ...]:
     """Read them from what was signed for, where that is kept: the request may be kept back."""
     try:
-        request = _text(evidence, "tee", "canonical_request")
+        request = _text(parts, "tee", "canonical_request")
     except NotKeptError:
-        request = _text(evidence, "request", "body")
+        request = _text(parts, "request", "body")
     return stops_of(read_body(request.encode()))
 
 
-def _signature(evidence: ReceiptParts) -> str:
-    part = evidence.part("tee")
+def _signature(parts: ReceiptParts) -> str:
+    part = parts.part("tee")
     if "mismatch" in part:
         raise MismatchError(f"when the answer came: {quote(part['mismatch'])}")
     if not any(name in part for name in ("signature", "request_hash", "output_hash")):
         raise NotKeptError("the gateway signed nothing")
-    timestamp = evidence.part("tee", "timestamp")
+    timestamp = parts.part("tee", "timestamp")
     if type(timestamp) is not int:
         raise MismatchError(f"the timestamp is not a whole number: {quote(timestamp)}")
     request_hash, output_hash, signature, key = (
-        read_hex(evidence.part("tee", name))
+        read_hex(parts.part("tee", name))
         for name in ("request_hash", "output_hash", "signature", "public_key")
     )
     if not is_signed(key, signature, signed_message(request_hash, output_hash, timestamp)):
@@ -146,17 +146,17 @@ def _signature(evidence: ReceiptParts) -> str:
     return f"RSA-PSS by the TEE's key over both hashes and the time {timestamp}"
 
 
-def _time(evidence: ReceiptParts) -> str:
+def _time(parts: ReceiptParts) -> str:
     """Compare the signed time with the time at which the file says the call was made."""
-    timestamp = evidence.part("tee", "timestamp")
+    timestamp = parts.part("tee", "timestamp")
     if type(timestamp) is not int:
         raise MismatchError(f"the timestamp is not a whole number: {quote(timestamp)}")
-    held_to_time(evidence, timestamp, "the time that was signed", 900, 4_500)
+    held_to_time(parts, timestamp, "the time that was signed", 900, 4_500)
     return "the time that was signed fits the receipt's created_at"
 
 
-def _text(evidence: ReceiptParts, *path: str) -> str:
-    text = evidence.part(*path)
+def _text(parts: ReceiptParts, *path: str) -> str:
+    text = parts.part(*path)
     if not isinstance(text, str):
         raise MismatchError(f"{'.'.join(path)} is not a text")
     return text

@@ -21,7 +21,7 @@ DAY_S: Final = 24 * 3600
 
 
 @dataclass(frozen=True)
-class _Spending:
+class _Costs:
     at: int
     """Unix seconds."""
 
@@ -29,7 +29,7 @@ class _Spending:
     """Wei, or base units."""
 
 
-class UnrecordedSpending:
+class UnrecordedCosts:
     """Spending of one wallet, in one coin, that its journal does not hold.
 
     Args:
@@ -49,7 +49,7 @@ class UnrecordedSpending:
         self._journal, self._name = journal, name
         self._recorded, self._shown = recorded, shown
         self._finding = Lock()
-        self._found: _Spending | None = None
+        self._found: _Costs | None = None
 
     async def amount(self) -> int:
         """Return its sum.
@@ -62,26 +62,26 @@ class UnrecordedSpending:
                 self._found = await self._find()
         return self._found.amount if time.time() - self._found.at < DAY_S else 0
 
-    async def _find(self) -> _Spending:
+    async def _find(self) -> _Costs:
         budget = await self._recorded()
         found = _read(await self._journal.recall(self._name))
         if found is not None and (budget.spent or budget.open):
             return found
-        found = _Spending(int(time.time()), max(await self._shown() - budget.spent, 0))
+        found = _Costs(int(time.time()), max(await self._shown() - budget.spent, 0))
         await self._journal.remember(self._name, _written(found))
         return found
 
 
-def _written(found: _Spending) -> str:
+def _written(found: _Costs) -> str:
     # As text: amounts are beyond what JSON's numbers carry everywhere.
     return to_json({"at": found.at, "amount": str(found.amount)}).decode()
 
 
-def _read(document: str) -> _Spending | None:
+def _read(document: str) -> _Costs | None:
     if not document:
         return None
     try:
         entry: dict[str, Any] = from_json(document)
-        return _Spending(int(entry["at"]), int(entry["amount"]))
+        return _Costs(int(entry["at"]), int(entry["amount"]))
     except (ValueError, KeyError, TypeError):
         return None
