@@ -68,7 +68,7 @@ _fees: Final = Sums(s.spending, "fee_wei")
 
 
 @dataclass(frozen=True)
-class Standing:
+class LaneSnapshot:
     """One lane's row and the calls that count beside it, at one moment."""
 
     lane: str
@@ -119,7 +119,7 @@ class Standing:
         recent = (row for row in self.uncounted if row["settled_at"] // BUCKET_US >= self.floor)
         return self.window_wei + sum(amount(row["fee_wei"]) for row in recent)
 
-    def moved(self) -> Steps[Standing]:
+    def moved(self) -> Steps[LaneSnapshot]:
         """Return the same with the window where it belongs."""
         if self.floor == self.window_floor:
             return self
@@ -127,13 +127,13 @@ class Standing:
         return replace(self, window_wei=window, window_floor=self.floor)
 
 
-def read_standing(lane: str) -> Steps[Standing | None]:
+def read_standing(lane: str) -> Steps[LaneSnapshot | None]:
     """Read a lane in one statement; `None` where it was never used."""
     found = yield from rows(_lane_and_live_calls, of_lane=lane)
     if not found:
         return None
     first = found[0]
-    return Standing(
+    return LaneSnapshot(
         lane=lane,
         next_nonce=first["next_nonce"],
         epoch=first["epoch"],
@@ -144,7 +144,7 @@ def read_standing(lane: str) -> Steps[Standing | None]:
     )
 
 
-def check_caps(standing: Standing, nonce: int, fee: int, caps: FeeCaps) -> None:
+def check_caps(standing: LaneSnapshot, nonce: int, fee: int, caps: FeeCaps) -> None:
     """Refuse a signature that could pass a cap.
 
     Raises:
@@ -161,7 +161,7 @@ def check_caps(standing: Standing, nonce: int, fee: int, caps: FeeCaps) -> None:
         )
 
 
-def count_settled(standing: Standing) -> Steps[int]:
+def count_settled(standing: LaneSnapshot) -> Steps[int]:
     """Add the lane's settled calls to its spending rows; returns the window's sum after it."""
     window = (yield from standing.moved()).window_wei
     yield from change(_end_released, of_lane=standing.lane)

@@ -13,7 +13,7 @@ from sqlalchemy import Text, bindparam, case, exists, select, update
 from og_mcp.errors import CallStateError
 from og_mcp.journal import _schema as s
 from og_mcp.journal._cap_records import row_of
-from og_mcp.journal._purse import take_turn
+from og_mcp.journal._opg_window import take_turn
 from og_mcp.journal._sql import Row, Statement, now
 from og_mcp.journal._steps import Steps, change
 from og_mcp.journal._sums import amount

@@ -13,7 +13,7 @@ from og_mcp.journal._approvals import Approvals, new_token
 from og_mcp.journal._documents import storable
 from og_mcp.journal._notes import Notes
 from og_mcp.journal._seal import Seal
-from og_mcp.journal._stages import NO_LASTS_US, Failing, decline, no_until
+from og_mcp.journal._stages import NO_LASTS_US, FailStep, decline, no_until
 from og_mcp.journal._steps import Steps
 from og_mcp.journal._store import Store
 from og_mcp.journal._waiting import Waiters
@@ -36,7 +36,7 @@ class Consents:
 
     async def request_approval(self, call_id: str, error: str, consent: ConsentRequest) -> None:
         """End a running call at `not_sent` until a person approves what it may cost, or does."""
-        failing = Failing(call_id, Stage.NOT_SENT, storable(error), status=s.WAITING_APPROVAL)
+        failing = FailStep(call_id, Stage.NOT_SENT, storable(error), status=s.WAITING_APPROVAL)
         consent = replace(consent, what=storable(consent.what))
 
         def work() -> Steps[None]:
@@ -79,7 +79,7 @@ class Consents:
             if until is None:
                 return (yield from self._approvals.take(call_id, consent, taker))
             declined = ApprovalDeclinedError(call_id, until)
-            yield from Failing(call_id, Stage.NOT_SENT, str(declined))()
+            yield from FailStep(call_id, Stage.NOT_SENT, str(declined))()
             return declined
 
         taken = await self._store.run(work, atomic=True)

@@ -15,18 +15,18 @@ from anyio import to_thread
 
 from og_mcp.errors import InputError, JournalError
 from og_mcp.journal import _owners, _stages
-from og_mcp.journal._caps import Caps
+from og_mcp.journal._authorizations import Authorizations
+from og_mcp.journal._call_reader import CallReader
 from og_mcp.journal._consents import Consents
 from og_mcp.journal._database import Database
 from og_mcp.journal._documents import Documents, sha256, storable
 from og_mcp.journal._gate import Gate
 from og_mcp.journal._lane import HeldLane
 from og_mcp.journal._moments import microseconds
-from og_mcp.journal._opening import Opening
+from og_mcp.journal._open_step import OpenStep
 from og_mcp.journal._pruning import lanes_to_count, remove_batch, remove_caps
-from og_mcp.journal._reading import Reading
 from og_mcp.journal._seal import Seal
-from og_mcp.journal._stages import Failing, Settling
+from og_mcp.journal._stages import FailStep, SettleStep
 from og_mcp.journal._store import Store
 from og_mcp.types import (
     Account,
@@ -46,7 +46,7 @@ UNKEPT_RESULTS: Final = 256
 """Results that are not kept on disk and wait in memory for whoever asked for them."""
 
 
-class SQLJournal(Reading, Caps, Consents):
+class SQLJournal(CallReader, Authorizations, Consents):
     """An open journal; implements `og_mcp.calls.Journal`, whose docstrings say what each step does.
 
     Args:
@@ -62,8 +62,8 @@ class SQLJournal(Reading, Caps, Consents):
         seal, owner = Seal(database.folder), secrets.token_hex(16)
         renew = partial(_owners.renew, owner=owner, lease_s=lease_s)
         store = Store(database, renew, lease_s / 4)
-        Reading.__init__(self, store, Documents(database.folder))
-        Caps.__init__(self, store, owner)
+        CallReader.__init__(self, store, Documents(database.folder))
+        Authorizations.__init__(self, store, owner)
         Consents.__init__(self, store, self._waiters, seal, database.folder)
         self._lease_s, self._keep = lease_s, keep_documents
         self._gates: dict[str, Gate] = {}
@@ -91,7 +91,7 @@ class SQLJournal(Reading, Caps, Consents):
     async def open_call(self, request: CallRequest) -> Opened:
         """Record a call, or join the one that it repeats."""
         _check_key(request.idempotency_key)
-        opening = Opening.of(request, self._owner)
+        opening = OpenStep.of(request, self._owner)
         if self._keep:
             document = await self._documents.put(opening.call_id, request.request)
             opening = replace(opening, document=document)
@@ -124,7 +124,7 @@ class SQLJournal(Reading, Caps, Consents):
     ) -> None:
         """End a call well."""
         keep = partial(self._documents.put, call_id)
-        settling = Settling(
+        settling = SettleStep(
             call_id,
             stage,
             fee_wei,
@@ -146,7 +146,7 @@ class SQLJournal(Reading, Caps, Consents):
     ) -> None:
         """End a call badly."""
         stored = await self._documents.put(call_id, receipt)
-        failing = Failing(call_id, stage, storable(error), fee_wei=fee_wei, receipt=stored)
+        failing = FailStep(call_id, stage, storable(error), fee_wei=fee_wei, receipt=stored)
         # What never left needs no disk: forgotten, it is as if it had not been asked for.
         await self._store.run(failing, durable=stage is not Stage.NOT_SENT)
         self._waiters.wake(call_id)

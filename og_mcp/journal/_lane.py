@@ -6,9 +6,9 @@ from typing import NamedTuple, TypeVar
 
 from og_mcp.errors import BudgetExceededError, CallStateError, LaneLostError
 from og_mcp.journal import _schema as s
-from og_mcp.journal._budget import Standing, check_caps, count_settled, read_standing
+from og_mcp.journal._budget import LaneSnapshot, check_caps, count_settled, read_standing
 from og_mcp.journal._documents import storable
-from og_mcp.journal._signing import GivingBack, Place, Releasing, Signing
+from og_mcp.journal._sign_steps import GiveBackStep, Place, ReleaseStep, SignStep
 from og_mcp.journal._sql import Row
 from og_mcp.journal._steps import Steps, Work
 from og_mcp.journal._store import Store
@@ -52,7 +52,7 @@ class HeldLane:
         """Whether a step showed that the lock is gone."""
 
         self._place = Place(account, 0)
-        self._standing: Standing | None = None
+        self._standing: LaneSnapshot | None = None
         """What was read last; `None` once this holder has changed it."""
 
         self._reserved: _Reservation | None = None
@@ -102,7 +102,7 @@ class HeldLane:
         is_same = reserved is not None and (reserved.call_id, reserved.nonce) == (call_id, nonce)
         if reserved is None or not is_same or max_fee_wei > reserved.max_fee_wei:
             raise CallStateError(call_id, "be signed", "this nonce and fee were not reserved")
-        signing = Signing(
+        signing = SignStep(
             self._place,
             self._owner,
             call_id,
@@ -119,7 +119,7 @@ class HeldLane:
 
     async def give_back(self, call_id: str, transaction_hash: str = "") -> None:
         """Undo a reservation or a signature; see `og_mcp.calls.Lane`."""
-        giving_back = GivingBack(self._place, call_id, transaction_hash)
+        giving_back = GiveBackStep(self._place, call_id, transaction_hash)
         if await self._run(giving_back, durable=True, atomic=True):
             self._stepped(None)
         if self._reserved is not None and self._reserved.call_id == call_id:
@@ -127,7 +127,7 @@ class HeldLane:
 
     async def release(self, call_id: str, error: str) -> None:
         """End a call without effect; see `og_mcp.calls.Lane`."""
-        releasing = Releasing(self._place, call_id, storable(error))
+        releasing = ReleaseStep(self._place, call_id, storable(error))
         await self._run(releasing, durable=True, atomic=True)
         self._stepped(None)
 
@@ -135,7 +135,7 @@ class HeldLane:
         """Add every settled call to the spending rows, so that none is needed for the budget."""
         await self._count(await self._run(self._current))
 
-    async def _count(self, standing: Standing) -> Standing:
+    async def _count(self, standing: LaneSnapshot) -> LaneSnapshot:
         def work() -> Steps[None]:
             window = yield from count_settled(standing)
             yield from self._place.set_window(window, standing.floor)
@@ -162,14 +162,14 @@ class HeldLane:
         if not self._is_held:
             raise RuntimeError("the lane was left")
 
-    def _read(self) -> Steps[Standing]:
+    def _read(self) -> Steps[LaneSnapshot]:
         standing = yield from read_standing(self.account.key)
         if standing is not None:
             return standing
         yield from self._place.make()
         return (yield from self._current())
 
-    def _current(self) -> Steps[Standing]:
+    def _current(self) -> Steps[LaneSnapshot]:
         standing = yield from read_standing(self.account.key)
         if standing is None:
             raise self._place.lost()
@@ -189,7 +189,7 @@ def _open_nonce(row: Row) -> OpenNonce:
     )
 
 
-def _check(standing: Standing, asked: _Reservation, caps: FeeCaps) -> int:
+def _check(standing: LaneSnapshot, asked: _Reservation, caps: FeeCaps) -> int:
     """Refuse what a cap or another call's nonce forbids; returns what the nonce holds then."""
     counts = asked.max_fee_wei
     for other in standing.live:

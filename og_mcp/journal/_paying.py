@@ -16,7 +16,7 @@ from sqlalchemy import Text, and_, bindparam, delete, exists, func, or_, select,
 from og_mcp.errors import CallStateError
 from og_mcp.journal import _schema as s
 from og_mcp.journal._cap_records import cap_of, row_of
-from og_mcp.journal._purse import open_amount, positive, take_turn
+from og_mcp.journal._opg_window import open_amount, positive, take_turn
 from og_mcp.journal._sql import InsertInto, Row, Statement, now
 from og_mcp.journal._steps import Steps, change, row, rows
 from og_mcp.journal._sums import amount
@@ -123,7 +123,7 @@ _state: Final = Statement(
 
 
 @dataclass(frozen=True)
-class OpeningCap:
+class AuthorizeStep:
     """One request to sign a maximum. Its id is drawn once, so that repeating the work is safe."""
 
     cap_id: str
@@ -133,7 +133,7 @@ class OpeningCap:
     limits: OPGCaps
 
     @classmethod
-    def of(cls, call_id: str, owner: str, request: CapRequest, limits: OPGCaps) -> OpeningCap:
+    def of(cls, call_id: str, owner: str, request: CapRequest, limits: OPGCaps) -> AuthorizeStep:
         """Draw an id of 128 random bits.
 
         Raises:

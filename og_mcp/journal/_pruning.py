@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import BigInteger, Text, bindparam, delete, exists, or_, select
 
 from og_mcp.journal import _schema as s
-from og_mcp.journal._opening import KEY_LIFE_US
+from og_mcp.journal._open_step import KEY_LIFE_US
 from og_mcp.journal._sql import Statement, now
 from og_mcp.journal._steps import Steps, change, rows
 from og_mcp.journal._sums import WINDOW_US

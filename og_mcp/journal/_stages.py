@@ -236,7 +236,7 @@ _state: Final = Statement(
 
 
 @dataclass(frozen=True)
-class Settling:
+class SettleStep:
     """A good end, with its documents as they are stored."""
 
     call_id: str
@@ -275,7 +275,7 @@ class Settling:
 
 
 @dataclass(frozen=True)
-class Failing:
+class FailStep:
     """A bad end."""
 
     call_id: str

@@ -16,7 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from og_mcp.calls import Journal
 from og_mcp.errors import BudgetExceededError, CallStateError
 from og_mcp.journal import open_journal
-from og_mcp.journal._budget import COUNT_AT, Standing, check_caps
+from og_mcp.journal._budget import COUNT_AT, LaneSnapshot, check_caps
 from og_mcp.journal._sums import BUCKET_US
 from og_mcp.settings import Settings
 from og_mcp.types import Call, FeeCaps, Stage
@@ -166,7 +166,7 @@ def test_a_fee_counts_for_a_day_and_at_most_ten_minutes_more(
         "settled_at": NOON - int(hours_ago * HOUR_US),
     }
     floor = (NOON - 24 * HOUR_US) // BUCKET_US
-    standing = Standing(
+    standing = LaneSnapshot(
         lane="l",
         next_nonce=None,
         epoch=0,
@@ -189,7 +189,7 @@ def test_t31_what_ended_without_effect_counts_for_a_day(hours_ago: float, counts
         "settled_at": NOON - int(hours_ago * HOUR_US),
     }
     signed = {"id": "b", "hold": "signed", "nonce": 3, "max_fee_wei": "4", "settled_at": None}
-    standing = Standing(
+    standing = LaneSnapshot(
         lane="l",
         next_nonce=None,
         epoch=0,
@@ -207,7 +207,7 @@ def test_t31_what_ended_without_effect_counts_for_a_day(hours_ago: float, counts
 
 def test_a_window_that_has_moved_on_errs_on_the_safe_side() -> None:
     floor = (NOON - 48 * HOUR_US) // BUCKET_US
-    standing = Standing(
+    standing = LaneSnapshot(
         lane="l",
         next_nonce=None,
         epoch=0,

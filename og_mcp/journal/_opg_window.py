@@ -68,7 +68,7 @@ def positive(amount_opg: int) -> int:
 
 
 @dataclass(frozen=True)
-class Purse:
+class OPGWindow:
     """An account's sum over the window, where it belongs at this moment."""
 
     lane: str
@@ -122,7 +122,7 @@ class Purse:
                 return
 
 
-def take_turn(lane: str) -> Steps[Purse]:
+def take_turn(lane: str) -> Steps[OPGWindow]:
     """Wait until nobody else changes the account's payments; the transaction's end ends the turn."""
     found = yield from row(_lock, of_lane=lane)
     if found is None:
@@ -148,12 +148,12 @@ def budget_of(lane: str, limits: OPGCaps) -> Steps[Budget]:
     return Budget(cap=limits.per_day, spent=spent, open=open_opg, left=left)
 
 
-def _moved(lane: str, found: Row) -> Steps[Purse]:
+def _moved(lane: str, found: Row) -> Steps[OPGWindow]:
     """Read an account's row, with the window where it belongs."""
     floor, window = floor_at(found["now"]), amount(found["window_opg"])
     if floor != found["window_floor"]:
         window = yield from _paid.since(lane, floor)
-    return Purse(lane, window, floor, found["now"])
+    return OPGWindow(lane, window, floor, found["now"])
 
 
 def _keep(lane: str, window_opg: int, floor: int) -> Steps[None]:

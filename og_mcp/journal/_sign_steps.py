@@ -214,7 +214,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Signing:
+class SignStep:
     """A signature, as it goes on record."""
 
     place: Place
@@ -263,7 +263,7 @@ class Signing:
 
 
 @dataclass(frozen=True)
-class GivingBack:
+class GiveBackStep:
     """The end of a signature of which nothing left this process."""
 
     place: Place
@@ -304,7 +304,7 @@ class GivingBack:
 
 
 @dataclass(frozen=True)
-class Releasing:
+class ReleaseStep:
     """The end of a call without effect: its fee counts for 24 hours more, its nonce is free."""
 
     place: Place

@@ -141,7 +141,7 @@ _take: Final = Statement(
 
 
 @dataclass(frozen=True)
-class Opening:
+class OpenStep:
     """One request to open a call. Its id is drawn once, so that repeating the work is safe."""
 
     request: CallRequest
@@ -151,7 +151,7 @@ class Opening:
     """The request as it is stored: itself, nothing, or a reference to a file."""
 
     @classmethod
-    def of(cls, request: CallRequest, owner: str) -> Opening:
+    def of(cls, request: CallRequest, owner: str) -> OpenStep:
         """Draw an id of 128 random bits."""
         return cls(request, owner, secrets.token_hex(16))
 

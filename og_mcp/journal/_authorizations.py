@@ -14,7 +14,7 @@ from og_mcp.types import Account, Budget, Cap, CapRequest, OPGCaps
 T = TypeVar("T")
 
 
-class Caps:
+class Authorizations:
     """Signed maxima of one journal; `og_mcp.calls.Journal` says what each step does.
 
     Args:
@@ -27,7 +27,7 @@ class Caps:
 
     async def open_cap(self, call_id: str, request: CapRequest, limits: OPGCaps) -> Cap:
         """Record one before it is signed."""
-        return await self._pay(_paying.OpeningCap.of(call_id, self._owner, request, limits))
+        return await self._pay(_paying.AuthorizeStep.of(call_id, self._owner, request, limits))
 
     async def drop_cap(self, cap_id: str) -> None:
         """Undo one whose signature never left."""

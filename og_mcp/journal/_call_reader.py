@@ -45,7 +45,7 @@ ID_BEGINNING: Final = re.compile("[0-9a-f]{4,31}")
 END_OF_TIME: Final = 2**62
 
 
-class Reading:
+class CallReader:
     """The half of a journal that changes nothing; `og_mcp.calls.Journal` says what each step does.
 
     Args:
