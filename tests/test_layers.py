@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,17 @@ def test_every_module_of_the_client_has_a_room() -> None:
     found = {path.stem for path in (ROOT / "client").iterdir()}
 
     assert found - {"__init__", "__pycache__"} == set(ROOMS)
+
+
+def test_each_class_has_a_name_of_its_own_and_it_is_a_noun() -> None:
+    """The local network is the other side of the wire: it may have words of its own."""
+    files = [path for path in ROOT.rglob("*.py") if "localnet" not in path.parts]
+    names = Counter(
+        node.name
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+
+    assert not {name: count for name, count in names.items() if count > 1}
+    assert not {name for name in names if name.endswith("ing")}

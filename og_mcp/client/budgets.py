@@ -65,9 +65,9 @@ class Budgets:
         journal = await resources.journal.get()
 
         async def seen() -> Budget:
-            caps = await resources.caps.get()
-            await caps.look()
-            return await journal.opg_budget(caps.account, await self._opg_limits())
+            tracker = await resources.settlements.get()
+            await tracker.look()
+            return await journal.opg_budget(tracker.account, await self._opg_limits())
 
         async def recorded() -> Budget:
             return await journal.opg_budget(await self._account(resources.base), resources.limits)
@@ -106,8 +106,11 @@ class Budgets:
 
     async def price(self) -> int:
         """Return the least that gateways asked to be covered, base units; 0 where none is known."""
-        caps, journal = await self._resources.caps.get(), await self._resources.journal.get()
-        return await Requirements(journal, caps.account.key).least((CHAT, COMPLETION))
+        tracker, journal = (
+            await self._resources.settlements.get(),
+            await self._resources.journal.get(),
+        )
+        return await Requirements(journal, tracker.account.key).least((CHAT, COMPLETION))
 
     async def _account(self, chain: ChainResources) -> Account:
         """Name an account without asking its chain, which a local one cannot be named without.

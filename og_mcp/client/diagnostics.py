@@ -268,7 +268,7 @@ class Examination:
         wrong = problems.of_opg_caps(limits, left.budget, await self._budgets.price())
         if wrong:
             return wrong[0]
-        caps = await self._resources.caps.get()
+        caps = await self._resources.settlements.get()
         account = caps.account
         if overcharged := problems.of_overcharges(await caps.overcharges.all()):
             return overcharged[0]
@@ -406,7 +406,7 @@ class StatusLook:
         if address != found["address"]:
             found["payer"] = address
         price = await self._budgets.price()
-        overcharges = (await resources.caps.get()).overcharges
+        overcharges = (await resources.settlements.get()).overcharges
         self._problems += problems.of_overcharges(await overcharges.all())
         self._problems += problems.of_opg_caps(resources.limits, self._opg.budget, price)
         lacking = (

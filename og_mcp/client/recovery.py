@@ -24,7 +24,7 @@ from og_mcp.client.chain.chain import Chain, Receipt
 from og_mcp.client.chain.decisions import Held, Said, decide
 from og_mcp.client.chain.sender import Sender
 from og_mcp.client.chain.wallet import Signed
-from og_mcp.client.payments.caps import Caps
+from og_mcp.client.payments.settlement_tracker import SettlementTracker
 from og_mcp.client.receipts.receipts import request_of_transaction
 from og_mcp.client.receipts.transaction_receipt import transaction_receipt
 from og_mcp.client.wire.lazy import Lazy
@@ -115,7 +115,7 @@ class Recovery:
         journal: Where the calls are.
         own: Knows the network's own chain.
         base: Knows the payment chain.
-        caps: Knows what became of payment authorizations.
+        settlements: Knows what became of payment authorizations.
     """
 
     def __init__(
@@ -124,9 +124,9 @@ class Recovery:
         journal: Lazy[Journal],
         own: Lazy[ChainRecovery],
         base: Lazy[ChainRecovery],
-        caps: Lazy[Caps],
+        settlements: Lazy[SettlementTracker],
     ) -> None:
-        self._network, self._journal, self._caps = network, journal, caps
+        self._network, self._journal, self._settlements = network, journal, settlements
         self._own, self._base = own, base
 
     async def chain_of(self, call: Call) -> ChainRecovery:
@@ -148,7 +148,7 @@ class Recovery:
         if call.tool in PUBLISHING_TOOLS:
             await self._end_publication(call)
         elif call.cap is not None:
-            await (await self._caps.get()).look()
+            await (await self._settlements.get()).look()
             await (await self.chain_of(call)).look_again(call)
         else:
             await (await self.chain_of(call)).resume(call, wait_s)
@@ -176,16 +176,16 @@ class Recovery:
         if (await self._network.get()).base_chain_id in chain_ids:
             settled += await (await self._base.get()).recover_all()
         if await journal.open_caps():
-            await (await self._caps.get()).look()
+            await (await self._settlements.get()).look()
         return settled
 
     async def _refresh_payment(self, call: Call) -> bool:
         if call.cap is None or call.cap.status != "open" or call.status == "running":
             return False
-        caps = await self._caps.get()
-        if call.cap.account.key != caps.account.key:
+        tracker = await self._settlements.get()
+        if call.cap.account.key != tracker.account.key:
             return False
-        await caps.look()
+        await tracker.look()
         return True
 
     async def _refresh_transaction(self, call: Call) -> bool:

@@ -44,15 +44,15 @@ from og_mcp.client.local_network import read_ready_file, running_localnet
 from og_mcp.client.operations.transaction import ChainAccess
 from og_mcp.client.payments.allowance import Allowance
 from og_mcp.client.payments.cancellation import Cancellations
-from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.clock import Clock
 from og_mcp.client.payments.data_folders import note_folder
-from og_mcp.client.payments.fates import Fates
+from og_mcp.client.payments.funds import Funds
 from og_mcp.client.payments.ledger import Ledger
 from og_mcp.client.payments.opg import OPG
 from og_mcp.client.payments.payer import Payer
 from og_mcp.client.payments.payments import Payments
-from og_mcp.client.payments.purse import Purse
+from og_mcp.client.payments.settlement_tracker import SettlementTracker
+from og_mcp.client.payments.settlements import SettlementReader
 from og_mcp.client.payments.spent_elsewhere import SpentElsewhere
 from og_mcp.client.payments.told import OPGPrice
 from og_mcp.client.recovery import ChainRecovery, Recovery, ResultReader
@@ -132,15 +132,15 @@ class Resources:
         self.registry = Lazy(self._open_registry)
         self.gateways = Lazy(self._open_gateways)
         self.opg = Lazy(self._open_opg)
-        self.caps = Lazy(self._open_caps)
+        self.settlements = Lazy(self._open_settlements)
         self.elsewhere = Lazy(self._open_elsewhere)
-        self.purse = Lazy(self._open_purse)
+        self.funds = Lazy(self._open_funds)
         self.payments = Lazy(self._open_payments)
         self.allowance = Lazy(self._open_allowance)
         self.cancellations = Lazy(self._open_cancellations)
         self.llm = Lazy(self._open_llm)
         self.recovery = Recovery(
-            self.network, self.journal, self.own.recovery, self.base.recovery, self.caps
+            self.network, self.journal, self.own.recovery, self.base.recovery, self.settlements
         )
         self.account = Lazy(self._open_account)
         self.hub = Lazy(self._open_hub)
@@ -250,49 +250,54 @@ class Resources:
     async def _open_opg(self) -> OPG:
         return OPG(await self.base.rpc.get(), await self.base.chain.get(), await self.network.get())
 
-    async def _other_fates(self) -> list[Fates]:
+    async def _other_settlement_readers(self) -> list[SettlementReader]:
         """Return what asks further RPCs of the payment chain."""
         network, http = await self.network.get(), await self.http.get()
         urls = self.settings.base_rpc_urls or network.base_rpc_urls
         others = [url for url in dict.fromkeys(urls) if url != network.base_rpc_url]
         rpcs = [RPC(http, url, BASE_RPC, timeout_s=self.timeouts.rpc_s) for url in others]
-        return [Fates(Ledger(rpc, network.opg_token), network.settlement_depth) for rpc in rpcs]
+        return [
+            SettlementReader(Ledger(rpc, network.opg_token), network.settlement_depth)
+            for rpc in rpcs
+        ]
 
-    async def _open_caps(self) -> Caps:
+    async def _open_settlements(self) -> SettlementTracker:
         opg = await self.opg.get()
         account = await opg.account(await (await self.base.wallet.get()).address())
         journal, tasks = await self.journal.get(), await self.tasks.get()
-        return Caps(journal, opg, await self._other_fates(), account, tasks, self.clock)
+        return SettlementTracker(
+            journal, opg, await self._other_settlement_readers(), account, tasks, self.clock
+        )
 
     async def _open_elsewhere(self) -> SpentElsewhere:
         elsewhere = SpentElsewhere(
             await self.journal.get(),
             (await self.opg.get()).ledger,
-            (await self.caps.get()).account,
+            (await self.settlements.get()).account,
             await self.tasks.get(),
             self.clock,
         )
         elsewhere.look_ahead()
         return elsewhere
 
-    async def _open_purse(self) -> Purse:
+    async def _open_funds(self) -> Funds:
         address = await (await self.base.wallet.get()).address()
-        return Purse(await self.opg.get(), address, await self.tasks.get())
+        return Funds(await self.opg.get(), address, await self.tasks.get())
 
     async def _open_payments(self) -> Payments:
-        purse = await self.purse.get()
+        funds = await self.funds.get()
         # Both ask the payment chain, and neither needs the other's answer.
-        purse.look_ahead()
-        network, caps = await self.network.get(), await self.caps.get()
+        funds.look_ahead()
+        network, tracker = await self.network.get(), await self.settlements.get()
         payer = Payer(await (await self.base.wallet.get()).account(), network)
         payments = Payments(
             network,
             await self.journal.get(),
             await self.elsewhere.get(),
-            purse,
+            funds,
             payer,
-            caps.account,
-            caps,
+            tracker.account,
+            tracker,
             limits=self.limits,
             allow_insecure=self.settings.allow_insecure,
             answer_s=self.timeouts.gateway_s,
@@ -300,21 +305,23 @@ class Resources:
             clock=self.clock,
         )
         # An earlier process may have left some open.
-        caps.watch()
+        tracker.watch()
         if not self.settings.local:
-            await to_thread.run_sync(note_folder, caps.account.address, self.settings.data_dir)
+            await to_thread.run_sync(note_folder, tracker.account.address, self.settings.data_dir)
         return payments
 
     async def _open_allowance(self) -> Allowance:
         return Allowance(
             await self.opg.get(),
-            await self.purse.get(),
+            await self.funds.get(),
             await self.journal.get(),
-            (await self.caps.get()).account,
+            (await self.settlements.get()).account,
         )
 
     async def _open_cancellations(self) -> Cancellations:
-        return Cancellations(await self.opg.get(), await self.caps.get(), await self.journal.get())
+        return Cancellations(
+            await self.opg.get(), await self.settlements.get(), await self.journal.get()
+        )
 
     async def _open_llm(self) -> GatewayLLM:
         registry = await self.registry.get()

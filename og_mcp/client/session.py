@@ -590,7 +590,7 @@ class Session:
             today=self._today(),
             llm=opened.llm,
             payments=opened.payments,
-            caps=opened.caps,
+            settlements=opened.settlements,
             opg_price=opened.opg_price,
             principal=principal,
             settlement=settlement,
@@ -1195,7 +1195,7 @@ class Session:
         Raises:
             InputError: It has not.
         """
-        overcharges = (await (await self._resources()).caps.get()).overcharges
+        overcharges = (await (await self._resources()).settlements.get()).overcharges
         found = await overcharges.forgive(recipient)
         if not found:
             raise InputError(

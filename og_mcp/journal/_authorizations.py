@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
-from og_mcp.journal import _cap_ends, _cap_records, _paying, _purse
+from og_mcp.journal import _cap_ends, _cap_records, _opg_window, _paying
 from og_mcp.journal._steps import Work
 from og_mcp.journal._store import Store
 from og_mcp.types import Account, Budget, Cap, CapRequest, OPGCaps
@@ -35,7 +35,7 @@ class Authorizations:
 
     async def settle_cap(self, cap_id: str, amount_opg: int, transaction_hash: str) -> None:
         """Record what one was settled for."""
-        settled = _purse.positive(amount_opg)
+        settled = _opg_window.positive(amount_opg)
         await self._pay(partial(_cap_ends.settle, cap_id, settled, transaction_hash))
 
     async def reopen_cap(self, cap_id: str) -> None:
@@ -49,7 +49,7 @@ class Authorizations:
 
     async def void_cap(self, cap_id: str, counted_opg: int = 0) -> None:
         """Record that one can never be taken any more."""
-        await self._pay(partial(_cap_ends.void, cap_id, _purse.positive(counted_opg)))
+        await self._pay(partial(_cap_ends.void, cap_id, _opg_window.positive(counted_opg)))
 
     async def cancel_cap(self, cap_id: str) -> None:
         """Let an open one pay for no later call."""
@@ -91,7 +91,7 @@ class Authorizations:
 
     async def opg_budget(self, account: Account, limits: OPGCaps) -> Budget:
         """Return what is spent, open and left of 24 hours."""
-        return await self._store.run(partial(_purse.budget_of, account.key, limits))
+        return await self._store.run(partial(_opg_window.budget_of, account.key, limits))
 
     async def opg_totals(
         self, principal: str | None = None, account: Account | None = None

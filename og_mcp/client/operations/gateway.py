@@ -22,8 +22,8 @@ from og_mcp.client.files.attachments import MAX_REQUEST
 from og_mcp.client.llm.gateway_answer import Counted
 from og_mcp.client.llm.gateway_llm import GatewayAnswer, GatewayLLM
 from og_mcp.client.llm.question import Question
-from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.payments import Payments
+from og_mcp.client.payments.settlement_tracker import SettlementTracker
 from og_mcp.client.payments.told import (
     OPGPrice,
     cost_of,
@@ -84,7 +84,7 @@ class GatewayAccess:
     today: date
     llm: Lazy[GatewayLLM]
     payments: Lazy[Payments]
-    caps: Lazy[Caps]
+    settlements: Lazy[SettlementTracker]
     opg_price: OPGPrice
     principal: str
     settlement: SettlementModeName
@@ -235,7 +235,7 @@ class GatewayOperation(Operation[R]):
             f"it told a cost of {told} USD for call {call.call_id}, which costs at most {most} USD"
         )
         with CancelScope(shield=True):
-            await (await self._access.caps.get()).overcharges.note(call.cap.pay_to, words)
+            await (await self._access.settlements.get()).overcharges.note(call.cap.pay_to, words)
 
     async def take_again(self, call_id: str) -> CallContext | None:
         """Take over a call that the gateway answered with an error of its own (money.md 5)."""

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from og_mcp.calls import Journal
 from og_mcp.client.chain.chain import Receipt
+from og_mcp.client.payments.funds import Funds
 from og_mcp.client.payments.opg import OPG
-from og_mcp.client.payments.purse import Purse
-from og_mcp.client.payments.signing import first_approval
+from og_mcp.client.payments.payment_signer import first_approval
 from og_mcp.errors import InputError, coins, fee_text, quote
 from og_mcp.networks import PERMIT2, Network
 from og_mcp.types import Account, AllowanceResult
@@ -63,13 +63,13 @@ class Allowance:
 
     Args:
         opg: The token.
-        purse: Knows what the allowance was.
+        funds: Knows what the allowance was.
         journal: Remembers that it made the first approval (threats.md T34).
         account: The payer's, on the payment chain.
     """
 
-    def __init__(self, opg: OPG, purse: Purse, journal: Journal, account: Account) -> None:
-        self._opg, self._purse = opg, purse
+    def __init__(self, opg: OPG, funds: Funds, journal: Journal, account: Account) -> None:
+        self._opg, self._funds = opg, funds
         self._journal, self._account = journal, account
 
     def call_data(self, amount: int) -> tuple[str, bytes]:
@@ -78,11 +78,11 @@ class Allowance:
 
     async def current(self) -> int:
         """Ask what Permit2 may take now, base units."""
-        return (await self._purse.holdings(anew=True)).allowance
+        return (await self._funds.holdings(anew=True)).allowance
 
     def forget(self) -> None:
         """Ask anew from here on: nothing is signed on an allowance that may be revoked."""
-        self._purse.forget()
+        self._funds.forget()
 
     async def note_first(self) -> None:
         """Note that nobody could be paid from this wallet so far, by no journal (threats.md T34)."""

@@ -15,9 +15,9 @@ from typing import Any, Final
 from og_mcp.calls import Journal
 from og_mcp.client.calls.states import counts_until
 from og_mcp.client.chain.chain import Receipt
-from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.ledger import call_data, selector
 from og_mcp.client.payments.opg import OPG
+from og_mcp.client.payments.settlement_tracker import SettlementTracker
 from og_mcp.client.payments.told import payment_of
 from og_mcp.errors import CallStateError, coins, fee_text, in_opg
 from og_mcp.networks import PERMIT2, Network
@@ -79,7 +79,7 @@ class Cancellations:
         journal: Remembers what is cancelled before anything is sent.
     """
 
-    def __init__(self, opg: OPG, caps: Caps, journal: Journal) -> None:
+    def __init__(self, opg: OPG, caps: SettlementTracker, journal: Journal) -> None:
         self._opg, self._caps, self._journal = opg, caps, journal
 
     async def check(self, call: Call) -> Cap:
@@ -107,7 +107,7 @@ class Cancellations:
         if cap.status == "void":
             why = "its payment authorization cannot be taken any more"
             raise CallStateError(call.id, STEP, why, NOTHING_SENT)
-        if not await self._opg.fates.unspent([cap]):
+        if not await self._opg.settlements.unspent([cap]):
             until = f"it counts against your day's cap until {counts_until(cap.deadline):%H:%M} UTC"
             why = f"its payment authorization is used up, says the payment chain's RPC; {until}"
             raise CallStateError(call.id, STEP, why, NOTHING_SENT)

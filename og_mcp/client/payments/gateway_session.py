@@ -91,7 +91,7 @@ class GatewaySession:
 
 
 @dataclass
-class Line:
+class SessionSlot:
     """What one principal has with one path of one gateway."""
 
     session: GatewaySession | None = None

@@ -11,8 +11,8 @@ from typing import Final
 
 from og_mcp.client.chain.chain import Chain
 from og_mcp.client.chain.rpc import RPC
-from og_mcp.client.payments.fates import Fates
 from og_mcp.client.payments.ledger import Ledger, call_data, selector, view
+from og_mcp.client.payments.settlements import SettlementReader
 from og_mcp.client.wire.quantities import WORD, quantity
 from og_mcp.errors import WrongChainError
 from og_mcp.networks import PERMIT2, Network
@@ -52,7 +52,7 @@ class OPG:
     def __init__(self, rpc: RPC, chain: Chain, network: Network) -> None:
         self._rpc, self._chain, self._network = rpc, chain, network
         self.ledger = Ledger(rpc, network.opg_token)
-        self.fates = Fates(self.ledger, network.settlement_depth)
+        self.settlements = SettlementReader(self.ledger, network.settlement_depth)
         """What became of signed maxima, by this RPC."""
 
     async def account(self, address: str) -> Account:

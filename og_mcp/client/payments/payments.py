@@ -15,17 +15,17 @@ import httpx
 
 from og_mcp.calls import Journal
 from og_mcp.client.calls.context import CallContext
-from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.clock import Clock, Moment, check_date
-from og_mcp.client.payments.gateway_session import GatewaySession, Line
-from og_mcp.client.payments.paid_sending import PaidSending
+from og_mcp.client.payments.funds import Funds
+from og_mcp.client.payments.gateway_session import GatewaySession, SessionSlot
+from og_mcp.client.payments.paid_request_sender import PaidRequestSender
 from og_mcp.client.payments.payer import Payer
+from og_mcp.client.payments.payment_signer import PaymentSigner
 from og_mcp.client.payments.prices import CHALLENGE_HEADER, Prices
-from og_mcp.client.payments.purse import Purse
+from og_mcp.client.payments.request_sender import GatewayRequest, RequestSender
 from og_mcp.client.payments.requirement import LONGEST_DEADLINE_S
 from og_mcp.client.payments.requirements import Known
-from og_mcp.client.payments.sending import Outgoing, Sending
-from og_mcp.client.payments.signing import Signing
+from og_mcp.client.payments.settlement_tracker import SettlementTracker
 from og_mcp.client.payments.spent_elsewhere import SpentElsewhere
 from og_mcp.client.tee.gateways import Gateway
 from og_mcp.errors import (
@@ -64,7 +64,7 @@ class Payments:
         network: What may be paid with, and to whom.
         journal: Every payment is on its disk before it is signed.
         elsewhere: What was paid that the journal does not know.
-        purse: Balance and allowance.
+        funds: Balance and allowance.
         payer: Signs.
         account: The payer's account on the payment chain.
         caps: Follows what was signed.
@@ -80,10 +80,10 @@ class Payments:
         network: Network,
         journal: Journal,
         elsewhere: SpentElsewhere,
-        purse: Purse,
+        funds: Funds,
         payer: Payer,
         account: Account,
-        caps: Caps,
+        caps: SettlementTracker,
         *,
         limits: OPGCaps,
         allow_insecure: bool,
@@ -91,13 +91,13 @@ class Payments:
         wait_s: float,
         clock: Clock,
     ) -> None:
-        self._journal, self._purse, self._clock = journal, purse, clock
+        self._journal, self._funds, self._clock = journal, funds, clock
         self._prices = Prices(network, journal, account.key)
-        self._signing = Signing(
+        self._signer = PaymentSigner(
             network,
             journal,
             elsewhere,
-            purse,
+            funds,
             payer,
             account,
             caps,
@@ -107,15 +107,15 @@ class Payments:
             wait_s=wait_s,
             clock=clock,
         )
-        self._sending = Sending(answer_s)
-        self._paid_sending = PaidSending(journal, self._sending, self._prices, clock)
-        self._lines: dict[tuple[str, str, str], Line] = {}
+        self._sender = RequestSender(answer_s)
+        self._paid_sender = PaidRequestSender(journal, self._sender, self._prices, clock)
+        self._slots: dict[tuple[str, str, str], SessionSlot] = {}
         self._repeatable: dict[str, CallContext] = {}
         """What may be sent again under the payment that it was sent under, by the call's id."""
 
     def look_ahead(self) -> None:
         """Begin to read balance and allowance, beside other questions; a failure shows later."""
-        self._purse.look_ahead()
+        self._funds.look_ahead()
 
     async def preferred(self, path: str) -> str:
         """Return the TEE whose price is known since the last payment; empty where none is."""
@@ -135,8 +135,8 @@ class Payments:
             PaymentRefusedError: It asks for something that is never signed.
             ServiceError: No usable answer.
         """
-        outgoing = Outgoing(gateway, path, body, headers)
-        response = await self._sending.send(outgoing, self._sending.request(outgoing))
+        outgoing = GatewayRequest(gateway, path, body, headers)
+        response = await self._sender.send(outgoing, self._sender.request(outgoing))
         try:
             if response.status_code != PAYMENT_REQUIRED:
                 return 0
@@ -162,8 +162,8 @@ class Payments:
             BudgetExceededError: It would pass the cap of 24 hours.
             PaymentError: Balance or allowance do not cover it.
         """
-        line, now = self._lines.get((principal, tee_id, path)), self._clock.now()
-        session = line.session if line is not None else None
+        slot, now = self._slots.get((principal, tee_id, path)), self._clock.now()
+        session = slot.session if slot is not None else None
         if session is not None and session.requirement.amount != amount:
             session = None
         if session is not None and session.is_fit(session.requirement, now):
@@ -172,8 +172,8 @@ class Payments:
         timeout_s = LONGEST_DEADLINE_S if asked is None else asked.timeout_s
         try:
             if asked is not None:
-                await self._signing.check_recipient(asked.pay_to)
-            await self._signing.check_price(amount, timeout_s)
+                await self._signer.check_recipient(asked.pay_to)
+            await self._signer.check_price(amount, timeout_s)
         except BudgetExceededError as exc:
             if not _goes_on(session, exc, now):
                 raise
@@ -227,7 +227,7 @@ class Payments:
             AnswerLostError: Sent under a payment, and no answer came.
             RepetitionError: It repeats a call, and cannot go where that was paid.
         """
-        outgoing = Outgoing(gateway, path, body, headers)
+        outgoing = GatewayRequest(gateway, path, body, headers)
         if call.repeats:
             response = await self._again(outgoing, call)
         else:
@@ -242,9 +242,9 @@ class Payments:
         finally:
             await response.aclose()
 
-    async def _challenge(self, outgoing: Outgoing) -> Known | httpx.Response:
+    async def _challenge(self, outgoing: GatewayRequest) -> Known | httpx.Response:
         """Send unpaid: learn what is asked, or get the answer where nothing is."""
-        response = await self._sending.send(outgoing, self._sending.request(outgoing))
+        response = await self._sender.send(outgoing, self._sender.request(outgoing))
         if response.status_code != PAYMENT_REQUIRED:
             return response
         try:
@@ -253,7 +253,7 @@ class Payments:
             await response.aclose()
         return await self._prices.challenged(outgoing.gateway, outgoing.path, response)
 
-    async def _again(self, outgoing: Outgoing, call: CallContext) -> httpx.Response:
+    async def _again(self, outgoing: GatewayRequest, call: CallContext) -> httpx.Response:
         """Send once more under the payment that it was sent under; signs nothing.
 
         Raises:
@@ -266,7 +266,7 @@ class Payments:
             raise RepetitionError(outgoing.where, session.cap.id, ANOTHER)
         known = await self._prices.known(gateway, sent.path) or Known(session.requirement, None)
         session.used = self._clock.now()
-        response = await self._paid_sending.send(session, known, outgoing, call)
+        response = await self._paid_sender.send(session, known, outgoing, call)
         if response is not None and response.status_code != PAYMENT_REQUIRED:
             return response
         if response is not None:
@@ -274,18 +274,20 @@ class Payments:
         session.ended = True
         raise RepetitionError(outgoing.where, session.cap.id, NOT_TAKEN)
 
-    async def _paid(self, outgoing: Outgoing, call: CallContext, known: Known) -> httpx.Response:
+    async def _paid(
+        self, outgoing: GatewayRequest, call: CallContext, known: Known
+    ) -> httpx.Response:
         """Send under a session's payment; an ended session or a changed price is handled once."""
         gateway, path = outgoing.gateway, outgoing.path
-        line = self._lines.setdefault((call.principal, gateway.tee.tee_id, path), Line())
+        slot = self._slots.setdefault((call.principal, gateway.tee.tee_id, path), SessionSlot())
         for _ in range(ATTEMPTS):
             try:
-                session = await self._session(line, outgoing, call, known)
+                session = await self._session(slot, outgoing, call, known)
             except OGError as exc:
                 if call.left is None:
                     raise
                 raise _no_other(outgoing, call.left, known, exc) from exc
-            response = await self._paid_sending.send(session, known, outgoing, call)
+            response = await self._paid_sender.send(session, known, outgoing, call)
             if response is None:
                 # Whoever opened it may have learned that sessions are not kept here.
                 known = await self._prices.known(gateway, path) or known
@@ -297,7 +299,7 @@ class Payments:
         raise _rejected(outgoing, session, call, ASKED_AGAIN)
 
     async def _session(
-        self, line: Line, outgoing: Outgoing, call: CallContext, known: Known
+        self, slot: SessionSlot, outgoing: GatewayRequest, call: CallContext, known: Known
     ) -> GatewaySession:
         """Return the session that is open, or sign for a new one: one at a time (T8).
 
@@ -305,28 +307,28 @@ class Payments:
         their settlement is waited for.
         """
         requirement, asked_at = known.requirement, self._clock.now()
-        async with line.turn:
+        async with slot.turn:
             now = self._clock.now()
-            current = line.session
+            current = slot.session
             if current is not None and current.is_fit(requirement, now):
                 current.used = now
                 return current
             try:
-                session = await self._signing.sign(outgoing, call, requirement)
+                session = await self._signer.sign(outgoing, call, requirement)
             except BudgetExceededError as exc:
                 if current is not None and _goes_on(current, exc, now):
                     current.used = now
                     return current
-                session = await self._signing.sign(outgoing, call, requirement, asked_at)
+                session = await self._signer.sign(outgoing, call, requirement, asked_at)
             # Without sessions every payment is for one request alone.
-            line.session = None if known.sessions is False else session
+            slot.session = None if known.sessions is False else session
             return session
 
     async def _asked_again(
         self,
         session: GatewaySession,
         known: Known,
-        outgoing: Outgoing,
+        outgoing: GatewayRequest,
         call: CallContext,
         response: httpx.Response,
     ) -> Known:
@@ -365,7 +367,7 @@ def _may_go_again(call: CallContext, now: Moment) -> bool:
     return session.can_go_on(session.requirement, now)
 
 
-def _no_other(outgoing: Outgoing, left: Cap, known: Known, why: OGError) -> PaymentRejectedError:
+def _no_other(outgoing: GatewayRequest, left: Cap, known: Known, why: OGError) -> PaymentRejectedError:
     """Say that a payment has left, and that the other one that is asked for is not signed."""
     needs_person = isinstance(why, CallStateError)
     asked = f"it asks for another of up to {coins(known.requirement.amount)} OPG, which "
@@ -377,7 +379,7 @@ def _no_other(outgoing: Outgoing, left: Cap, known: Known, why: OGError) -> Paym
 
 
 def _rejected(
-    outgoing: Outgoing, session: GatewaySession, call: CallContext, why: str
+    outgoing: GatewayRequest, session: GatewaySession, call: CallContext, why: str
 ) -> PaymentRejectedError:
     error = PaymentRejectedError(outgoing.where, session.cap.id, session.cap.max_opg, why)
     if call.left is None:

@@ -251,7 +251,7 @@ async def test_t38_an_error_before_the_first_byte_is_not_sent(
     async with purse.session() as og:
         first = await chat(og, "first")
         payments = await (await og._resources()).payments.get()  # noqa: SLF001 - where the id is kept
-        (line,) = payments._lines.values()  # noqa: SLF001 - as above
+        (line,) = payments._slots.values()  # noqa: SLF001 - as above
         assert line.session is not None
         # What the answers' reader lets through no more.
         line.session.id = "sitzung-ü"

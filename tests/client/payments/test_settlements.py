@@ -17,9 +17,9 @@ from eth_utils.crypto import keccak
 
 from og_mcp.client import Session
 from og_mcp.client.chain.rpc import RPC
-from og_mcp.client.payments.fates import Fates, Settlement
 from og_mcp.client.payments.ledger import Ledger
 from og_mcp.client.payments.settlement_proof import proven_amount
+from og_mcp.client.payments.settlements import Settlement, SettlementReader
 from og_mcp.client.wire.http import open_http
 from og_mcp.errors import AlreadySentError, AnswerLostError, PaymentRejectedError
 from og_mcp.networks import PERMIT2, UPTO_PROXY
@@ -84,7 +84,7 @@ async def bench(purse: Purse) -> AsyncIterator[Bench]:
 
 async def look(og: Session) -> list[str]:
     """Look once; returns what became of every payment, the oldest first."""
-    await (await (await og._resources()).caps.get()).look()  # noqa: SLF001 - else asked every 20 s
+    await (await (await og._resources()).settlements.get()).look()  # noqa: SLF001 - else asked every 20 s
     return [cap.status for cap in await caps_of(og)]
 
 
@@ -164,11 +164,11 @@ async def test_t33_a_payment_rpc_that_invents_settlements_frees_none_of_ten_open
         journal = await (await og._resources()).journal.get()  # noqa: SLF001 - those of all principals
         caps = list(await journal.open_caps())
         invent(bench.rpc, caps, signed=signed)
-        still_open = await (await (await og._resources()).caps.get()).look()  # noqa: SLF001 - as above
+        still_open = await (await (await og._resources()).settlements.get()).look()  # noqa: SLF001 - as above
         after = await journal.open_caps()
         bench.rpc.honest()
         bench.purse.localnet.settle()
-        left = await (await (await og._resources()).caps.get()).look()  # noqa: SLF001 - as above
+        left = await (await (await og._resources()).settlements.get()).look()  # noqa: SLF001 - as above
 
     assert (len(caps), still_open) == (10, 10)
     assert sum(cap.max_opg for cap in after) == 10 * CAP
@@ -582,7 +582,7 @@ async def test_a_settlement_counts_once_twelve_blocks_are_on_top_of_it(bench: Be
     [took] = settled(bench.purse)
     async with open_http(local=True) as http:
         rpc = RPC(http, bench.rpc.url, "payment chain's RPC", timeout_s=10.0)
-        fates = Fates(Ledger(rpc, localnet.ready["opg_token"]), depth=12)
+        fates = SettlementReader(Ledger(rpc, localnet.ready["opg_token"]), depth=12)
         localnet.mine(11, chain="base_rpc")
         before = await fates.look([cap])
         localnet.mine(1, chain="base_rpc")

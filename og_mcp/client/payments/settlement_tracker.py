@@ -12,9 +12,9 @@ from pydantic_core import from_json, to_json
 
 from og_mcp.calls import Journal
 from og_mcp.client.payments.clock import Clock
-from og_mcp.client.payments.fates import Fates, Look, Settlement
 from og_mcp.client.payments.opg import OPG
 from og_mcp.client.payments.overcharges import Overcharges
+from og_mcp.client.payments.settlements import Look, Settlement, SettlementReader
 from og_mcp.errors import CallStateError, OGError, ServiceError
 from og_mcp.types import Account, Cap
 
@@ -28,7 +28,7 @@ OWN_S: Final = 600.0
 the two looks that find a maximum void."""
 
 
-class Caps:
+class SettlementTracker:
     """The open caps of one wallet.
 
     Args:
@@ -44,7 +44,7 @@ class Caps:
         self,
         journal: Journal,
         opg: OPG,
-        others: Sequence[Fates],
+        others: Sequence[SettlementReader],
         account: Account,
         tasks: TaskGroup,
         clock: Clock,
@@ -85,7 +85,7 @@ class Caps:
         caps = await self._journal.open_caps(self.account)
         if not caps:
             return 0
-        look = await self._opg.fates.look(caps)
+        look = await self._opg.settlements.look(caps)
         open_ = len(caps)
         for cap in caps:
             if cap.id in look.proven:
@@ -99,7 +99,7 @@ class Caps:
         """Open again whose settlement is gone from the chain before its deadline."""
         now = int(self._clock.now().wall)
         settled = await self._journal.reversible_caps(self.account, now)
-        for cap in await self._opg.fates.unspent(settled) if settled else ():
+        for cap in await self._opg.settlements.unspent(settled) if settled else ():
             logger.warning("the settlement of payment %s is gone from the chain", cap.id)
             await self._journal.reopen_cap(cap.id)
 

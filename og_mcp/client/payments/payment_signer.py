@@ -14,16 +14,16 @@ from og_mcp.calls import Journal
 from og_mcp.client.calls.context import CallContext
 from og_mcp.client.calls.states import counts_until
 from og_mcp.client.chain.wallet import check_endpoint
-from og_mcp.client.payments.caps import Caps
 from og_mcp.client.payments.clock import Clock, Moment, check_clock
+from og_mcp.client.payments.funds import Funds
 from og_mcp.client.payments.gateway_session import GatewaySession
 from og_mcp.client.payments.guarded_signer import Draft
 from og_mcp.client.payments.opg import Holdings
 from og_mcp.client.payments.payer import Payer
 from og_mcp.client.payments.prices import Prices
-from og_mcp.client.payments.purse import Purse
+from og_mcp.client.payments.request_sender import GatewayRequest
 from og_mcp.client.payments.requirement import Requirement
-from og_mcp.client.payments.sending import Outgoing
+from og_mcp.client.payments.settlement_tracker import SettlementTracker
 from og_mcp.client.payments.spent_elsewhere import SpentElsewhere
 from og_mcp.client.tee.gateways import Gateway
 from og_mcp.errors import (
@@ -61,14 +61,14 @@ def first_approval(account: Account) -> str:
     return f"first approval {account.key}"
 
 
-class Signing:
+class PaymentSigner:
     """Signs caps of one wallet, within the operator's limits.
 
     Args:
         network: What may be paid with, and to whom.
         journal: Every payment is on its disk before it is signed.
         elsewhere: What was paid that the journal does not know.
-        purse: Balance and allowance.
+        funds: Balance and allowance.
         payer: Signs.
         account: The payer's account on the payment chain.
         caps: Follows what was signed.
@@ -84,10 +84,10 @@ class Signing:
         network: Network,
         journal: Journal,
         elsewhere: SpentElsewhere,
-        purse: Purse,
+        funds: Funds,
         payer: Payer,
         account: Account,
-        caps: Caps,
+        caps: SettlementTracker,
         prices: Prices,
         *,
         limits: OPGCaps,
@@ -96,7 +96,7 @@ class Signing:
         clock: Clock,
     ) -> None:
         self._network, self._journal = network, journal
-        self._purse, self._payer = purse, payer
+        self._funds, self._payer = funds, payer
         self._account, self._caps, self._prices = account, caps, prices
         self._limits, self._allow_insecure = limits, allow_insecure
         self._elsewhere = elsewhere
@@ -106,7 +106,7 @@ class Signing:
 
     async def sign(
         self,
-        outgoing: Outgoing,
+        outgoing: GatewayRequest,
         call: CallContext,
         requirement: Requirement,
         asked_at: Moment | None = None,
@@ -138,13 +138,13 @@ class Signing:
             await anyio.sleep(LOOK_S)
 
     async def _try(
-        self, outgoing: Outgoing, call: CallContext, requirement: Requirement
+        self, outgoing: GatewayRequest, call: CallContext, requirement: Requirement
     ) -> GatewaySession:
         self._check(outgoing.gateway, requirement)
         await self.check_recipient(requirement.pay_to)
         # A person is asked only for what nothing else is in the way of.
         of_call = call.cap.max_opg if call.cap is not None and call.signatures else 0
-        self._check_clock(await self._purse.holdings())
+        self._check_clock(await self._funds.holdings())
         await self.check_price(requirement.amount, requirement.timeout_s, of_call)
         await call.agree_to_pay(self._account, requirement.amount)
         return await self._sign(
@@ -169,7 +169,7 @@ class Signing:
         return budget.spent + budget.open
 
     async def _sign(
-        self, outgoing: Outgoing, call: CallContext, requirement: Requirement, limits: OPGCaps
+        self, outgoing: GatewayRequest, call: CallContext, requirement: Requirement, limits: OPGCaps
     ) -> GatewaySession:
         where = outgoing.where
         # Who gives the call up now still finds it free; the next moment nobody does.
@@ -276,13 +276,13 @@ class Signing:
             check_clock(held.ahead_s, is_idle=self._network.local)
         except ClockError:
             # Set right, it is believed at once.
-            self._purse.forget()
+            self._funds.forget()
             raise
 
     async def _check_holdings(self, amount: int) -> None:
         """Refuse what balance or allowance would not cover; what was read before is read again."""
         for fresh in (False, True):
-            held = await self._purse.holdings(anew=fresh)
+            held = await self._funds.holdings(anew=fresh)
             if held.opg >= amount and held.allowance >= amount:
                 return
         if held.opg < amount:

@@ -101,7 +101,7 @@ class _Taken:
         return str(self.transactions.get(transfer.transaction_hash, {}).get(name)).lower()
 
 
-class Fates:
+class SettlementReader:
     """Looks up signed maxima by one RPC.
 
     Args:

@@ -11,8 +11,8 @@ import pytest
 
 from og_mcp.client.chain.chain import Chain
 from og_mcp.client.chain.rpc import RPC
+from og_mcp.client.payments.funds import FRESH_S, Funds
 from og_mcp.client.payments.opg import OPG
-from og_mcp.client.payments.purse import FRESH_S, Purse
 from og_mcp.client.wire.http import open_http
 from og_mcp.networks import from_ready_file
 from tests.localnet_client import LocalNetwork
@@ -36,7 +36,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def purse(localnet: LocalNetwork, clock: Clock) -> AsyncIterator[Purse]:
+async def funds(localnet: LocalNetwork, clock: Clock) -> AsyncIterator[Funds]:
     network = from_ready_file(localnet.ready)
     address = localnet.new_wallet().address
     localnet.fund_opg(address, HELD)
@@ -44,50 +44,50 @@ async def purse(localnet: LocalNetwork, clock: Clock) -> AsyncIterator[Purse]:
         rpc = RPC(http, network.base_rpc_url, "payment chain's RPC", timeout_s=10.0)
         opg = OPG(rpc, Chain(rpc, network.base_chain_id), network)
         localnet.reset_counters("base_rpc")
-        yield Purse(opg, address, tasks, clock=clock)
+        yield Funds(opg, address, tasks, clock=clock)
         tasks.cancel_scope.cancel()
 
 
 async def test_what_is_read_ahead_is_not_asked_for_again(
-    purse: Purse, localnet: LocalNetwork
+    funds: Funds, localnet: LocalNetwork
 ) -> None:
-    purse.look_ahead()
-    purse.look_ahead()
-    held = [await purse.holdings(), await purse.holdings()]
+    funds.look_ahead()
+    funds.look_ahead()
+    held = [await funds.holdings(), await funds.holdings()]
 
     assert [one.opg for one in held] == [HELD, HELD]
     assert localnet.counters("base_rpc")["http_requests"] == 1
 
 
 async def test_it_is_read_again_when_it_is_old_or_wanted_anew(
-    purse: Purse, localnet: LocalNetwork, clock: Clock
+    funds: Funds, localnet: LocalNetwork, clock: Clock
 ) -> None:
-    await purse.holdings()
-    await purse.holdings(anew=True)
+    await funds.holdings()
+    await funds.holdings(anew=True)
     clock.now += FRESH_S + 1
-    await purse.holdings()
+    await funds.holdings()
 
     assert localnet.counters("base_rpc")["http_requests"] == 3
 
 
 async def test_a_reading_ahead_that_fails_is_made_up_for_by_who_needs_it(
-    purse: Purse, localnet: LocalNetwork
+    funds: Funds, localnet: LocalNetwork
 ) -> None:
     localnet.fault("eth_getBalance", "error", service="base_rpc", message="not now")
-    purse.look_ahead()
+    funds.look_ahead()
     # It has the lock from here on, so that it meets the fault.
     await anyio.lowlevel.checkpoint()
 
-    assert (await purse.holdings()).opg == HELD
+    assert (await funds.holdings()).opg == HELD
 
 
 async def test_a_clock_that_was_set_is_held_against_the_chains_anew(
-    purse: Purse, localnet: LocalNetwork, monkeypatch: pytest.MonkeyPatch
+    funds: Funds, localnet: LocalNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = await purse.holdings()
+    before = await funds.holdings()
     now = time.time() + 1000
     monkeypatch.setattr(time, "time", lambda: now)
-    after = await purse.holdings()
+    after = await funds.holdings()
 
     assert localnet.counters("base_rpc")["http_requests"] == 2
     assert 990 <= after.ahead_s - before.ahead_s <= 1010

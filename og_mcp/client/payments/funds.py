@@ -19,7 +19,7 @@ FRESH_S: Final = 60.0
 """Seconds for which balance and allowance are taken for what was read."""
 
 
-class Purse:
+class Funds:
     """Balance and allowance of one wallet.
 
     Args:

@@ -18,8 +18,8 @@ from og_mcp.client.payments.gateway_session import (
     is_session_id,
 )
 from og_mcp.client.payments.prices import Prices
+from og_mcp.client.payments.request_sender import GatewayRequest, RequestSender
 from og_mcp.client.payments.requirements import Known
-from og_mcp.client.payments.sending import Outgoing, Sending
 from og_mcp.errors import (
     CallStateError,
     OGError,
@@ -34,22 +34,24 @@ CAP_OPEN = "open"
 GONE = "it asked for another payment, and then could not be reached"
 
 
-class PaidSending:
+class PaidRequestSender:
     """Sends requests that a session pays for.
 
     Args:
         journal: Where it is recorded what pays for a call.
-        sending: Sends.
+        sender: Sends.
         prices: Where it is remembered whether a gateway keeps sessions.
         clock: Counts the age of sessions.
     """
 
-    def __init__(self, journal: Journal, sending: Sending, prices: Prices, clock: Clock) -> None:
-        self._journal, self._sending, self._prices = journal, sending, prices
+    def __init__(
+        self, journal: Journal, sender: RequestSender, prices: Prices, clock: Clock
+    ) -> None:
+        self._journal, self._sender, self._prices = journal, sender, prices
         self._clock = clock
 
     async def send(
-        self, session: GatewaySession, known: Known, outgoing: Outgoing, call: CallContext
+        self, session: GatewaySession, known: Known, outgoing: GatewayRequest, call: CallContext
     ) -> httpx.Response | None:
         """Send a request under a session; `None` where the session ended before that.
 
@@ -110,15 +112,15 @@ class PaidSending:
         return is_paid
 
     async def _leave(
-        self, session: GatewaySession, outgoing: Outgoing, call: CallContext
+        self, session: GatewaySession, outgoing: GatewayRequest, call: CallContext
     ) -> httpx.Response:
         try:
-            request = self._sending.request(outgoing, session.headers)
+            request = self._sender.request(outgoing, session.headers)
         except BaseException:
             await self._take_back(session, call)
             raise
         try:
-            response = await self._sending.send(outgoing, request, session.cap)
+            response = await self._sender.send(outgoing, request, session.cap)
         except ServiceUnreachableError as exc:
             await self._take_back(session, call)
             if call.left is None or call.repeats:
@@ -152,7 +154,11 @@ class PaidSending:
             call.cap = call.left
 
     async def _learn(
-        self, session: GatewaySession, known: Known, outgoing: Outgoing, response: httpx.Response
+        self,
+        session: GatewaySession,
+        known: Known,
+        outgoing: GatewayRequest,
+        response: httpx.Response,
     ) -> None:
         """Note what an answer says about sessions."""
         if not response.is_success:
@@ -168,13 +174,13 @@ class PaidSending:
         )
 
 
-def _has_left(session: GatewaySession, outgoing: Outgoing, call: CallContext) -> None:
+def _has_left(session: GatewaySession, outgoing: GatewayRequest, call: CallContext) -> None:
     session.left, call.left = True, session.cap
     call.sent = SentUnder(session, outgoing.gateway.tee.tee_id, outgoing.path)
     call.attempts += 1
 
 
-def _unreachable(outgoing: Outgoing, call: CallContext) -> OGError:
+def _unreachable(outgoing: GatewayRequest, call: CallContext) -> OGError:
     """Say that a gateway cannot be reached, and whether something has left before (T9)."""
     if call.left is None:
         return ServiceUnreachableError("gateway", outgoing.where)

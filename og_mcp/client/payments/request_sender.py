@@ -18,7 +18,7 @@ CONNECT_S: Final = 10.0
 
 
 @dataclass(frozen=True)
-class Outgoing:
+class GatewayRequest:
     """A request as it goes out, but for what pays for it."""
 
     gateway: Gateway
@@ -34,7 +34,7 @@ class Outgoing:
         return shown(self.gateway.tee.endpoint)
 
 
-class Sending:
+class RequestSender:
     """Sends requests; each once.
 
     Args:
@@ -45,7 +45,7 @@ class Sending:
         self._timeout = httpx.Timeout(answer_s, connect=min(answer_s, CONNECT_S))
 
     def request(
-        self, outgoing: Outgoing, payment: Mapping[str, str] | None = None
+        self, outgoing: GatewayRequest, payment: Mapping[str, str] | None = None
     ) -> httpx.Request:
         """Make a request ready; whatever fails here, nothing was sent.
 
@@ -63,7 +63,7 @@ class Sending:
 
     @staticmethod
     async def send(
-        outgoing: Outgoing, request: httpx.Request, paid_by: Cap | None = None
+        outgoing: GatewayRequest, request: httpx.Request, paid_by: Cap | None = None
     ) -> httpx.Response:
         """Send a request; its answer's body is not read yet.
 
