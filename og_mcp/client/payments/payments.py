@@ -367,7 +367,9 @@ def _may_go_again(call: CallContext, now: Moment) -> bool:
     return session.can_go_on(session.requirement, now)
 
 
-def _no_other(outgoing: GatewayRequest, left: Cap, known: Known, why: OGError) -> PaymentRejectedError:
+def _no_other(
+    outgoing: GatewayRequest, left: Cap, known: Known, why: OGError
+) -> PaymentRejectedError:
     """Say that a payment has left, and that the other one that is asked for is not signed."""
     needs_person = isinstance(why, CallStateError)
     asked = f"it asks for another of up to {coins(known.requirement.amount)} OPG, which "
