@@ -15,7 +15,7 @@ from og_mcp.tools._injected import Call
 EVERY_S: Final = 2.0
 """Seconds between two notifications; many hosts reset their time-out on each."""
 
-SLOWEST_S: Final = 1e5
+MAX_PAUSE_S: Final = 1e5
 """Divides the seconds that are added to a count, so that they never make one token or byte."""
 
 
@@ -68,7 +68,7 @@ async def _beat(call: Call, tally: Tally | None, every_s: float) -> None:
             continue
         # MCP wants progress to grow with each notification, also while nothing new has come.
         await call.report_progress(
-            tally.count + passed / SLOWEST_S,
+            tally.count + passed / MAX_PAUSE_S,
             tally.total,
             message=f"{tally.count} {tally.unit}, {passed:g} s",
         )

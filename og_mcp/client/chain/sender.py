@@ -49,7 +49,7 @@ MAX_JUMP: Final = 64
 LOOKS: Final = 3
 """Times that a count below our record is asked for: nodes behind a balancer lag."""
 
-LONGEST_PAUSE_S: Final = 8.0
+MAX_PAUSE_S: Final = 8.0
 
 
 class NoncePlace(NamedTuple):
@@ -237,7 +237,7 @@ class Sender:
                 if anyio.current_time() + pause > deadline:
                     raise
             await anyio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_S)
+            pause = min(pause * 2, MAX_PAUSE_S)
 
     async def _place(self, lane: Lane, offer: GasQuote, max_retries: int) -> NoncePlace:
         """Choose the nonce of the next signature: the first that no call has, or one to take over.

@@ -24,11 +24,11 @@ I64 = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.floating[Any]]
 
-MOST_DIGITS: Final = 17
+MAX_DIGITS: Final = 17
 """Digits that any float64 needs at most."""
 
-LEAST_POWER: Final = -292
-GREATEST_POWER: Final = 324
+MIN_POWER: Final = -292
+MAX_POWER: Final = 324
 """Powers of ten that scale the greatest and the smallest float64 to its shortest digits."""
 
 HALF: Final = np.uint64(32)
@@ -88,7 +88,7 @@ def _shortest(significand: U64, exponent: I64, lower_is_closer: Bools) -> tuple[
     """Choose the decimal; section 9.9 of the paper, figures 4 and 7."""
     # Fixed-point logarithms: floor(log10(2**q)), of 3/4 of it at a boundary, and floor(log2(10**e)).
     power = (exponent * 1262611 - lower_is_closer * 524031) >> 22
-    scale = _scales()[:, -power - LEAST_POWER]
+    scale = _scales()[:, -power - MIN_POWER]
     shift = (exponent + ((-power * 1741647) >> 19) + 1).astype(np.uint64)
     middle = significand << np.uint64(2)
     low_end = _scaled(scale, (middle - np.uint64(2) + lower_is_closer) << shift)
@@ -136,7 +136,7 @@ def _multiply(a: U64, b: U64) -> tuple[U64, U64]:
 def _scales() -> U64:
     """Return high and low words of the powers of ten, normalised to 128 bits and rounded up."""
     columns = []
-    for power in range(LEAST_POWER, GREATEST_POWER + 1):
+    for power in range(MIN_POWER, MAX_POWER + 1):
         shift = 127 - ((power * 1741647) >> 19)
         top, bottom = 10 ** max(power, 0), 10 ** max(-power, 0)
         scaled = (top << max(shift, 0)) // (bottom << max(-shift, 0)) + 1
@@ -145,7 +145,7 @@ def _scales() -> U64:
 
 
 def _drop_trailing_zeros(digits: U64, power: I64) -> None:
-    """Divide by ten as often as it goes, at most `MOST_DIGITS` times, in place."""
+    """Divide by ten as often as it goes, at most `MAX_DIGITS` times, in place."""
     left = np.flatnonzero(digits % np.uint64(10) == 0)
     for zeros in (8, 4, 2, 1, 1):
         some = digits[left]

@@ -23,7 +23,7 @@ Numbers = npt.NDArray[Any]
 PAIR_BYTES: Final = 64
 """Size of a number on the wire."""
 
-MOST_DECIMALS: Final = 1074
+MAX_DECIMALS: Final = 1074
 """Decimals of the smallest float64 written out in full; nothing honest needs more."""
 
 INT128_LIMIT: Final = 2**127
@@ -75,7 +75,7 @@ def from_words(data: bytes, start: int, count: int) -> Numbers:
     nearest to the decimal, ties to even.
 
     Raises:
-        ValueError: A word is outside int128, or decimals are negative or above `MOST_DECIMALS`.
+        ValueError: A word is outside int128, or decimals are negative or above `MAX_DECIMALS`.
     """
     words = np.frombuffer(data, ">u8", count * 8, start).reshape(count, 8)
     whole = fits = True
@@ -93,7 +93,7 @@ def from_pairs(values: Sequence[int], decimals: Sequence[int]) -> Numbers:
     """Read numbers that are given as Python ints; as `from_words`.
 
     Raises:
-        ValueError: A number is outside int128, or decimals are negative or above `MOST_DECIMALS`.
+        ValueError: A number is outside int128, or decimals are negative or above `MAX_DECIMALS`.
     """
     both = (number for pair in zip(values, decimals, strict=True) for number in pair)
     try:
@@ -166,8 +166,8 @@ def _check(columns: U64) -> None:
     sign = _sign(columns[2])
     if not ((columns[0] == sign) & (columns[1] == sign)).all():
         raise ValueError("a number is outside int128")
-    if columns[4:7].any() or (columns[7] > MOST_DECIMALS).any():
-        raise ValueError(f"a number has negative decimals or more than {MOST_DECIMALS}")
+    if columns[4:7].any() or (columns[7] > MAX_DECIMALS).any():
+        raise ValueError(f"a number has negative decimals or more than {MAX_DECIMALS}")
 
 
 def _read_integers(words: U64) -> Numbers:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 CONTEXT: Final = 4096
 """Bytes on both sides of a place that decide whether it is a secret."""
 
-SHORTEST_RUN: Final = 23
+MIN_RUN: Final = 23
 """Length of plain text in a row that is always found, in characters."""
 
 LONG_RUN: Final = 47
@@ -36,7 +36,7 @@ _HEAD: Final = 2**16
 """Bytes of a file that tell whether it is a text."""
 
 
-SHORTEST_OWN: Final = 8
+MIN_OWN: Final = 8
 """Characters; what is shorter would be found everywhere."""
 
 _HEX_KEY: Final = re.compile(rb"[0-9a-fA-F]{64}")
@@ -159,7 +159,7 @@ class Screen:
 
     def __init__(self, size: int, own: Iterable[str] = ()) -> None:
         self._size = size
-        self._own = tuple(_sign_of(secret) for secret in own if len(secret) >= SHORTEST_OWN)
+        self._own = tuple(_sign_of(secret) for secret in own if len(secret) >= MIN_OWN)
         self._is_text: bool | None = None
         self._scratch = np.empty(0, np.uint64)
         self._flags = np.empty(0, np.bool_)

@@ -9,10 +9,10 @@ from urllib.parse import unquote_to_bytes
 
 from og_mcp.errors import ImageRefusedError, quote
 
-MOST_IMAGES: Final = 10
+MAX_IMAGES: Final = 10
 """Number of images of one answer that are kept."""
 
-MOST_BYTES: Final = 64 * 2**20
+MAX_BYTES: Final = 64 * 2**20
 """Bytes of one image's file."""
 
 DATA: Final = "data:"
@@ -56,8 +56,8 @@ def content(data_uri: str) -> bytes:
     declared, comma, body = data_uri.partition(",")
     if not comma:
         raise ImageRefusedError("its data: URI has no comma")
-    if len(body) > 2 * MOST_BYTES:
-        raise ImageRefusedError(f"it is longer than {MOST_BYTES} bytes")
+    if len(body) > 2 * MAX_BYTES:
+        raise ImageRefusedError(f"it is longer than {MAX_BYTES} bytes")
     try:
         raw = unquote_to_bytes(body) if "%" in body else body.encode()
     except UnicodeEncodeError as exc:
@@ -81,8 +81,8 @@ def _decoded(raw: bytes) -> bytes:
 
 
 def _bounded(file: bytes) -> bytes:
-    if len(file) > MOST_BYTES:
-        raise ImageRefusedError(f"it is longer than {MOST_BYTES} bytes")
+    if len(file) > MAX_BYTES:
+        raise ImageRefusedError(f"it is longer than {MAX_BYTES} bytes")
     return file
 
 

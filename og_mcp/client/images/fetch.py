@@ -21,7 +21,7 @@ import httpx
 from anyio import to_thread
 
 from og_mcp import __version__
-from og_mcp.client.images.answer import MOST_BYTES
+from og_mcp.client.images.answer import MAX_BYTES
 from og_mcp.client.wire.pinned import pinned_context
 from og_mcp.client.wire.public_address import Address, is_public, parse
 from og_mcp.errors import ImageRefusedError, quote
@@ -33,8 +33,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 LIMIT_S: Final = 30.0
 """Seconds for one image, redirects included."""
 
-MOST_REDIRECTS: Final = 3
-MOST_TRIED: Final = 3
+MAX_REDIRECTS: Final = 3
+MAX_TRIED: Final = 3
 """Number of addresses of one host that are tried."""
 
 PORTS: Final = {"https": 443, "http": 80}
@@ -84,7 +84,7 @@ class ImageFetch:
     async def fetch(
         self, address: str, gateway: Pinned | None = None, *, within_s: float = math.inf
     ) -> bytes:
-        """Get a file of at most `MOST_BYTES`, following at most `MOST_REDIRECTS` redirects.
+        """Get a file of at most `MAX_BYTES`, following at most `MAX_REDIRECTS` redirects.
 
         Args:
             address: Its URL.
@@ -103,12 +103,12 @@ class ImageFetch:
             raise ImageRefusedError(what) from exc
 
     async def _follow(self, url: httpx.URL, gateway: Pinned | None) -> bytes:
-        for _ in range(MOST_REDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             async with self._asked(url, gateway) as response:
                 if response.status_code not in REDIRECTS:
                     return await _body(response, url)
                 url = _next(url, response)
-        raise ImageRefusedError(f"its URL redirects more than {MOST_REDIRECTS} times")
+        raise ImageRefusedError(f"its URL redirects more than {MAX_REDIRECTS} times")
 
     @asynccontextmanager
     async def _asked(self, url: httpx.URL, gateway: Pinned | None) -> AsyncIterator[httpx.Response]:
@@ -140,7 +140,7 @@ class ImageFetch:
         _check_form(url)
         port = url.port or PORTS[url.scheme]
         try:
-            found = list(dict.fromkeys(await self._resolve(_host(url), port)))[:MOST_TRIED]
+            found = list(dict.fromkeys(await self._resolve(_host(url), port)))[:MAX_TRIED]
             parsed = [parse(text) for text in found]
         except (OSError, ValueError) as exc:
             raise ImageRefusedError(f"its host {quote(url.host)} is not known") from exc
@@ -214,6 +214,6 @@ async def _body(response: httpx.Response, url: httpx.URL) -> bytes:
     body = bytearray()
     async for part in response.aiter_raw():
         body += part
-        if len(body) > MOST_BYTES:
-            raise ImageRefusedError(f"it is longer than {MOST_BYTES} bytes")
+        if len(body) > MAX_BYTES:
+            raise ImageRefusedError(f"it is longer than {MAX_BYTES} bytes")
     return bytes(body)

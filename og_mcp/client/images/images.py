@@ -42,7 +42,7 @@ URI: Final = "og://images/"
 ALL_S: Final = 45.0
 """Seconds for fetching all images of one answer; they are paid for, so nothing else ends that."""
 
-LARGEST_SIDE: Final = 8192
+MAX_SIDE: Final = 8192
 """Longest side of an image that is made in another size, pixels."""
 
 
@@ -110,7 +110,7 @@ class Images:
         ends = anyio.current_time() + self._all_s
         # Even looking at tens of megabytes of text takes a while.
         addresses = await to_thread.run_sync(found.addresses, answer)
-        for address in addresses[: found.MOST_IMAGES]:
+        for address in addresses[: found.MAX_IMAGES]:
             try:
                 file = await self._file(address, pinned, ends)
                 image = await to_thread.run_sync(
@@ -260,9 +260,9 @@ class Images:
 
 
 def _too_many(addresses: Sequence[str]) -> list[str]:
-    if len(addresses) <= found.MOST_IMAGES:
+    if len(addresses) <= found.MAX_IMAGES:
         return []
-    return [f"the answer holds {len(addresses)} images, and {found.MOST_IMAGES} are the most"]
+    return [f"the answer holds {len(addresses)} images, and {found.MAX_IMAGES} are the most"]
 
 
 def _size(own: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
@@ -271,4 +271,4 @@ def _size(own: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
     height = wanted[1] or (round(own[1] * wanted[0] / own[0]) if wanted[0] else own[1])
     if (width, height) == own:
         return own
-    return min(max(width, 1), LARGEST_SIDE), min(max(height, 1), LARGEST_SIDE)
+    return min(max(width, 1), MAX_SIDE), min(max(height, 1), MAX_SIDE)

@@ -17,7 +17,7 @@ from og_mcp.client.files.kind import GIF, JPEG, PNG, WEBP, Kind, kind_of
 from og_mcp.client.images.scaling import cover_box, many_coloured, scaled, within
 from og_mcp.errors import ImageRefusedError
 
-MOST_PIXELS: Final = 8192 * 8192
+MAX_PIXELS: Final = 8192 * 8192
 """The largest image that can be asked for, and more than 8000 x 8000; 256 MiB once it is decoded.
 
 Below Pillow's own bound, which is left as it is: it holds for the whole process.
@@ -26,11 +26,11 @@ Below Pillow's own bound, which is left as it is: it holds for the whole process
 PREVIEW_SIDE: Final = 1568
 """Longest side of a preview, pixels: models are shown no larger ones."""
 
-MOST_SCANS: Final = 32
+MAX_SCANS: Final = 32
 """Of a JPEG of the most pixels; a smaller one may have more. Each one costs a pass over all pixels
 and can be a hundred bytes long."""
 
-MOST_PROFILES: Final = 8
+MAX_PROFILES: Final = 8
 """Of a PNG, which has at most one: opening it unpacks each, a megabyte from a thousand bytes."""
 
 _PROFILE: Final = b"iCCP"
@@ -189,7 +189,7 @@ def _opened(file: BinaryIO) -> tuple[Kind, ImageFile.ImageFile]:
     try:
         image = Image.open(file, formats=[kind.format])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
-        raise ImageRefusedError(f"it has more than {MOST_PIXELS} pixels") from exc
+        raise ImageRefusedError(f"it has more than {MAX_PIXELS} pixels") from exc
     except _UNREADABLE as exc:
         raise _damaged(kind) from exc
     _check_pixels(image.size)
@@ -214,14 +214,14 @@ def _webp_size(head: bytes) -> tuple[int, int]:
 
 def _check_pixels(size: tuple[int, int]) -> None:
     width, height = size
-    if not 0 < width * height <= MOST_PIXELS:
-        raise ImageRefusedError(f"it has {width} x {height} pixels; {MOST_PIXELS} are the most")
+    if not 0 < width * height <= MAX_PIXELS:
+        raise ImageRefusedError(f"it has {width} x {height} pixels; {MAX_PIXELS} are the most")
 
 
 def _check_profiles(file: BinaryIO) -> None:
     profiles = file.read().count(_PROFILE)
     file.seek(0)
-    if profiles > MOST_PROFILES:
+    if profiles > MAX_PROFILES:
         raise ImageRefusedError(f"it holds {profiles} colour profiles")
 
 
@@ -230,7 +230,7 @@ def _check_scans(file: BinaryIO, size: tuple[int, int]) -> None:
     file.seek(0)
     scans = file.read().count(_START_OF_SCAN)
     file.seek(place)
-    if scans * max(size[0] * size[1], _LEAST_COUNTED) > MOST_SCANS * MOST_PIXELS:
+    if scans * max(size[0] * size[1], _LEAST_COUNTED) > MAX_SCANS * MAX_PIXELS:
         raise ImageRefusedError(f"it is drawn in {scans} passes over its pixels, too many")
 
 

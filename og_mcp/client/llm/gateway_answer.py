@@ -36,7 +36,7 @@ PAYMENT_RESPONSE: Final = "PAYMENT-RESPONSE"
 """The header by which a gateway tells that it has settled."""
 
 STATUSES: Final = range(100, 600)
-LONGEST_S: Final = 1800.0
+MAX_ANSWER_S: Final = 1800.0
 """Seconds from the first byte of an answer to its last: one that drips must end too."""
 
 THREAD_ABOVE: Final = 256 * 2**10
@@ -77,7 +77,7 @@ async def read(  # noqa: PLR0913 - an answer and its bounds, by name
     cap_id: str,
     most_bytes: int,
     counted: Counted | None = None,
-    longest_s: float = LONGEST_S,
+    max_answer_s: float = MAX_ANSWER_S,
     ends_s: float = ENDS_S,
 ) -> dict[str, Any]:
     """Read an answer of status 200 whole, as the JSON document it is or would have been.
@@ -87,7 +87,7 @@ async def read(  # noqa: PLR0913 - an answer and its bounds, by name
         cap_id: The payment it came under; empty for none.
         most_bytes: Of the body.
         counted: Told of progress, where the answer is a stream.
-        longest_s: Seconds that it may take to come.
+        max_answer_s: Seconds that it may take to come.
         ends_s: Seconds that a stream may go on after it has told of an error.
 
     Raises:
@@ -97,9 +97,9 @@ async def read(  # noqa: PLR0913 - an answer and its bounds, by name
     """
     where = shown(str(response.url))
     if not response.is_success:
-        raise await _rejection(response, cap_id, longest_s)
+        raise await _rejection(response, cap_id, max_answer_s)
     try:
-        with mapped("gateway", where), anyio.fail_after(longest_s):
+        with mapped("gateway", where), anyio.fail_after(max_answer_s):
             if response.headers.get("content-type", "").startswith(EVENT_STREAM):
                 stream = _Stream(ends_s)
                 answer = await stream.read(_bounded(response, most_bytes), counted)
@@ -114,7 +114,7 @@ async def read(  # noqa: PLR0913 - an answer and its bounds, by name
             raise
         raise AnswerLostError(where, exc.args[0], cap_id) from exc
     except TimeoutError as exc:
-        raise _lost(where, f"it was not whole after {longest_s:g} s", cap_id) from exc
+        raise _lost(where, f"it was not whole after {max_answer_s:g} s", cap_id) from exc
     except ValueError as exc:
         raise _lost(where, f"it is not what the protocol allows ({exc})", cap_id) from exc
     return answer
@@ -140,10 +140,10 @@ async def parsed(body: bytes) -> dict[str, Any]:
 
 
 async def _rejection(
-    response: httpx.Response, cap_id: str, longest_s: float
+    response: httpx.Response, cap_id: str, max_answer_s: float
 ) -> GatewayRejectedError:
     try:
-        with anyio.fail_after(longest_s):
+        with anyio.fail_after(max_answer_s):
             body = b"".join([part async for part in _bounded(response, MAX_ERROR_BYTES)])
         said = from_json(body)
     except (httpx.HTTPError, TimeoutError, ValueError):

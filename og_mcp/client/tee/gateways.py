@@ -28,7 +28,7 @@ _Key = tuple[str, bytes]
 """Its endpoint and certificate."""
 
 FIRST_REST_S: Final = 5.0
-LONGEST_REST_S: Final = 300.0
+MAX_REST_S: Final = 300.0
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Gateways:
                 return
             failures = rest.failures + 1
         # Bounded before it is doubled: a gateway may be gone for months.
-        rest_s = min(FIRST_REST_S * 2 ** min(failures - 1, 10), LONGEST_REST_S)
+        rest_s = min(FIRST_REST_S * 2 ** min(failures - 1, 10), MAX_REST_S)
         self._rests[tee_id] = _Rest(key, failures, now + rest_s)
 
     def answered(self, tee_id: str) -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from og_mcp.client.files.screening import CONTEXT, LONG_RUN, SHORTEST_RUN, Screen, SecretFoundError
+from og_mcp.client.files.screening import CONTEXT, LONG_RUN, MIN_RUN, Screen, SecretFoundError
 from tests.client.secret_texts import INNOCENT, SECRETS
 
 WINDOW = 2**20
@@ -40,7 +40,7 @@ def test_a_text_that_is_no_secret_passes(kind: str) -> None:
 @pytest.mark.parametrize("place", [0, 1, 7, 8, CONTEXT - 3, WINDOW // 2 + 5, WINDOW - 400])
 def test_a_secret_among_weights_is_found_at_any_place(kind: str, place: int) -> None:
     content, secret = weights(), SECRETS[kind].encode()
-    assert len(secret) >= SHORTEST_RUN
+    assert len(secret) >= MIN_RUN
     content[place : place + len(secret)] = secret
 
     with pytest.raises(SecretFoundError):

@@ -13,7 +13,7 @@ import anyio
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from og_mcp.client.images.answer import MOST_BYTES
+from og_mcp.client.images.answer import MAX_BYTES
 from og_mcp.client.images.fetch import ImageFetch, Pinned
 from og_mcp.client.images.images import Images
 from og_mcp.client.wire.public_address import is_public, parse
@@ -264,7 +264,7 @@ async def test_t28_every_hop_is_judged_as_the_first_is(
         (answer(FILE, "200 OK", "Content-Encoding: gzip"), "an encoding that was not asked for"),
         (answer()[:-3], "cannot be fetched"),
         (b"SSH-2.0-OpenSSH_9.9\r\n", "cannot be fetched"),
-        (answer(bytes(MOST_BYTES + 1)), "is longer than"),
+        (answer(bytes(MAX_BYTES + 1)), "is longer than"),
     ],
     ids=["404", "204", "no location", "gzip", "cut off", "no http", "long"],
 )

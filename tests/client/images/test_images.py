@@ -21,9 +21,9 @@ import pytest
 from PIL import ExifTags, Image, ImageChops
 
 from og_mcp.client.files.kind import kind_of
-from og_mcp.client.images.answer import MOST_BYTES
+from og_mcp.client.images.answer import MAX_BYTES
 from og_mcp.client.images.images import Images
-from og_mcp.client.images.picture import MOST_PIXELS, PREVIEW_SIDE, preview, read
+from og_mcp.client.images.picture import MAX_PIXELS, PREVIEW_SIDE, preview, read
 from og_mcp.client.images.scaling import cover_box, scaled
 from og_mcp.errors import ImageNotFoundError, ImageRefusedError
 from og_mcp.types import Image as KeptImage
@@ -267,7 +267,7 @@ async def test_of_very_many_images_the_first_are_kept_and_the_rest_is_told(image
         (answering("data:image/png;base64,iVBORw0\u212a"), "is not base64"),
         (answering("data:image/png;base64,iVBORw0\ud800"), "half a character"),
         (answering("data:image/png;base64,"), "first bytes"),
-        (answering(f"data:,{'x' * (MOST_BYTES + 1)}"), "is longer than"),
+        (answering(f"data:,{'x' * (MAX_BYTES + 1)}"), "is longer than"),
         (answering("file:///etc/passwd"), "of scheme 'file'"),
         (answering("/etc/passwd"), "of scheme ''"),
     ],
@@ -312,7 +312,7 @@ def test_damaged_files_are_refused_or_read_and_never_raise_anything_else(format_
             image, _ = read(BytesIO(damaged))
         except ImageRefusedError:
             continue
-        assert image.width * image.height <= MOST_PIXELS
+        assert image.width * image.height <= MAX_PIXELS
 
 
 @pytest.mark.parametrize(

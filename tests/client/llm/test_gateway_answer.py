@@ -219,14 +219,14 @@ async def test_an_answer_that_drips_for_ever_ends(kind: str) -> None:
     response = answered([b" "], kind=kind, hangs=True)
 
     with anyio.fail_after(5), pytest.raises(AnswerLostError, match=r"not whole after 0\.05 s"):
-        await read(response, cap_id="cap", most_bytes=1000, longest_s=0.05)
+        await read(response, cap_id="cap", most_bytes=1000, max_answer_s=0.05)
 
 
 async def test_a_refusal_that_drips_for_ever_is_told_by_its_status() -> None:
     response = answered([b'{"error": '], kind="application/json", status=503, hangs=True)
 
     with anyio.fail_after(5), pytest.raises(GatewayRejectedError, match="answered 503") as caught:
-        await read(response, cap_id="", most_bytes=1000, longest_s=0.05)
+        await read(response, cap_id="", most_bytes=1000, max_answer_s=0.05)
 
     assert caught.value.stage is Stage.NOT_SENT
 

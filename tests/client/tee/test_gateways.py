@@ -16,7 +16,7 @@ import pytest
 from og_mcp.client.chain.rpc import RPC
 from og_mcp.client.tee.gateways import (
     FIRST_REST_S,
-    LONGEST_REST_S,
+    MAX_REST_S,
     Gateway,
     Gateways,
     open_client,
@@ -153,7 +153,7 @@ async def test_a_gateway_that_failed_rests_for_a_growing_time(localnet: LocalNet
             rests.append(clock.now - started)
 
     assert rests[:3] == [FIRST_REST_S, 2 * FIRST_REST_S, 4 * FIRST_REST_S]
-    assert rests[-2:] == [LONGEST_REST_S, LONGEST_REST_S]
+    assert rests[-2:] == [MAX_REST_S, MAX_REST_S]
 
 
 async def test_a_gateway_that_answered_is_healthy_again(localnet: LocalNetwork) -> None:
