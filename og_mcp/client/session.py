@@ -617,11 +617,11 @@ class Session:
         return await (await (await self._resources()).images.get()).read(sha256, principal)
 
     async def image_preview(
-        self, sha256: str, most_bytes: int, *, principal: str = LOCAL_PRINCIPAL
+        self, sha256: str, max_bytes: int, *, principal: str = LOCAL_PRINCIPAL
     ) -> Kept:
         """Return a JPEG small enough for a host to show, empty if none is; else as `image`."""
         images = await (await self._resources()).images.get()
-        return await images.preview(sha256, principal, most_bytes)
+        return await images.preview(sha256, principal, max_bytes)
 
     async def approve_opg(
         self,

@@ -100,11 +100,9 @@ async def _blocks_of(
     return blocks
 
 
-async def _preview(
-    image: Image, most_bytes: int, og: Session, principal: str
-) -> list[ImageContent]:
+async def _preview(image: Image, max_bytes: int, og: Session, principal: str) -> list[ImageContent]:
     try:
-        preview = await og.image_preview(image.sha256, most_bytes, principal=principal)
+        preview = await og.image_preview(image.sha256, max_bytes, principal=principal)
     except NotFoundError:
         # The call is paid and done: its result is shown even where the file is gone.
         return []

@@ -382,7 +382,7 @@ class Chain:
             l1_fee = raw.get("l1Fee") if self._takes_l1_fees else "0x0"
             receipt = Receipt(
                 transaction_hash=raw["transactionHash"],
-                succeeded=quantity(raw["status"], service, largest=1) == 1,
+                succeeded=quantity(raw["status"], service, maximum=1) == 1,
                 block_number=quantity(raw["blockNumber"], service),
                 block_hash=raw["blockHash"],
                 # Some nodes leave these out, or answer 0.

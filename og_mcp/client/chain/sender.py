@@ -59,7 +59,7 @@ class NoncePlace(NamedTuple):
     supersedes: str = ""
     """Id of the call whose nonce is taken over."""
 
-    least_price: int = 0
+    min_price: int = 0
     """Wei: no less than what was signed under the nonce before."""
 
 
@@ -221,7 +221,7 @@ class Sender:
                     place = await self._place(lane, offer, max_retries)
                     # From the signature on, its fate is found out, cancelled or not.
                     with anyio.CancelScope(shield=True):
-                        under = transaction.under(place.nonce, least_price=place.least_price)
+                        under = transaction.under(place.nonce, min_price=place.min_price)
                         signed = await self._signer.sign(
                             call, lane, under, supersedes=place.supersedes
                         )

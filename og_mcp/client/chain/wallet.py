@@ -58,9 +58,9 @@ class Transaction:
         """The most that it can cost, wei: no value travels with it."""
         return self.gas_limit * self.gas_price + self.l1_fee
 
-    def under(self, nonce: int, *, least_price: int = 0) -> Transaction:
+    def under(self, nonce: int, *, min_price: int = 0) -> Transaction:
         """Return the same call under a nonce, at a price that is no lower than what stands there."""
-        return replace(self, nonce=nonce, gas_price=max(self.gas_price, least_price))
+        return replace(self, nonce=nonce, gas_price=max(self.gas_price, min_price))
 
     def replaced(self, gas_price: int) -> Transaction:
         """Return the same transaction at another price."""

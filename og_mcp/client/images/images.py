@@ -201,7 +201,7 @@ class Images:
                 failures.append(str(exc.args[0]))
         return failures
 
-    async def preview(self, sha256: str, principal: str, most_bytes: int) -> Kept:
+    async def preview(self, sha256: str, principal: str, max_bytes: int) -> Kept:
         """Make a small image of an image; empty where none is small enough.
 
         Raises:
@@ -212,7 +212,7 @@ class Images:
             with self._files.find(sha256, principal).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                     raise ImageNotFoundError(sha256)
-                data, kind = picture.preview(file, most_bytes)
+                data, kind = picture.preview(file, max_bytes)
             return Kept(data, kind.mime_type)
 
         try:

@@ -121,8 +121,8 @@ def encoded(image: Image.Image, kind: Kind) -> bytes:
     return _written(_without_alpha(upright) if kind is JPEG else upright, kind)
 
 
-def preview(file: BinaryIO, most_bytes: int) -> tuple[bytes, Kind]:
-    """Make a small, upright image of at most `PREVIEW_SIDE` pixels a side and `most_bytes`.
+def preview(file: BinaryIO, max_bytes: int) -> tuple[bytes, Kind]:
+    """Make a small, upright image of at most `PREVIEW_SIDE` pixels a side and `max_bytes`.
 
     A JPEG, or a PNG where something is transparent and it fits; in a JPEG that becomes white.
     Empty if none fits.
@@ -140,7 +140,7 @@ def preview(file: BinaryIO, most_bytes: int) -> tuple[bytes, Kind]:
         raise _damaged(kind) from exc
     shown, side = _turned(within(image, PREVIEW_SIDE), _orientation(image)), PREVIEW_SIDE
     while side >= _SMALLEST_SIDE:
-        small, made = _smallest(shown, most_bytes)
+        small, made = _smallest(shown, max_bytes)
         if small:
             return small, made
         side = side * 3 // 4
@@ -148,18 +148,18 @@ def preview(file: BinaryIO, most_bytes: int) -> tuple[bytes, Kind]:
     return b"", JPEG
 
 
-def _smallest(image: Image.Image, most_bytes: int) -> tuple[bytes, Kind]:
+def _smallest(image: Image.Image, max_bytes: int) -> tuple[bytes, Kind]:
     """Write an image as the best file that fits; empty if none does."""
     if _is_see_through(image):
         png = BytesIO()
         image.save(png, "PNG")
-        if png.tell() <= most_bytes:
+        if png.tell() <= max_bytes:
             return png.getvalue(), PNG
     flat = _without_alpha(image)
     for quality in _QUALITIES:
         jpeg = BytesIO()
         flat.save(jpeg, "JPEG", quality=quality)
-        if jpeg.tell() <= most_bytes:
+        if jpeg.tell() <= max_bytes:
             return jpeg.getvalue(), JPEG
     return b"", JPEG
 

@@ -75,7 +75,7 @@ async def read(  # noqa: PLR0913 - an answer and its bounds, by name
     response: httpx.Response,
     *,
     cap_id: str,
-    most_bytes: int,
+    max_bytes: int,
     counted: Counted | None = None,
     max_answer_s: float = MAX_ANSWER_S,
     ends_s: float = ENDS_S,
@@ -85,7 +85,7 @@ async def read(  # noqa: PLR0913 - an answer and its bounds, by name
     Args:
         response: Opened, its body not read.
         cap_id: The payment it came under; empty for none.
-        most_bytes: Of the body.
+        max_bytes: Of the body.
         counted: Told of progress, where the answer is a stream.
         max_answer_s: Seconds that it may take to come.
         ends_s: Seconds that a stream may go on after it has told of an error.
@@ -102,10 +102,10 @@ async def read(  # noqa: PLR0913 - an answer and its bounds, by name
         with mapped("gateway", where), anyio.fail_after(max_answer_s):
             if response.headers.get("content-type", "").startswith(EVENT_STREAM):
                 stream = _Stream(ends_s)
-                answer = await stream.read(_bounded(response, most_bytes), counted)
+                answer = await stream.read(_bounded(response, max_bytes), counted)
                 is_whole = stream.is_whole
             else:
-                body = b"".join([part async for part in _bounded(response, most_bytes)])
+                body = b"".join([part async for part in _bounded(response, max_bytes)])
                 answer, is_whole = await parsed(body), True
             if answer.get("error") is not None:
                 raise _rejected(response, answer, cap_id, is_whole=is_whole)

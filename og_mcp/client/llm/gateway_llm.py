@@ -203,7 +203,7 @@ class GatewayLLM:
                         answer = await gateway_answer.read(
                             response,
                             cap_id=call.cap.id if call.cap else "",
-                            most_bytes=question.most_bytes,
+                            max_bytes=question.max_bytes,
                             counted=counted,
                         )
                         settlement = _settlement(response)

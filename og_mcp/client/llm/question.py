@@ -40,7 +40,7 @@ class Question:
     body: Mapping[str, Any]
     settlement: SettlementMode = "batch"
     streams: bool = False
-    most_bytes: int = MAX_TEXT_BYTES
+    max_bytes: int = MAX_TEXT_BYTES
     """Of the answer."""
 
     @cached_property

@@ -66,7 +66,7 @@ class GenerateImage(GatewayOperation[ImageResult]):
             return {"model": model.wire_name, "messages": asked, "temperature": 0.0, **sent}
 
         question = await write_question(
-            CHAT, body, (prompt, uris), access, most_bytes=MAX_IMAGE_BYTES
+            CHAT, body, (prompt, uris), access, max_bytes=MAX_IMAGE_BYTES
         )
         beside = {"width": options.width, "height": options.height, **attachments.in_request}
         beside |= {"save_as": options.save_as} if options.save_as else {}

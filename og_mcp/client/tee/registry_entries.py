@@ -165,7 +165,7 @@ async def read_entry(
         _eth_call(registry, GET_TEE + word, tag),
         _block(tag),
     )
-    is_active = quantity(_value(rpc, active), rpc.service, largest=1) == 1
+    is_active = quantity(_value(rpc, active), rpc.service, maximum=1) == 1
     # The registry reverts for an id that it does not know.
     info = None if told.error is not None else _decode(rpc, told.value(), read_info)
     tee = None if info is None else _tee(info, Voucher(rpc=rpc.shown))

@@ -19,12 +19,12 @@ WORD: Final = 2**256 - 1
 _QUANTITY: Final = re.compile(r"0x[0-9a-fA-F]{1,64}")
 
 
-def read_quantity(value: object, largest: int = COUNT) -> int:
+def read_quantity(value: object, maximum: int = COUNT) -> int:
     """Read `0x` and 1 to 64 hexadecimal digits.
 
     Args:
         value: As it came.
-        largest: What it can be at most: `COUNT`, `SECONDS` or `WORD`.
+        maximum: What it can be at most: `COUNT`, `SECONDS` or `WORD`.
 
     Raises:
         ValueError: It is not a quantity, or out of range.
@@ -32,18 +32,18 @@ def read_quantity(value: object, largest: int = COUNT) -> int:
     if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
         raise ValueError(f"{quote(value)} is not a hexadecimal quantity")
     number = int(value, 16)
-    if number > largest:
+    if number > maximum:
         raise ValueError(f"{value} is out of range")
     return number
 
 
-def quantity(value: object, service: str, largest: int = COUNT) -> int:
+def quantity(value: object, service: str, maximum: int = COUNT) -> int:
     """Read the same from an answer of a service.
 
     Raises:
         ServiceReplyError: It is not a quantity, or out of range.
     """
     try:
-        return read_quantity(value, largest)
+        return read_quantity(value, maximum)
     except ValueError as exc:
         raise ServiceReplyError(service, str(exc)) from exc

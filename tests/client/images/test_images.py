@@ -608,16 +608,16 @@ async def test_the_loop_turns_while_a_large_image_is_worked_on(images: Images) -
     assert turns > 20
 
 
-@pytest.mark.parametrize("most_bytes", [700_000, 40_000, 2_000])
-def test_a_preview_fits_whatever_the_image_is(most_bytes: int) -> None:
+@pytest.mark.parametrize("max_bytes", [700_000, 40_000, 2_000])
+def test_a_preview_fits_whatever_the_image_is(max_bytes: int) -> None:
     noise = os.urandom(3 * 1800 * 900)
     file = BytesIO()
     Image.frombytes("RGB", (1800, 900), noise).save(file, "PNG", compress_level=0)
     file.seek(0)
 
-    small, _ = preview(file, most_bytes)
+    small, _ = preview(file, max_bytes)
 
-    assert len(small) <= most_bytes
+    assert len(small) <= max_bytes
     with Image.open(BytesIO(small)) as shown:
         shown.load()
         assert shown.width == pytest.approx(2 * shown.height, abs=1)

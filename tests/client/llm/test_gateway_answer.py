@@ -60,8 +60,8 @@ def last(**more: object) -> bytes:
     return frame({"choices": [{"delta": {}, "finish_reason": "stop"}], **more})
 
 
-async def whole(*frames: bytes, most_bytes: int = MAX_TEXT_BYTES) -> dict[str, Any]:
-    return await read(answered(frames), cap_id="cap", most_bytes=most_bytes)
+async def whole(*frames: bytes, max_bytes: int = MAX_TEXT_BYTES) -> dict[str, Any]:
+    return await read(answered(frames), cap_id="cap", max_bytes=max_bytes)
 
 
 async def test_frames_are_put_together_to_what_would_have_come_at_once() -> None:
@@ -178,7 +178,7 @@ async def test_a_refusal_is_told_in_the_gateway_s_own_words(said: object, shown:
     response = answered([json.dumps(said).encode()], kind="application/json", status=400)
 
     with pytest.raises(GatewayRejectedError) as caught:
-        await read(response, cap_id="cap", most_bytes=1000)
+        await read(response, cap_id="cap", max_bytes=1000)
 
     words = f": '{shown}'" if shown else ""
     assert caught.value.args[0] == f"The gateway https://203.0.113.7 answered 400{words}."
@@ -186,10 +186,10 @@ async def test_a_refusal_is_told_in_the_gateway_s_own_words(said: object, shown:
 
 async def test_no_answer_is_longer_than_its_bound() -> None:
     with pytest.raises(AnswerLostError, match="longer than 1000 bytes"):
-        await whole(*[delta(content="x")] * 100, most_bytes=1000)
+        await whole(*[delta(content="x")] * 100, max_bytes=1000)
     body = answered([b" " * 600] * 2, kind="application/json")
     with pytest.raises(AnswerLostError, match="longer than 1000 bytes"):
-        await read(body, cap_id="cap", most_bytes=1000)
+        await read(body, cap_id="cap", max_bytes=1000)
 
 
 async def test_what_is_compressed_counts_by_what_it_becomes() -> None:
@@ -197,13 +197,13 @@ async def test_what_is_compressed_counts_by_what_it_becomes() -> None:
     packed = [gzip.compress(body)]
 
     answer = await read(
-        answered(packed, kind="application/json", encoding="gzip"), cap_id="cap", most_bytes=6000
+        answered(packed, kind="application/json", encoding="gzip"), cap_id="cap", max_bytes=6000
     )
 
     assert len(answer["padding"]) == 5000
     bomb = answered(packed, kind="application/json", encoding="gzip")
     with pytest.raises(AnswerLostError, match="longer than 1000 bytes"):
-        await read(bomb, cap_id="cap", most_bytes=1000)
+        await read(bomb, cap_id="cap", max_bytes=1000)
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip"])
@@ -211,7 +211,7 @@ async def test_an_encoding_that_knows_no_bound_is_not_decoded(encoding: str) -> 
     response = answered([b"x"], kind="application/json", encoding=encoding)
 
     with pytest.raises(AnswerLostError, match="content encoding is"):
-        await read(response, cap_id="cap", most_bytes=1000)
+        await read(response, cap_id="cap", max_bytes=1000)
 
 
 @pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
@@ -219,14 +219,14 @@ async def test_an_answer_that_drips_for_ever_ends(kind: str) -> None:
     response = answered([b" "], kind=kind, hangs=True)
 
     with anyio.fail_after(5), pytest.raises(AnswerLostError, match=r"not whole after 0\.05 s"):
-        await read(response, cap_id="cap", most_bytes=1000, max_answer_s=0.05)
+        await read(response, cap_id="cap", max_bytes=1000, max_answer_s=0.05)
 
 
 async def test_a_refusal_that_drips_for_ever_is_told_by_its_status() -> None:
     response = answered([b'{"error": '], kind="application/json", status=503, hangs=True)
 
     with anyio.fail_after(5), pytest.raises(GatewayRejectedError, match="answered 503") as caught:
-        await read(response, cap_id="", most_bytes=1000, max_answer_s=0.05)
+        await read(response, cap_id="", max_bytes=1000, max_answer_s=0.05)
 
     assert caught.value.stage is Stage.NOT_SENT
 
@@ -245,7 +245,7 @@ OWN = {
 async def refused(body: object, status: int = 503) -> GatewayRejectedError:
     response = answered([json.dumps(body).encode()], kind="application/json", status=status)
     with pytest.raises(GatewayRejectedError) as caught:
-        await read(response, cap_id="cap", most_bytes=10_000)
+        await read(response, cap_id="cap", max_bytes=10_000)
     return caught.value
 
 
@@ -289,7 +289,7 @@ async def test_an_error_that_was_settled_is_not() -> None:
     response.headers["PAYMENT-RESPONSE"] = "e30="
 
     with pytest.raises(GatewayRejectedError) as caught:
-        await read(response, cap_id="cap", most_bytes=10_000)
+        await read(response, cap_id="cap", max_bytes=10_000)
 
     assert not caught.value.refusal.is_own
 
@@ -319,6 +319,6 @@ async def test_a_stream_that_goes_on_after_its_error_is_not_waited_for() -> None
     response = answered([frame(OWN)], hangs=True)
 
     with anyio.fail_after(5), pytest.raises(GatewayRejectedError) as caught:
-        await read(response, cap_id="cap", most_bytes=10_000, ends_s=0.05)
+        await read(response, cap_id="cap", max_bytes=10_000, ends_s=0.05)
 
     assert not caught.value.refusal.is_own
