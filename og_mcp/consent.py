@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 _ROUNDED_UP: Final = Context(prec=3, rounding=ROUND_CEILING)
 
 
-def most_of(tool: str, asked: ConsentRequest) -> str:
+def max_cost(tool: str, asked: ConsentRequest) -> str:
     """Write the highest cost of a call, without the kinds of money that it cannot cost.
 
     Args:
-        tool: An approval of OPG costs gas alone; `lets` tells what it gives away.
+        tool: An approval of OPG costs gas alone; `effect_of` tells what it gives away.
         asked: What is asked.
     """
     opg = 0 if tool == "approve_opg" else asked.cap_opg
@@ -32,7 +32,7 @@ def most_of(tool: str, asked: ConsentRequest) -> str:
     return " and ".join(parts)
 
 
-def lets(tool: str, asked: ConsentRequest) -> str:
+def effect_of(tool: str, asked: ConsentRequest) -> str:
     """Tell what a call lets others do with the wallet; empty where it lets nobody."""
     if tool != "approve_opg":
         return ""
@@ -45,7 +45,7 @@ def question(tool: str, asked: ConsentRequest) -> str:
         return f"May og-mcp {asked.what}? This cannot be undone."
     wallet = f"your wallet {asked.payer.address}" if asked.payer else "your wallet"
     fee = f"{_ROUNDED_UP.create_decimal(Decimal(asked.cap_wei).scaleb(-18)):f} {COIN}"
-    if others := lets(tool, asked):
+    if others := effect_of(tool, asked):
         asks = f"{others[0].upper()}{others[1:]} from {wallet}?"
     elif asked.cap_opg:
         asks = (
@@ -61,9 +61,9 @@ def refused_words(tool: str, asked: ConsentRequest) -> str:
     """Say in a clause what a call would do that nobody has agreed to."""
     if asked.what:
         return f"would {asked.what}, which cannot be undone,"
-    if others := lets(tool, asked):
+    if others := effect_of(tool, asked):
         return f"would {others}, for a network fee of up to {in_coins(asked.cap_wei)},"
-    return f"may cost up to {most_of(tool, asked)}"
+    return f"may cost up to {max_cost(tool, asked)}"
 
 
 def approve_command(call_id: str, settings: Settings) -> str:

@@ -14,7 +14,7 @@ from og_mcp.calls import Journal
 from og_mcp.cli._calls_shown import cut, print_rows
 from og_mcp.client.calls.consent import ALWAYS_ASKED
 from og_mcp.client.calls.states import counts_until
-from og_mcp.consent import lets, most_of
+from og_mcp.consent import effect_of, max_cost
 from og_mcp.errors import CallStateError, SealBrokenError, coins, in_opg
 from og_mcp.settings import Settings
 from og_mcp.types import Account, Approval, Call, CancellationOffer
@@ -42,7 +42,7 @@ async def approve_call(journal: Journal, call: Call) -> None:
         return
     _check_request(call, asked)
     tool = _tool_of(call)
-    others = lets(tool, asked)
+    others = effect_of(tool, asked)
     print_rows(
         {
             "call": call.id,
@@ -50,7 +50,7 @@ async def approve_call(journal: Journal, call: Call) -> None:
             "network": asked.network,
             **({"wallet": _wallet(asked.payer)} if asked.payer else {}),
             **({"does": others} if others else {}),
-            "costs": f"at most {most_of(tool, asked)}",
+            "costs": f"at most {max_cost(tool, asked)}",
             **({"does": f"{asked.what}; this cannot be undone"} if asked.what else {}),
             "request": cut(call.request) or f"not kept; its SHA-256 is {asked.request_hash}",
         }

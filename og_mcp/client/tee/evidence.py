@@ -26,6 +26,7 @@ from og_mcp.client.tee.canonical_request import (
 )
 from og_mcp.client.tee.hashed_forms import UNREADABLE, HashedForms
 from og_mcp.client.tee.registry import TEE
+from og_mcp.client.tee.rejected_answer import SIGNED_FIELDS, verification_error
 from og_mcp.client.tee.section import section
 from og_mcp.client.tee.signature import is_signed, signed_message
 from og_mcp.client.tee.signed_content import (
@@ -35,7 +36,6 @@ from og_mcp.client.tee.signed_content import (
     search_content,
     until_stop,
 )
-from og_mcp.client.tee.withheld import SIGNED_FIELDS, withheld
 from og_mcp.errors import quote
 from og_mcp.types import Proof, ProofStatus
 
@@ -215,10 +215,10 @@ def _verify(  # noqa: PLR0913 - what is verified, by what, and how it is read
         covered = _match_request(request, claim)
         _match_content(content, claim, tee)
     except _MismatchError as exc:
-        raise withheld(str(exc), request.first().text, answer, tee) from exc
+        raise verification_error(str(exc), request.first().text, answer, tee) from exc
     except UNREADABLE as exc:
         what = f"it cannot be read: {quote(exc)}"
-        raise withheld(what, request.first().text, answer, tee) from exc
+        raise verification_error(what, request.first().text, answer, tee) from exc
     return _evidence(covered, content, claim, tee, local=local)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from og_mcp.client import Session
 from og_mcp.client.payments.gateway_session import SESSION_HEADER, SIGNATURE_HEADER
-from og_mcp.client.tee.withheld import SIGNED_FIELDS
+from og_mcp.client.tee.rejected_answer import SIGNED_FIELDS
 from og_mcp.errors import AnswerLostError, GatewayClockError, OGError, VerificationError
 from og_mcp.redaction import Redaction
 from og_mcp.types import Stage

@@ -25,7 +25,7 @@ from og_mcp.client.tee.evidence import (
     verify_completion,
 )
 from og_mcp.client.tee.registry import TEE
-from og_mcp.client.tee.withheld import SIGNED_FIELDS
+from og_mcp.client.tee.rejected_answer import SIGNED_FIELDS
 from og_mcp.errors import InputError, VerificationError
 from og_mcp.types import Stage
 from tests.client.enclave import NOW, VOUCHER, Enclave, chat_answer

@@ -19,7 +19,9 @@ SIGNED_FIELDS: Final = (
 _KEPT: Final = ("choices", "completion", "content", *SIGNED_FIELDS)
 
 
-def withheld(what: str, canonical: bytes, answer: Mapping[str, Any], tee: TEE) -> VerificationError:
+def verification_error(
+    what: str, canonical: bytes, answer: Mapping[str, Any], tee: TEE
+) -> VerificationError:
     """Make the error of an answer that does not match.
 
     Args:
