@@ -22,9 +22,9 @@ from og_mcp import catalogue
 from og_mcp.client import Session
 from og_mcp.client.wire.offloading import off_loop
 from og_mcp.errors import InputError, OGError, quote
-from og_mcp.llm._answered import completion, events
-from og_mcp.llm._asked import Asked, read
-from og_mcp.llm._refused import MediaTypeError, TooLargeError, failure, refusal
+from og_mcp.llm._errors import MediaTypeError, TooLargeError, failure, refusal
+from og_mcp.llm._request import OpenAIRequest, read
+from og_mcp.llm._response import completion, events
 from og_mcp.types import HTTP_PRINCIPAL, ChatResult
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class _Endpoint:
     async def chat(self, request: Request) -> Response:
         """Answer a chat."""
         try:
-            asked = await _asked(request)
+            asked = await _request_of(request)
             result = await self._unless_gone(request, asked)
         except OGError as exc:
             return refusal(exc)
@@ -78,7 +78,7 @@ class _Endpoint:
 
     async def models(self, _request: Request) -> Response:
         """List the models that can chat."""
-        found = [_shown(entry) for entry in self._chatting()]
+        found = [_model_facts(entry) for entry in self._chatting()]
         return JSONResponse({"object": "list", "data": found})
 
     async def model(self, request: Request) -> Response:
@@ -92,9 +92,9 @@ class _Endpoint:
             response = refusal(error)
             response.status_code = 404
             return response
-        return JSONResponse(_shown(entry))
+        return JSONResponse(_model_facts(entry))
 
-    async def _unless_gone(self, request: Request, asked: Asked) -> ChatResult | None:
+    async def _unless_gone(self, request: Request, asked: OpenAIRequest) -> ChatResult | None:
         """Chat until there is an answer, or the client has hung up."""
         key = request.headers.get("idempotency-key", "")
         if not KEY.fullmatch(key):
@@ -119,7 +119,7 @@ class _Endpoint:
             raise outcome
         return outcome
 
-    async def _chat(self, asked: Asked, key: str) -> ChatResult:
+    async def _chat(self, asked: OpenAIRequest, key: str) -> ChatResult:
         return await self._session.chat(
             asked.model,
             asked.messages,
@@ -140,7 +140,7 @@ class _Endpoint:
         return [entry for entry in self._session.models() if entry.kind == "llm"]
 
 
-async def _asked(request: Request) -> Asked:
+async def _request_of(request: Request) -> OpenAIRequest:
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
     if kind.lower() != JSON:
         # A page of another origin may send the few other types without asking first (T24).
@@ -154,7 +154,7 @@ async def _asked(request: Request) -> Asked:
     return await off_loop(lambda: _read(raw), raw)
 
 
-def _read(body: bytes) -> Asked:
+def _read(body: bytes) -> OpenAIRequest:
     try:
         document = from_json(body)
     except ValueError as exc:
@@ -167,5 +167,5 @@ async def _at_once(events: Iterator[str]) -> AsyncIterator[str]:
         yield event
 
 
-def _shown(entry: catalogue.CatalogueEntry) -> dict[str, Any]:
+def _model_facts(entry: catalogue.CatalogueEntry) -> dict[str, Any]:
     return {"id": entry.id, "object": "model", "created": 0, "owned_by": entry.provider}

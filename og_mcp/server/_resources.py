@@ -33,7 +33,7 @@ Read = Context[Session, Any]
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _as_resource_error() -> Iterator[None]:
     """Pass our own errors on with their text; mcp masks every other exception."""
     try:
         yield
@@ -57,7 +57,7 @@ def resources(session: Session) -> list[Resource]:
     """Return the resources that are the same for everyone."""
 
     async def network() -> str:
-        with _told():
+        with _as_resource_error():
             return (await session.network_info()).shown_json()
 
     async def models() -> str:
@@ -116,7 +116,7 @@ def add_call_resources(server: MCPServer[Session]) -> None:
     )
     async def call(call_id: str, read: Read) -> str:
         request = read.request_context
-        with _told():
+        with _as_resource_error():
             info = await request.lifespan_context.get_call(
                 call_id, 0.0, principal=principal_of(request)
             )
@@ -131,7 +131,7 @@ def add_call_resources(server: MCPServer[Session]) -> None:
     )
     async def receipt(call_id: str, read: Read) -> str:
         request = read.request_context
-        with _told():
+        with _as_resource_error():
             document = await request.lifespan_context.receipt(
                 call_id, principal=principal_of(request)
             )
@@ -146,7 +146,7 @@ def add_call_resources(server: MCPServer[Session]) -> None:
     )
     async def image(sha256: str, read: Read) -> bytes:
         request = read.request_context
-        with _told():
+        with _as_resource_error():
             kept = await request.lifespan_context.image(sha256, principal=principal_of(request))
         return kept.data
 
@@ -159,5 +159,5 @@ def add_call_resources(server: MCPServer[Session]) -> None:
     )
     async def output(sha256: str, read: Read) -> bytes:
         request = read.request_context
-        with _told():
+        with _as_resource_error():
             return await request.lifespan_context.output(sha256, principal=principal_of(request))

@@ -28,7 +28,7 @@ from og_mcp.consent import question
 from og_mcp.errors import ApprovalDeclinedError, quote
 from og_mcp.tools._injected import OG, Call, principal_of
 from og_mcp.tools._pause import Pause, pause_of
-from og_mcp.tools._telling import told
+from og_mcp.tools._tool_errors import as_tool_error
 from og_mcp.types import LOCAL_PRINCIPAL, Approval
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ async def _ask(call: Call, og: OG) -> Agreement | Elicit[Agreement]:
     pause = pause_of(call.request_context)
     if pause is None or not pause.call_id or pause.is_given_up:
         return _NOT_ASKED
-    with told():
+    with as_tool_error():
         approval = await og.approval(pause.call_id)
     params = call.request_context.params or {}
     # From the journal's record, so that question and answer mean the same in both rounds.
@@ -112,11 +112,13 @@ async def _ask(call: Call, og: OG) -> Agreement | Elicit[Agreement]:
 
 def _question(params: Mapping[str, Any], approval: Approval) -> str:
     tool = str(params["name"])
-    told = f"{question(tool, approval)} Network {approval.network}. Call {approval.call_id}"
+    as_tool_error = (
+        f"{question(tool, approval)} Network {approval.network}. Call {approval.call_id}"
+    )
     if approval.what:
-        return f"{told}."
+        return f"{as_tool_error}."
     arguments: Mapping[str, Any] = params.get("arguments") or {}
-    return f"{told}: {', '.join(f'{name} {_shown(value)}' for name, value in arguments.items())}."
+    return f"{as_tool_error}: {', '.join(f'{name} {_shown(value)}' for name, value in arguments.items())}."
 
 
 def _shown(value: object) -> str:
@@ -134,7 +136,7 @@ async def _session_with_consent(
     if isinstance(answer, CancelledElicitation) or not _is_from_a_person(pause):
         # No person has answered: the tool refuses and tells the command for the terminal.
         return og
-    with told():
+    with as_tool_error():
         if isinstance(answer, AcceptedElicitation) and answer.data.agree:
             await og.approve(pause.call_id, pause.shown)
         else:

@@ -19,7 +19,7 @@ from og_mcp.tools._consent import begin_asking, give_up_asking
 from og_mcp.tools._illustrated import output_links
 from og_mcp.tools._refusal import refusal
 from og_mcp.tools._schema import of_result, without
-from og_mcp.tools._telling import failure, raised_in, told
+from og_mcp.tools._tool_errors import as_tool_error, failure, raised_in
 from og_mcp.types import Shape
 
 P = ParamSpec("P")
@@ -77,9 +77,9 @@ class Tool(MCPTool):
         words = refusal(self.name, self.parameters, error.__cause__)
         is_reader = self.annotations is not None and self.annotations.read_only_hint
         free = "" if is_reader else f" {UNPAID}"
-        told = ToolError(f"Error executing tool {self.name}: {words}{free}")
-        told.__cause__ = error.__cause__
-        return told
+        as_tool_error = ToolError(f"Error executing tool {self.name}: {words}{free}")
+        as_tool_error.__cause__ = error.__cause__
+        return as_tool_error
 
 
 def _as_meant(schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def tool(  # noqa: PLR0913 - each is told by name, for every tool
     def decorate(fn: Callable[P, Awaitable[R]]) -> Tool:
         @functools.wraps(fn)
         async def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            with told(fn.__name__, may_cost=not read_only):
+            with as_tool_error(fn.__name__, may_cost=not read_only):
                 return await fn(*args, **kwargs)
 
         made = Tool.from_function(

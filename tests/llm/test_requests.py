@@ -35,9 +35,9 @@ from og_mcp.errors import (
     VerificationError,
 )
 from og_mcp.llm import openai_routes
-from og_mcp.llm._answered import DONE, completion, events
-from og_mcp.llm._asked import MAX_TOKENS, Asked, read
-from og_mcp.llm._refused import refusal
+from og_mcp.llm._errors import refusal
+from og_mcp.llm._request import MAX_TOKENS, OpenAIRequest, read
+from og_mcp.llm._response import DONE, completion, events
 from og_mcp.types import (
     HTTP_PRINCIPAL,
     CalledFunction,
@@ -52,7 +52,7 @@ from tests.localnet_client import LocalNetwork
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
-def asked(**more: object) -> Asked:
+def asked(**more: object) -> OpenAIRequest:
     return read({"model": "m", "messages": MESSAGES, **more})
 
 

@@ -13,7 +13,7 @@ from og_mcp.client.llm import messages as check
 from og_mcp.client.llm.onchain_requests import chat_request
 from og_mcp.client.tee.canonical_request import chat_forms, encode_body
 from og_mcp.errors import InputError
-from og_mcp.llm._asked import read
+from og_mcp.llm._request import read
 from tests.client.whatever import changed
 
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}

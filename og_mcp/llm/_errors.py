@@ -51,7 +51,7 @@ _UNPAID: Final = (
 )
 _UNSET: Final = (NoWalletError, ConfigurationError, WrongChainError, UnsafeEndpointError)
 
-_ASKED_AGAIN: Final = (ServiceUnreachableError, GatewayRejectedError, ShuttingDownError)
+_RETRIABLE: Final = (ServiceUnreachableError, GatewayRejectedError, ShuttingDownError)
 """What a client may ask again by itself, where repeating it is free and may help."""
 
 _STATUS: Final[tuple[tuple[tuple[type[OGError], ...], HTTPStatus, str], ...]] = (
@@ -73,8 +73,8 @@ _STATUS: Final[tuple[tuple[tuple[type[OGError], ...], HTTPStatus, str], ...]] = 
 
 def refusal(error: OGError) -> JSONResponse:
     """Answer with an error that says whether the client may send the request again by itself."""
-    status, kind = _of(error)
-    free = error.may_retry and isinstance(error, _ASKED_AGAIN)
+    status, kind = _status_and_type(error)
+    free = error.may_retry and isinstance(error, _RETRIABLE)
     headers = {"x-should-retry": "true" if free else "false"}
     if error.call_id:
         headers["x-og-call-id"] = error.call_id
@@ -102,7 +102,7 @@ def failure() -> JSONResponse:
     return JSONResponse({"error": body}, HTTPStatus.INTERNAL_SERVER_ERROR, headers)
 
 
-def _of(error: OGError) -> tuple[HTTPStatus, str]:
+def _status_and_type(error: OGError) -> tuple[HTTPStatus, str]:
     for kinds, status, kind in _STATUS:
         if isinstance(error, kinds):
             return status, kind

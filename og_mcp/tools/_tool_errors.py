@@ -28,7 +28,7 @@ OF_THE_CALLER: Final = (InputError, NotFoundError)
 
 
 @contextmanager
-def told(tool: str = "", *, may_cost: bool = False) -> Iterator[None]:
+def as_tool_error(tool: str = "", *, may_cost: bool = False) -> Iterator[None]:
     """Pass our own errors on with their text; mcp masks every other exception.
 
     Args:
@@ -39,7 +39,7 @@ def told(tool: str = "", *, may_cost: bool = False) -> Iterator[None]:
     try:
         yield
     except OGError as exc:
-        raise ToolError(f"{exc} {_fate(exc, tool, may_cost=may_cost)}".rstrip()) from exc
+        raise ToolError(f"{exc} {_outcome(exc, tool, may_cost=may_cost)}".rstrip()) from exc
 
 
 def failure(error: ToolError) -> CallToolResult:
@@ -62,7 +62,7 @@ def raised_in(error: BaseException) -> OGError | None:
     return cause
 
 
-def _fate(error: OGError, tool: str, *, may_cost: bool) -> str:
+def _outcome(error: OGError, tool: str, *, may_cost: bool) -> str:
     """Return whether money moved and where to look, unless the error says so itself."""
     call_id, stage, said = error.call_id, error.stage, str(error)
     is_free = any(words in said for words in ("othing was sent", "othing was paid"))

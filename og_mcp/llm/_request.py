@@ -32,7 +32,7 @@ NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
 }
 """Parameter -> values that ask for what gateways do anyway."""
 
-UNHEARD: Final = frozenset({"user", "metadata", "safety_identifier", "prompt_cache_key"})
+WITHOUT_EFFECT: Final = frozenset({"user", "metadata", "safety_identifier", "prompt_cache_key"})
 """Parameters about the caller, which do not change the answer."""
 
 
@@ -63,7 +63,7 @@ class _Body(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class OpenAIRequest:
     """A chat as a session takes it, and how its answer is wanted."""
 
     model: str
@@ -80,7 +80,7 @@ class Asked:
     include_usage: bool
 
 
-def read(document: object) -> Asked:
+def read(document: object) -> OpenAIRequest:
     """Read a request.
 
     Raises:
@@ -94,12 +94,12 @@ def read(document: object) -> Asked:
         raise InputError(
             f"{where} cannot be used: {first['msg']}.", "See OpenAI's chat completions API."
         ) from exc
-    _refuse_the_unheard(body.model_extra or {})
+    _refuse_unknown(body.model_extra or {})
     stop = [body.stop] if isinstance(body.stop, str) else body.stop or []
-    return Asked(
+    return OpenAIRequest(
         model=body.model,
         messages=[_message(message) for message in body.messages],
-        max_tokens=_most_tokens(body),
+        max_tokens=_max_tokens(body),
         temperature=body.temperature or 0.0,
         stop_sequence=stop,
         tools=body.tools or [],
@@ -112,15 +112,15 @@ def read(document: object) -> Asked:
     )
 
 
-def _most_tokens(body: _Body) -> int:
+def _max_tokens(body: _Body) -> int:
     """Take the newer name before the older one; zero counts as given, and is refused later."""
     given = (body.max_completion_tokens, body.max_tokens)
     return next((limit for limit in given if limit is not None), MAX_TOKENS)
 
 
-def _refuse_the_unheard(extra: Mapping[str, Any]) -> None:
+def _refuse_unknown(extra: Mapping[str, Any]) -> None:
     for name, value in extra.items():
-        if value is None or name in UNHEARD or value in NEUTRAL.get(name, ()):
+        if value is None or name in WITHOUT_EFFECT or value in NEUTRAL.get(name, ()):
             continue
         raise InputError(
             f"The parameter {quote(name)} is {quote(value)}, which no gateway of the network "
