@@ -24,7 +24,7 @@ from rich.console import Console
 from og_mcp.cli import _trial_language
 from og_mcp.cli._trial import StepFailedError, Trial
 from og_mcp.client.local_network import INHERITED, read_ready_file, running_localnet
-from og_mcp.client.wire.http import mapped, open_http
+from og_mcp.client.wire.http import map_httpx_errors, open_http
 
 MODEL_NAME: Final = "try-house-prices"
 TIMEOUT_S: Final = 300.0
@@ -179,7 +179,7 @@ def _verified(verification: dict[str, Any]) -> str:
 async def _find_on_chain(ready: dict[str, Any], transaction_hash: str) -> str:
     request = {"jsonrpc": "2.0", "id": 1, "method": "eth_getTransactionReceipt"}
     async with open_http(local=True) as http:
-        with mapped("local RPC", ready["rpc_url"]):
+        with map_httpx_errors("local RPC", ready["rpc_url"]):
             answer = await http.post(
                 ready["rpc_url"], json=request | {"params": [transaction_hash]}
             )

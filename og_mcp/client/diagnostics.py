@@ -18,7 +18,7 @@ from og_mcp.client.receipts.receipts import confirm_online
 from og_mcp.client.receipts.settlement import SettlementCheck
 from og_mcp.client.resources import Resources
 from og_mcp.client.tee.gateways import Gateway
-from og_mcp.client.wire.http import mapped
+from og_mcp.client.wire.http import map_httpx_errors
 from og_mcp.errors import ConfigurationError, NoGatewayError, NoWalletError, OGError, coins
 from og_mcp.networks import Network, shown
 from og_mcp.types import Call, Diagnosis, Status, Trouble, Verification
@@ -159,7 +159,7 @@ class Examination:
     async def _connect(self, gateway: Gateway) -> None:
         """Hear any answer from a gateway; what it says is of no interest."""
         url = f"{gateway.tee.endpoint}/health"
-        with mapped("TEE gateway", url):
+        with map_httpx_errors("TEE gateway", url):
             async with gateway.http.stream("GET", url):
                 return
 

@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from og_mcp.client import diagnostics, operations, presentation, resources
     from og_mcp.client.calls.engine import CallEngine
     from og_mcp.client.images.images import Kept
-    from og_mcp.client.llm.gateway_answer import Counted
+    from og_mcp.client.llm.gateway_answer import OnProgress
     from og_mcp.client.payments.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -357,7 +357,7 @@ class Session:
         dry_run: bool = False,
         principal: str = LOCAL_PRINCIPAL,
         wait_s: float | None = None,
-        counted: Counted | None = None,
+        on_progress: OnProgress | None = None,
     ) -> ChatResult:
         """Chat with a language model and return its verified answer; costs OPG, or gas on chain.
 
@@ -386,7 +386,7 @@ class Session:
             dry_run: Check and price the call, and send nothing that costs.
             principal: Who asks; calls of others are neither joined nor seen.
             wait_s: Seconds after which a running call is handed back; `None`: wait for its end.
-            counted: Told of progress in pieces of text, where the answer is streamed.
+            on_progress: Told of progress in pieces of text, where the answer is streamed.
 
         Raises:
             InputError: The request cannot be made; nothing was sent.
@@ -420,7 +420,7 @@ class Session:
                 sampling,
                 options,
                 await self._attachments(),
-                counted,
+                on_progress,
             )
         else:
             request = operations.onchain_chat(

@@ -15,13 +15,13 @@ from og_mcp.tools._injected import Call
 EVERY_S: Final = 2.0
 """Seconds between two notifications; many hosts reset their time-out on each."""
 
-MAX_PAUSE_S: Final = 1e5
+SECONDS_DIVISOR: Final = 1e5
 """Divides the seconds that are added to a count, so that they never make one token or byte."""
 
 
 @dataclass
-class Tally:
-    """How far a call has come; `await tally(n)` sets it."""
+class WorkCount:
+    """How far a call has come; `await work(n)` sets it."""
 
     unit: str
     """Plural, e.g. `tokens`."""
@@ -36,19 +36,19 @@ class Tally:
 
 @asynccontextmanager
 async def progress(
-    call: Call, tally: Tally | None = None, *, every_s: float = EVERY_S
+    call: Call, work: WorkCount | None = None, *, every_s: float = EVERY_S
 ) -> AsyncGenerator[None]:
     """Tell a client that asked for progress how far the work inside is.
 
     Args:
         call: Whose client.
-        tally: What the work counts; else the seconds that have passed are told.
+        work: What it counts; else the seconds that have passed are told.
         every_s: Seconds between two notifications.
     """
     # A task group wraps what leaves it in an exception group, so the failure is carried out by hand.
     failure: OGError | None = None
     async with anyio.create_task_group() as group:
-        group.start_soon(_beat, call, tally, every_s)
+        group.start_soon(_beat, call, work, every_s)
         try:
             yield
         except OGError as exc:
@@ -58,17 +58,17 @@ async def progress(
         raise failure
 
 
-async def _beat(call: Call, tally: Tally | None, every_s: float) -> None:
+async def _beat(call: Call, work: WorkCount | None, every_s: float) -> None:
     start = anyio.current_time()
     while True:
         await anyio.sleep(every_s)
         passed = round(anyio.current_time() - start, 1)
-        if tally is None:
+        if work is None:
             await call.report_progress(passed, message=f"{passed:g} s")
             continue
         # MCP wants progress to grow with each notification, also while nothing new has come.
         await call.report_progress(
-            tally.count + passed / MAX_PAUSE_S,
-            tally.total,
-            message=f"{tally.count} {tally.unit}, {passed:g} s",
+            work.count + passed / SECONDS_DIVISOR,
+            work.total,
+            message=f"{work.count} {work.unit}, {passed:g} s",
         )

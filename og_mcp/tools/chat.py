@@ -20,7 +20,7 @@ from og_mcp.tools._arguments import (
 )
 from og_mcp.tools._consent import PayingOG
 from og_mcp.tools._injected import Call, Principal
-from og_mcp.tools._progress import Tally, progress
+from og_mcp.tools._progress import WorkCount, progress
 from og_mcp.tools._tool import tool
 from og_mcp.types import DEFAULT_MAX_TOKENS, ChatResult
 
@@ -59,7 +59,7 @@ async def chat(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp c
     says what it covers. When an answer is lost, retry with the same idempotency_key: it is never
     paid twice. search_models with kind llm lists models and prices.
     """
-    tokens = Tally("tokens")
+    tokens = WorkCount("tokens")
     async with progress(call, tokens):
         return await og.chat(
             model,
@@ -78,5 +78,5 @@ async def chat(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp c
             dry_run=dry_run,
             principal=principal,
             wait_s=og.settings.wait_s,
-            counted=tokens,
+            on_progress=tokens,
         )

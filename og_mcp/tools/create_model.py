@@ -5,7 +5,7 @@ from __future__ import annotations
 from og_mcp.tools._arguments import ModelDesc, NewModelName, OptionalModelPath
 from og_mcp.tools._consent import PayingOG, PersonThere
 from og_mcp.tools._injected import Call, Principal
-from og_mcp.tools._progress import Tally, progress
+from og_mcp.tools._progress import WorkCount, progress
 from og_mcp.tools._tool import tool
 from og_mcp.types import CreatedModel
 
@@ -33,7 +33,7 @@ async def create_model(  # noqa: PLR0913, PLR0917 - the signature is the contrac
     cannot be undone. The file is checked first. When a later step fails, the same call again
     continues from there. Needs a hub account (OG_EMAIL, OG_PASSWORD, FIREBASE_API_KEY).
     """
-    sent = Tally("bytes")
+    sent = WorkCount("bytes")
     async with progress(call, sent):
         return await og.create_model(
             model_name,

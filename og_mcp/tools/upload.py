@@ -5,7 +5,7 @@ from __future__ import annotations
 from og_mcp.tools._arguments import ModelName, ModelPath, Version
 from og_mcp.tools._consent import PayingOG, PersonThere
 from og_mcp.tools._injected import Call, Principal
-from og_mcp.tools._progress import Tally, progress
+from og_mcp.tools._progress import WorkCount, progress
 from og_mcp.tools._tool import tool
 from og_mcp.types import UploadResult
 
@@ -33,7 +33,7 @@ async def upload(  # noqa: PLR0913, PLR0917 - the signature is the contract; mcp
     replaced. Files are checked for secrets and, if ONNX, for being whole. What the version has
     already is not sent again. If the status is running, use get_call.
     """
-    sent = Tally("bytes")
+    sent = WorkCount("bytes")
     async with progress(call, sent):
         return await og.upload(
             model_path,

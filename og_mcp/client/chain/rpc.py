@@ -16,7 +16,7 @@ import httpx
 from anyio import to_thread
 from pydantic_core import from_json
 
-from og_mcp.client.wire.http import mapped
+from og_mcp.client.wire.http import map_httpx_errors
 from og_mcp.errors import RateLimitError, ServiceRejectedError, ServiceReplyError
 from og_mcp.networks import shown
 from og_mcp.redaction import Redaction, url_secrets
@@ -172,7 +172,7 @@ class RPC:
 
     async def _post(self, message: object) -> Any:  # noqa: ANN401 - JSON
         body = await _off_loop_if_large(json.dumps, message, size=_size(message))
-        with mapped(self.service, self._url):
+        with map_httpx_errors(self.service, self._url):
             async with self._http.stream(
                 "POST",
                 self._url,

@@ -10,7 +10,7 @@ import httpx
 from anyio import to_thread
 
 from og_mcp.client.hub.records import MODEL_HUB
-from og_mcp.client.wire.http import mapped, shown
+from og_mcp.client.wire.http import map_httpx_errors, shown
 from og_mcp.errors import ServiceRejectedError, ServiceReplyError, ServiceTimeoutError
 from og_mcp.onnxfile import OnnxFile, OnnxReader
 
@@ -45,7 +45,7 @@ async def fetch_onnx(
     """
     download = _Download(http, url, max_bytes)
     try:
-        with mapped(MODEL_HUB, url), anyio.fail_after(limit_s):
+        with map_httpx_errors(MODEL_HUB, url), anyio.fail_after(limit_s):
             return await download.run()
     except TimeoutError as exc:
         raise ServiceTimeoutError(MODEL_HUB, shown(url), limit_s) from exc

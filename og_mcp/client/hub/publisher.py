@@ -19,7 +19,7 @@ from og_mcp.client.hub.hub import Hub
 from og_mcp.client.hub.records import MODEL_HUB
 from og_mcp.client.hub.signin import SignIn, bearer
 from og_mcp.client.hub.upload_body import UploadBody
-from og_mcp.client.wire.http import mapped, post_json, read_body, read_json
+from og_mcp.client.wire.http import map_httpx_errors, post_json, read_body, read_json
 from og_mcp.errors import (
     AmbiguousModelError,
     ModelNotFoundError,
@@ -240,7 +240,7 @@ class HubPublisher:
         call.committed = False
         timeout = httpx.Timeout(self._upload_s, connect=10, write=STALLED_S)
         try:
-            with mapped(MODEL_HUB, url), anyio.fail_after(self._upload_s):
+            with map_httpx_errors(MODEL_HUB, url), anyio.fail_after(self._upload_s):
                 async with (
                     UploadBody(model, call, progress) as upload,
                     self._http.stream(

@@ -14,7 +14,7 @@ import httpx
 from anyio import to_thread
 from pydantic_core import from_json
 
-from og_mcp.client.wire.http import mapped
+from og_mcp.client.wire.http import map_httpx_errors
 from og_mcp.errors import (
     AnswerLostError,
     GatewayRefusal,
@@ -67,7 +67,7 @@ _STREAMED: Final = (
 ENDS_S: Final = 5.0
 """Seconds from an error in a stream to the stream's end."""
 
-Counted = Callable[[int], Awaitable[None]]
+OnProgress = Callable[[int], Awaitable[None]]
 """Told how many pieces of text have come so far, about one a token."""
 
 
@@ -76,7 +76,7 @@ async def read(  # noqa: PLR0913 - an answer and its bounds, by name
     *,
     cap_id: str,
     max_bytes: int,
-    counted: Counted | None = None,
+    on_progress: OnProgress | None = None,
     max_answer_s: float = MAX_ANSWER_S,
     ends_s: float = ENDS_S,
 ) -> dict[str, Any]:
@@ -86,7 +86,7 @@ async def read(  # noqa: PLR0913 - an answer and its bounds, by name
         response: Opened, its body not read.
         cap_id: The payment it came under; empty for none.
         max_bytes: Of the body.
-        counted: Told of progress, where the answer is a stream.
+        on_progress: Told of progress, where the answer is a stream.
         max_answer_s: Seconds that it may take to come.
         ends_s: Seconds that a stream may go on after it has told of an error.
 
@@ -99,10 +99,10 @@ async def read(  # noqa: PLR0913 - an answer and its bounds, by name
     if not response.is_success:
         raise await _rejection(response, cap_id, max_answer_s)
     try:
-        with mapped("gateway", where), anyio.fail_after(max_answer_s):
+        with map_httpx_errors("gateway", where), anyio.fail_after(max_answer_s):
             if response.headers.get("content-type", "").startswith(EVENT_STREAM):
                 stream = _Stream(ends_s)
-                answer = await stream.read(_bounded(response, max_bytes), counted)
+                answer = await stream.read(_bounded(response, max_bytes), on_progress)
                 is_whole = stream.is_whole
             else:
                 body = b"".join([part async for part in _bounded(response, max_bytes)])
@@ -228,10 +228,12 @@ class _Stream:
         self._rest: dict[str, Any] = {}
         self._is_done = False
 
-    async def read(self, parts: AsyncIterator[bytes], counted: Counted | None) -> dict[str, Any]:
+    async def read(
+        self, parts: AsyncIterator[bytes], on_progress: OnProgress | None
+    ) -> dict[str, Any]:
         """Read them to their end; with `error` where they tell of one."""
         with anyio.CancelScope() as after_error:
-            await self._read(parts, counted, after_error)
+            await self._read(parts, on_progress, after_error)
         if self._error:
             self.is_whole = self.is_whole and not after_error.cancelled_caught
             return {**self._rest, **self._error}
@@ -245,7 +247,7 @@ class _Stream:
     async def _read(
         self,
         parts: AsyncIterator[bytes],
-        counted: Counted | None,
+        on_progress: OnProgress | None,
         after_error: anyio.CancelScope,
     ) -> None:
         unfinished = bytearray()
@@ -262,8 +264,8 @@ class _Stream:
             if self._error and after_error.deadline == math.inf:
                 # The stream has to end now: what is charged might still come.
                 after_error.deadline = anyio.current_time() + self._ends_s
-            if counted is not None and len(self._content) > before:
-                await counted(len(self._content))
+            if on_progress is not None and len(self._content) > before:
+                await on_progress(len(self._content))
         self._take(unfinished.strip())
 
     def _take(self, line: bytearray) -> None:

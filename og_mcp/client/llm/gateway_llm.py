@@ -21,7 +21,7 @@ import httpx
 
 from og_mcp.client.calls.context import CallContext
 from og_mcp.client.llm import gateway_answer
-from og_mcp.client.llm.gateway_answer import Counted
+from og_mcp.client.llm.gateway_answer import OnProgress
 from og_mcp.client.llm.question import CHAT, COMPLETION, SEARCH, Question
 from og_mcp.client.payments.payments import REPETITIONS, Payments
 from og_mcp.client.tee.evidence import (
@@ -143,14 +143,14 @@ class GatewayLLM:
                 return gateway.tee, known
 
     async def ask(
-        self, question: Question, call: CallContext, counted: Counted | None = None
+        self, question: Question, call: CallContext, on_progress: OnProgress | None = None
     ) -> GatewayAnswer:
         """Ask a gateway, pay it, and verify what it answers.
 
         Args:
             question: What is asked.
             call: For whom, and on what terms it is paid.
-            counted: Told of progress, in pieces of text.
+            on_progress: Told of progress, in pieces of text.
 
         Raises:
             NoGatewayError: None can be reached; nothing was paid.
@@ -163,7 +163,7 @@ class GatewayLLM:
         most = min(call.attempts + BY_ITSELF, REPETITIONS)
         while True:
             try:
-                return await self._ask(question, call, counted)
+                return await self._ask(question, call, on_progress)
             except GatewayRejectedError as exc:
                 is_own = exc.refusal.is_own and call.sent is not None
                 in_time = time.monotonic() + PAUSE_S < call.until
@@ -187,7 +187,7 @@ class GatewayLLM:
             await anyio.sleep(PAUSE_S)
 
     async def _ask(
-        self, question: Question, call: CallContext, counted: Counted | None
+        self, question: Question, call: CallContext, on_progress: OnProgress | None
     ) -> GatewayAnswer:
         """Ask the gateway that is preferred, or another one while nothing has left."""
         path, tried = question.path, dict[str, OGError]()
@@ -204,7 +204,7 @@ class GatewayLLM:
                             response,
                             cap_id=call.cap.id if call.cap else "",
                             max_bytes=question.max_bytes,
-                            counted=counted,
+                            on_progress=on_progress,
                         )
                         settlement = _settlement(response)
                 try:

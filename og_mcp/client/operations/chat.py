@@ -9,7 +9,7 @@ from og_mcp.catalogue import CatalogueEntry
 from og_mcp.client.codec.llm_shapes import note_of_end
 from og_mcp.client.files.attachments import Attachments
 from og_mcp.client.llm import messages as shapes
-from og_mcp.client.llm.gateway_answer import Counted
+from og_mcp.client.llm.gateway_answer import OnProgress
 from og_mcp.client.llm.gateway_llm import GatewayAnswer
 from og_mcp.client.llm.question import CHAT, COMPLETION
 from og_mcp.client.operations.gateway import (
@@ -43,7 +43,7 @@ class Chat(GatewayOperation[ChatResult]):
         sampling: SamplingOptions,
         options: ChatOptions,
         attachments: Attachments,
-        counted: Counted | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Chat:
         """Write a chat, with the files that it names.
 
@@ -69,14 +69,14 @@ class Chat(GatewayOperation[ChatResult]):
 
         # A stream costs time and says nothing before its end but how far it is; and those of some
         # gateways leave tool calls out.
-        streams = counted is not None and not options.tools
+        streams = on_progress is not None and not options.tools
         given: list[object] = [messages, options.tools, options.response_format]
         if shapes.has_parts(messages):
             # Short as their paths may be, files are read.
             given.append(attachments)
         question = await write_question(CHAT, body, given, access, streams=streams)
         chat = cls(access, question, model, attachments.in_request)
-        chat.attachments, chat.counted = attachments, counted
+        chat.attachments, chat.on_progress = attachments, on_progress
         chat.asks_for_search = options.web_search
         return chat
 

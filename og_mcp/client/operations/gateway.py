@@ -19,7 +19,7 @@ from og_mcp.catalogue import CatalogueEntry
 from og_mcp.client.calls.context import CallContext
 from og_mcp.client.calls.operation import Operation, Outcome, Quote
 from og_mcp.client.files.attachments import MAX_REQUEST
-from og_mcp.client.llm.gateway_answer import Counted
+from og_mcp.client.llm.gateway_answer import OnProgress
 from og_mcp.client.llm.gateway_llm import GatewayAnswer, GatewayLLM
 from og_mcp.client.llm.question import Question
 from og_mcp.client.payments.payments import Payments
@@ -142,7 +142,7 @@ class GatewayOperation(Operation[R]):
             OGError: It cannot succeed.
         """
 
-    counted: Counted | None = None
+    on_progress: OnProgress | None = None
     """Told of progress in pieces of text, where the answer is streamed."""
 
     async def quote(self) -> Quote:
@@ -181,7 +181,7 @@ class GatewayOperation(Operation[R]):
         await self.check()
         llm = await self._access.llm.get()
         try:
-            answered = await llm.ask(self._question, call, self.counted)
+            answered = await llm.ask(self._question, call, self.on_progress)
         except GatewayRejectedError as exc:
             if self._model is not None and is_unknown_model(exc, self._model):
                 exc.hint = f"{exc.hint} {_nearest(self._model, self._access.today)}"

@@ -9,7 +9,7 @@ from typing import Final
 import httpx
 
 from og_mcp.client.tee.gateways import Gateway
-from og_mcp.client.wire.http import mapped
+from og_mcp.client.wire.http import map_httpx_errors
 from og_mcp.errors import AnswerLostError, ServiceError, ServiceUnreachableError
 from og_mcp.networks import shown
 from og_mcp.types import Cap
@@ -79,7 +79,7 @@ class RequestSender:
         """
         url = outgoing.gateway.tee.endpoint
         try:
-            with mapped("gateway", url):
+            with map_httpx_errors("gateway", url):
                 return await outgoing.gateway.http.send(request, stream=True)
         except ServiceUnreachableError:
             raise

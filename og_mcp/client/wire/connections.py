@@ -26,7 +26,7 @@ WHOLE_BYTES: Final = 512 * 2**10
 
 PART_BYTES: Final = 64 * 2**10
 
-BECOMES: Final[Mapping[type[Exception], type[httpx.TransportError]]] = {
+HTTPX_ERRORS: Final[Mapping[type[Exception], type[httpx.TransportError]]] = {
     # While the connection was made: nothing of the request has left (threats.md T9).
     aiohttp.ClientConnectorError: httpx.ConnectError,
     aiohttp.ClientConnectorDNSError: httpx.ConnectError,
@@ -60,7 +60,7 @@ class Connections(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; httpx's interface of transports."""
         _check_host(request)
-        with mapped(request):
+        with map_aiohttp_errors(request):
             answer = await self._opened().request(
                 request.method,
                 # Else it would be written anew, "%2F" as "/".
@@ -106,7 +106,7 @@ class _ResponseStream(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the body's parts as they come."""
-        with mapped():
+        with map_aiohttp_errors():
             async for part in self._answer.content.iter_any():
                 yield part
 
@@ -116,17 +116,17 @@ class _ResponseStream(httpx.AsyncByteStream):
 
 
 @contextmanager
-def mapped(request: httpx.Request | None = None) -> Iterator[None]:
+def map_aiohttp_errors(request: httpx.Request | None = None) -> Iterator[None]:
     """Raise aiohttp's errors as httpx's."""
     try:
         yield
     except (aiohttp.ClientError, OSError) as exc:
-        raise becomes(type(exc))(str(exc), request=request) from exc
+        raise httpx_error_for(type(exc))(str(exc), request=request) from exc
 
 
-def becomes(kind: type[Exception]) -> type[httpx.TransportError]:
+def httpx_error_for(kind: type[Exception]) -> type[httpx.TransportError]:
     """Return the error of httpx for one of aiohttp or of the system."""
-    return next(BECOMES[ancestor] for ancestor in kind.__mro__ if ancestor in BECOMES)
+    return next(HTTPX_ERRORS[ancestor] for ancestor in kind.__mro__ if ancestor in HTTPX_ERRORS)
 
 
 def _check_host(request: httpx.Request) -> None:

@@ -38,7 +38,7 @@ __all__ = [
     "is_loopback",
     "is_loopback_host",
     "keep_secrets_from_logs",
-    "mapped",
+    "map_httpx_errors",
     "no_cookies",
     "nothing_sent",
     "open_http",
@@ -129,7 +129,7 @@ def _show_origins_only(record: logging.LogRecord) -> bool:
 
 
 @contextmanager
-def mapped(service: str, url: str) -> Iterator[None]:
+def map_httpx_errors(service: str, url: str) -> Iterator[None]:
     """Turn what httpx raises inside into our errors.
 
     Args:
@@ -204,7 +204,7 @@ async def _ask(
 ) -> tuple[int, bytes]:
     """Send a request and read status and body: at most 8 MiB, within a minute."""
     try:
-        with mapped(service, url), anyio.fail_after(FETCH_LIMIT_S):
+        with map_httpx_errors(service, url), anyio.fail_after(FETCH_LIMIT_S):
             async with http.stream(method, url, **parts) as response:
                 return response.status_code, await read_body(response, service)
     except TimeoutError as exc:

@@ -14,7 +14,7 @@ import pytest
 from og_mcp.client import Session, Timeouts
 from og_mcp.client.calls.context import CallContext
 from og_mcp.client.hub.known import KnownGraphs
-from og_mcp.client.llm.gateway_answer import Counted
+from og_mcp.client.llm.gateway_answer import OnProgress
 from og_mcp.client.llm.gateway_llm import GatewayLLM
 from og_mcp.client.llm.question import CHAT, Question
 from og_mcp.client.resources import Resources
@@ -61,7 +61,7 @@ async def test_a_stream_of_either_generation_is_verified(
 ) -> None:
     localnet.spoil(how)
 
-    result = await chat(og, counted=_ignore)
+    result = await chat(og, on_progress=_ignore)
 
     assert result.content.startswith(SENTENCE)
     assert result.finish_reason == "stop"
@@ -75,7 +75,7 @@ async def test_t16_progress_is_a_count_of_pieces_and_tells_nothing_of_them(og: S
     async def hear(count: int) -> None:
         told.append(count)
 
-    result = await chat(og, counted=hear)
+    result = await chat(og, on_progress=hear)
 
     assert told
     assert told == sorted({one for one in told if type(one) is int and one <= len(result.content)})
@@ -84,7 +84,7 @@ async def test_t16_progress_is_a_count_of_pieces_and_tells_nothing_of_them(og: S
 async def test_a_stream_and_an_answer_at_once_are_one_request(
     og: Session, localnet: LocalNetwork
 ) -> None:
-    streamed = await chat(og, counted=_ignore, idempotency_key="once")
+    streamed = await chat(og, on_progress=_ignore, idempotency_key="once")
     localnet.reset_counters("gateway")
 
     whole = await chat(og, idempotency_key="once")
@@ -143,7 +143,7 @@ async def test_tool_calls_are_not_asked_for_in_a_stream(
 ) -> None:
     localnet.spoil("tools_left_out")
 
-    result = await chat(og, tools=[TOOL], counted=_ignore)
+    result = await chat(og, tools=[TOOL], on_progress=_ignore)
 
     (call,) = result.tool_calls
     assert call.function.name == "sum"
@@ -185,7 +185,7 @@ async def test_t17_a_label_that_nothing_covers_is_told_as_such(
 ) -> None:
     localnet.spoil("other_finish_reason")
 
-    result = await chat(og, counted=_ignore if streams else None)
+    result = await chat(og, on_progress=_ignore if streams else None)
 
     assert (result.content[:20], result.finish_reason) == (SENTENCE[:20], "content_filter")
     assert any("finish_reason" in one for one in result.verification.not_covered)
@@ -231,7 +231,7 @@ async def test_t18_another_time_is_withheld_in_a_stream_too(
     localnet.spoil(how)
 
     with pytest.raises(VerificationError, match="clock"):
-        await chat(og, counted=_ignore)
+        await chat(og, on_progress=_ignore)
 
 
 async def test_half_a_character_is_a_lost_answer(og: Session, localnet: LocalNetwork) -> None:
@@ -243,14 +243,14 @@ async def test_half_a_character_is_a_lost_answer(og: Session, localnet: LocalNet
     assert failed.value.stage is Stage.SENT_UNKNOWN
 
 
-@pytest.mark.parametrize("counted", [None, _ignore])
+@pytest.mark.parametrize("on_progress", [None, _ignore])
 async def test_t36_an_answer_without_any_signed_field_is_withheld(
-    og: Session, localnet: LocalNetwork, counted: Counted | None
+    og: Session, localnet: LocalNetwork, on_progress: OnProgress | None
 ) -> None:
     localnet.spoil("unsigned")
 
     with pytest.raises(VerificationError, match="signed nothing, and OG_ALLOW_UNSIGNED") as failed:
-        await chat(og, counted=counted)
+        await chat(og, on_progress=on_progress)
     receipt = await og.receipt(failed.value.call_id)
 
     assert failed.value.stage is Stage.CHARGED

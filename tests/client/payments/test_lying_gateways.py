@@ -212,7 +212,7 @@ async def test_an_unexpected_error_is_told_as_one_and_as_perhaps_paid_where_some
 
     async with purse.session() as og:
         with pytest.raises(OGError, match="did not expect") as failed:
-            await chat(og, "first", counted=broken)
+            await chat(og, "first", on_progress=broken)
         open_ = await open_opg(og)
 
     assert SIGNATURE_HEADER in gateway.received[-1]

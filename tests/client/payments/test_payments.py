@@ -132,7 +132,7 @@ async def test_what_is_no_answer_is_told_and_asked_for_once(
 
     async with purse.session(OG_MAX_PER_DAY="0.3") as og:
         with pytest.raises(error) as failed:
-            await chat(og, counted=_ignore if streams else None)
+            await chat(og, on_progress=_ignore if streams else None)
 
     assert isinstance(failed.value, OGError)
     assert failed.value.stage is not Stage.NOT_SENT

@@ -113,8 +113,8 @@ async def test_an_error_in_mid_stream_says_what_happened_and_is_repeated_alike(
     async with purse.session() as og:
         refuse(purse, 503, how="refuse_midway", retryable=retryable, times=1 + retryable)
         with pytest.raises(GatewayRejectedError) as failed:
-            await chat(og, counted=_ignore)
-        result = await chat(og, counted=_ignore)
+            await chat(og, on_progress=_ignore)
+        result = await chat(og, on_progress=_ignore)
         signed = signatures(purse)
 
     told = str(failed.value)
@@ -187,9 +187,9 @@ async def test_what_is_not_the_gateway_s_own_error_stays_refused(
         purse.localnet.reset_counters("gateway")
         purse.localnet.fault(CHAT, "spoil", service="gateway", how=how)
         with pytest.raises((AnswerLostError, GatewayRejectedError)) as failed:
-            await chat(og, "second", counted=counted)
+            await chat(og, "second", on_progress=counted)
         with pytest.raises(AlreadySentError):
-            await chat(og, "second", counted=counted)
+            await chat(og, "second", on_progress=counted)
 
     assert isinstance(failed.value, OGError)
     assert not failed.value.may_retry

@@ -17,8 +17,8 @@ from og_mcp.client.wire.connections import (
     MAX_HEADER_BYTES,
     WHOLE_BYTES,
     Connections,
-    becomes,
-    mapped,
+    httpx_error_for,
+    map_aiohttp_errors,
 )
 from og_mcp.client.wire.http import NOTHING_SENT
 from og_mcp.client.wire.pinned import pinned_context
@@ -97,7 +97,7 @@ async def lying(server: Lying) -> AsyncIterator[str]:
 def test_t9_nothing_was_sent_where_no_connection_was_made_and_perhaps_everywhere_else(
     name: str,
 ) -> None:
-    kind = becomes(kinds_of_aiohttp()[name])
+    kind = httpx_error_for(kinds_of_aiohttp()[name])
 
     assert issubclass(kind, NOTHING_SENT) == (name in BEFORE_ANYTHING_IS_SENT)
 
@@ -106,7 +106,7 @@ def test_t9_nothing_was_sent_where_no_connection_was_made_and_perhaps_everywhere
 def test_t9_a_bare_error_of_the_system_may_have_come_after_the_request(
     kind: type[OSError],
 ) -> None:
-    with pytest.raises(httpx.ReadError), mapped():
+    with pytest.raises(httpx.ReadError), map_aiohttp_errors():
         raise kind
 
 

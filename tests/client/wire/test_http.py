@@ -18,7 +18,7 @@ from og_mcp.client.wire.http import (
     BROKEN_OFF,
     MAX_JSON_BYTES,
     fetch_json,
-    mapped,
+    map_httpx_errors,
     nothing_sent,
     open_http,
 )
@@ -90,7 +90,7 @@ def test_an_error_of_httpx_becomes_ours_and_shows_the_origin_alone(
 ) -> None:
     cause = made(kind)
 
-    with pytest.raises(ServiceError) as caught, mapped("node", URL):
+    with pytest.raises(ServiceError) as caught, map_httpx_errors("node", URL):
         raise cause
 
     assert type(caught.value) is ours
@@ -103,7 +103,7 @@ def test_an_error_of_httpx_becomes_ours_and_shows_the_origin_alone(
 def test_misuse_of_httpx_is_not_disguised(kind: type[Exception]) -> None:
     cause = made(kind)
 
-    with pytest.raises(kind) as caught, mapped("node", URL):
+    with pytest.raises(kind) as caught, map_httpx_errors("node", URL):
         raise cause
 
     assert caught.value is cause
@@ -113,7 +113,7 @@ def test_misuse_of_httpx_is_not_disguised(kind: type[Exception]) -> None:
 def test_only_an_unreachable_service_has_certainly_not_seen_the_request(
     kind: type[Exception], ours: type[ServiceError]
 ) -> None:
-    with pytest.raises(ServiceError) as caught, mapped("node", URL):
+    with pytest.raises(ServiceError) as caught, map_httpx_errors("node", URL):
         raise made(kind)
 
     assert nothing_sent(made(kind)) is (ours is ServiceUnreachableError)
@@ -267,7 +267,7 @@ async def test_a_closed_port_is_unreachable(http: httpx.AsyncClient) -> None:
 
 
 async def test_silence_is_a_timeout(http: httpx.AsyncClient) -> None:
-    with silent_port() as port, pytest.raises(ServiceTimeoutError), mapped("hub", URL):
+    with silent_port() as port, pytest.raises(ServiceTimeoutError), map_httpx_errors("hub", URL):
         await http.get(f"http://127.0.0.1:{port}", timeout=0.05)
 
 
