@@ -149,7 +149,7 @@ class Recovery:
             await self._end_publication(call)
         elif call.cap is not None:
             await (await self._settlements.get()).look()
-            await (await self.chain_of(call)).look_again(call)
+            await (await self.chain_of(call)).refresh(call)
         else:
             await (await self.chain_of(call)).resume(call, wait_s)
 
@@ -200,7 +200,7 @@ class Recovery:
             await self._end_publication(call)
             return True
         chain = await self.chain_of(call)
-        await (chain.look_again(call) if doubtful else chain.confirm(call))
+        await (chain.refresh(call) if doubtful else chain.confirm(call))
         return True
 
     async def _end_publication(self, call: Call) -> None:
@@ -251,7 +251,7 @@ class ChainRecovery:
         return [
             await self._journal.get(call.id, call.principal)
             for call in await self._journal.unfinished()
-            if await self.look_again(call)
+            if await self.refresh(call)
         ]
 
     async def watch(self) -> None:
@@ -264,7 +264,7 @@ class ChainRecovery:
             await self._journal.wait(call.id, call.principal, WATCH_S)
         await self.recover_all()
 
-    async def look_again(self, call: Call) -> bool:
+    async def refresh(self, call: Call) -> bool:
         """Find the end of a call that nobody runs; tells whether it was found."""
         if not await self._is_ours(call):
             return False
@@ -277,7 +277,7 @@ class ChainRecovery:
             return True
 
     async def resume(self, call: Call, wait_s: float | None) -> None:
-        """Find the end of a call for whoever repeats it, as `look_again`, and help it along.
+        """Find the end of a call for whoever repeats it, as `refresh`, and help it along.
 
         Where the chain knows nothing of what was signed and its nonce is free, the very same bytes
         go out once more; nothing is signed.
@@ -289,7 +289,7 @@ class ChainRecovery:
         Raises:
             ServiceError: The chain cannot be asked, or does not take them.
         """
-        if await self.look_again(call):
+        if await self.refresh(call):
             return
         found = await self._journal.get(call.id, call.principal)
         if not (found.transaction_hashes and is_in_doubt(found) and await self._is_ours(found)):
@@ -299,7 +299,7 @@ class ChainRecovery:
         with anyio.move_on_after(math.inf if wait_s is None else wait_s):
             with suppress(TransactionPendingError, SupersededError):
                 await self._outcomes.wait(context, heard, may_sign=False)
-        await self.look_again(found)
+        await self.refresh(found)
 
     async def confirm(self, call: Call) -> bool:
         """Move a charged call to `confirmed` once the chain calls its block safe (T12).
@@ -432,15 +432,15 @@ class ChainRecovery:
         """Settle the call whose transaction took the nonce, which ends this one."""
         if call.status == "running":
             await self._journal.fail(call.id, Stage.SENT_UNKNOWN, str(superseded))
-        return await self.look_again(await self._journal.get(superseded.rival, None))
+        return await self.refresh(await self._journal.get(superseded.rival, None))
 
     async def _find_loss(self, call: Call, context: CallContext) -> bool:
         """End a call whose nonce another transaction has used for good; else it stays in doubt."""
         async with self._journal.lane(await self._sender.account()) as lane:
             if call.fee_state == "open":
                 seen = await self._outcomes.look(context)
-                again_s = self._sender.look_again_s
-                if decide(Said.REFUSED, seen, look_again_s=again_s).held is Held.DAY:
+                again_s = self._sender.recheck_s
+                if decide(Said.REFUSED, seen, recheck_s=again_s).held is Held.DAY:
                     rpc = self._chain.rpc_shown
                     await lane.release(call.id, WITHOUT_EFFECT.format(rpc=rpc))
                     return True

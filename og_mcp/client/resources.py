@@ -277,7 +277,7 @@ class Resources:
             await self.tasks.get(),
             self.clock,
         )
-        elsewhere.look_ahead()
+        elsewhere.prefetch()
         return elsewhere
 
     async def _open_funds(self) -> Funds:
@@ -287,7 +287,7 @@ class Resources:
     async def _open_payments(self) -> Payments:
         funds = await self.funds.get()
         # Both ask the payment chain, and neither needs the other's answer.
-        funds.look_ahead()
+        funds.prefetch()
         network, tracker = await self.network.get(), await self.settlements.get()
         payer = Payer(await (await self.base.wallet.get()).account(), network)
         payments = Payments(
@@ -326,7 +326,7 @@ class Resources:
     async def _open_llm(self) -> GatewayLLM:
         registry = await self.registry.get()
         # It is read while the payment chain is asked.
-        registry.look_ahead()
+        registry.prefetch()
         return GatewayLLM(
             registry,
             await self.gateways.get(),
@@ -524,11 +524,11 @@ class ChainResources:
         except ServiceError as exc:
             logger.warning("interrupted calls were not looked up: %s", exc)
         if not self._of_payments:
-            (await self._resources.tasks.get()).start_soon(quietly, recovery.watch)
+            (await self._resources.tasks.get()).start_soon(log_errors, recovery.watch)
         return True
 
 
-async def quietly(work: Callable[[], Awaitable[None]], what: str = "interrupted calls") -> None:
+async def log_errors(work: Callable[[], Awaitable[None]], what: str = "interrupted calls") -> None:
     """Look something up in the background; what fails is logged, and the calls go on.
 
     Args:

@@ -237,13 +237,13 @@ class Session:
             raise ShuttingDownError
         return engine
 
-    async def look_back(self) -> None:
+    async def recover(self) -> None:
         """Begin to settle, in the background, what an earlier process left interrupted.
 
         For a server, which may wait long for its first call; nothing is signed. Where no journal
         was kept, or the network is one that this process starts itself, there is nothing to find.
         """
-        if not self._has_past:
+        if not self._may_have_interrupted_calls:
             return
         opened = await self._resources()
 
@@ -251,10 +251,10 @@ class Session:
             if await (await opened.journal.get()).unfinished():
                 await opened.own.recovered.get()
 
-        (await opened.tasks.get()).start_soon(resources.quietly, look)
+        (await opened.tasks.get()).start_soon(resources.log_errors, look)
 
     @property
-    def _has_past(self) -> bool:
+    def _may_have_interrupted_calls(self) -> bool:
         """Whether an earlier process can have left something to settle on this network."""
         settings = self.settings
         own_network = settings.local and settings.localnet_ready_file is None
@@ -911,7 +911,7 @@ class Session:
                 if graph is not None:
                     await told(cid, graph)
 
-        (await opened.tasks.get()).start_soon(resources.quietly, ask, "published models")
+        (await opened.tasks.get()).start_soon(resources.log_errors, ask, "published models")
 
     # The calls that were made, what they cost, and what they left as proof.
 

@@ -69,7 +69,7 @@ class WarmUp:
             while (pause := min(self._last + QUIET_S, latest) - anyio.current_time()) > 0:  # noqa: ASYNC110 - a clock
                 await anyio.sleep(pause)
             await self._session.preload()
-            await self._session.look_back()
+            await self._session.recover()
             await self._begin()
         except Exception:
             # The top of a background task; the calls load and look up for themselves.

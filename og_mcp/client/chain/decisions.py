@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
-LOOK_AGAIN_S: Final = 60.0
+RECHECK_S: Final = 60.0
 """Seconds between the two looks that end a call without effect."""
 
 
@@ -139,13 +139,13 @@ class Seen:
         return self.safe > self.nonce and not self.is_mined
 
 
-def decide(said: Said, seen: Seen, *, look_again_s: float = LOOK_AGAIN_S) -> Decision:
+def decide(said: Said, seen: Seen, *, recheck_s: float = RECHECK_S) -> Decision:
     """Return the row that holds.
 
     Args:
         said: What became of the last sending; `REFUSED` where the node does not know the hash.
         seen: What the chain says now.
-        look_again_s: Seconds between the two looks that end a call without effect.
+        recheck_s: Seconds between the two looks that end a call without effect.
     """
     if said is Said.NOTHING_LEFT:
         return NEVER_LEFT
@@ -153,7 +153,7 @@ def decide(said: Said, seen: Seen, *, look_again_s: float = LOOK_AGAIN_S) -> Dec
         return MINED
     if seen.was_mined:
         return replace(VANISHED, own=Own.STOP) if seen.latest > seen.nonce else VANISHED
-    if seen.is_gone and seen.gone_s >= look_again_s:
+    if seen.is_gone and seen.gone_s >= recheck_s:
         return WITHOUT_EFFECT
     if seen.latest > seen.nonce:
         return NUMBER_USED

@@ -93,7 +93,7 @@ class Sender:
         self.outcomes = Outcomes(chain, self._signer, journal, timeouts, witness=witness)
         """What becomes of what was sent."""
 
-        self.look_again_s = timeouts.look_again_s
+        self.recheck_s = timeouts.recheck_s
         self._next: int | None = None
         self.left_open = False
         """Whether the lane held interrupted calls, whose end can now be found."""

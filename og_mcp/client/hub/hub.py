@@ -285,7 +285,7 @@ class Hub:
         for file in files:
             if file.inputs:
                 graph = ModelGraph(inputs=file.inputs, outputs=file.outputs)
-                self._known.hear(file.model_cid, graph)
+                self._known.add(file.model_cid, graph)
 
     def _example(self, versions: Sequence[ModelVersion]) -> dict[str, Any]:
         """Return the input that the network names for one of these files, else one that fits."""

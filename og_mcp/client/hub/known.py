@@ -43,15 +43,15 @@ class KnownGraphs:
     def __init__(self, folder: Path | None = None, network: str = "") -> None:
         self._folder, self._network = folder, network
         self._read: OrderedDict[str, ModelGraph] = OrderedDict()
-        self._told: OrderedDict[str, ModelGraph] = OrderedDict()
+        self._listed: OrderedDict[str, ModelGraph] = OrderedDict()
 
     def get(self, cid: str) -> ModelGraph | None:
         """Return what is in memory, read from a file or told by a listing."""
-        return self._read.get(cid) or self._told.get(cid)
+        return self._read.get(cid) or self._listed.get(cid)
 
-    def hear(self, cid: str, graph: ModelGraph) -> None:
+    def add(self, cid: str, graph: ModelGraph) -> None:
         """Remember what a listing tells; the file itself counts for more."""
-        _remember(self._told, cid, graph)
+        _remember(self._listed, cid, graph)
 
     def load(self, cid: str) -> ModelGraph | None:
         """Return what was read from a file, from memory or disk; at most `MAX_BYTES` of it."""

@@ -159,7 +159,7 @@ class GatewayLLM:
                 gateway itself answered, the call may be sent again under the same payment.
             VerificationError: The answer is not what the TEE signed; its content is withheld.
         """
-        self._payments.look_ahead()
+        self._payments.prefetch()
         most = min(call.attempts + BY_ITSELF, REPETITIONS)
         while True:
             try:

@@ -45,7 +45,7 @@ class Funds:
         self._reading_ahead = False
         self._changes = 0
 
-    def look_ahead(self) -> None:
+    def prefetch(self) -> None:
         """Begin to read in the background, unless what was read is fresh; a failure shows later."""
         if not self._reading_ahead and self._fresh() is None:
             self._reading_ahead = True

@@ -113,9 +113,9 @@ class Payments:
         self._repeatable: dict[str, CallContext] = {}
         """What may be sent again under the payment that it was sent under, by the call's id."""
 
-    def look_ahead(self) -> None:
+    def prefetch(self) -> None:
         """Begin to read balance and allowance, beside other questions; a failure shows later."""
-        self._funds.look_ahead()
+        self._funds.prefetch()
 
     async def preferred(self, path: str) -> str:
         """Return the TEE whose price is known since the last payment; empty where none is."""

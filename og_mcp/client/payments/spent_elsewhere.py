@@ -83,7 +83,7 @@ class SpentElsewhere:
         self._read_at: Moment | None = None
         self._is_ahead = False
 
-    def look_ahead(self) -> None:
+    def prefetch(self) -> None:
         """Begin to read in the background, unless that was done a moment ago."""
         if not self._is_ahead and self._is_due():
             self._is_ahead = True
@@ -98,7 +98,7 @@ class SpentElsewhere:
         if self._seen is None:
             await self._read(anew=False)
         else:
-            self.look_ahead()
+            self.prefetch()
         assert self._seen is not None  # noqa: S101 - it was read, or that failed
         since = self._bucket(DAY_S)
         return sum(amount for at, amount in self._seen.taken.items() if at >= since)

@@ -101,7 +101,7 @@ class Registry:
         """
         snapshot = self._snapshot
         if snapshot is None or self._age_s(snapshot) > USABLE_S:
-            # What `look_ahead` has begun to read will do.
+            # What `prefetch` has begun to read will do.
             snapshot = await self._read_unless_newer(self._clock() - RENEW_AFTER_S)
         elif self._age_s(snapshot) > RENEW_AFTER_S:
             self._renew()
@@ -109,7 +109,7 @@ class Registry:
             raise NoGatewayError(self._why_none(snapshot))
         return snapshot.tees
 
-    def look_ahead(self) -> None:
+    def prefetch(self) -> None:
         """Begin to read the registry in the background, unless that was done; a failure shows later."""
         if self._snapshot is None:
             self._renew()
@@ -154,9 +154,9 @@ class Registry:
     def _renew(self) -> None:
         if not self._renewing:
             self._renewing = True
-            self._tasks.start_soon(self._renew_quietly)
+            self._tasks.start_soon(self._renew_in_background)
 
-    async def _renew_quietly(self) -> None:
+    async def _renew_in_background(self) -> None:
         try:
             await self._read_unless_newer(self._clock() - RENEW_AFTER_S)
         except OGError as exc:

@@ -27,7 +27,7 @@ class Timeouts:
     gateway_s: float = 300.0
     """Seconds for one answer of a gateway, or its next piece; the request is not sent again."""
 
-    look_again_s: float = 60.0
+    recheck_s: float = 60.0
     """Between the two looks that end a call whose nonce another transaction used for good."""
 
     steady_s: float = 600.0

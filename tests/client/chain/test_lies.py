@@ -26,7 +26,7 @@ SEND = "eth_sendRawTransaction"
 COUNT = "eth_getTransactionCount"
 RECEIPT = "eth_getTransactionReceipt"
 LOOK_UP = "eth_getTransactionByHash"
-BRIEF = Timeouts(rpc_s=5.0, look_up_s=0.2, receipt_s=0.2, look_again_s=0.0)
+BRIEF = Timeouts(rpc_s=5.0, look_up_s=0.2, receipt_s=0.2, recheck_s=0.0)
 DAY = FeeCaps(per_call=10**30, per_day=10**30)
 
 LIES: dict[str, Lie] = {

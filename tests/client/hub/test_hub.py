@@ -456,7 +456,7 @@ def test_only_so_many_tensors_are_remembered() -> None:
     known, graph = KnownGraphs(), ModelGraph(inputs=[], outputs=[])
 
     for number in range(MAX_KNOWN + 1):
-        known.hear(f"Qm{number}", graph)
+        known.add(f"Qm{number}", graph)
 
     assert known.get("Qm0") is None
     assert known.get("Qm1") is not None

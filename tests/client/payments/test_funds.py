@@ -51,8 +51,8 @@ async def funds(localnet: LocalNetwork, clock: Clock) -> AsyncIterator[Funds]:
 async def test_what_is_read_ahead_is_not_asked_for_again(
     funds: Funds, localnet: LocalNetwork
 ) -> None:
-    funds.look_ahead()
-    funds.look_ahead()
+    funds.prefetch()
+    funds.prefetch()
     held = [await funds.holdings(), await funds.holdings()]
 
     assert [one.opg for one in held] == [HELD, HELD]
@@ -74,7 +74,7 @@ async def test_a_reading_ahead_that_fails_is_made_up_for_by_who_needs_it(
     funds: Funds, localnet: LocalNetwork
 ) -> None:
     localnet.fault("eth_getBalance", "error", service="base_rpc", message="not now")
-    funds.look_ahead()
+    funds.prefetch()
     # It has the lock from here on, so that it meets the fault.
     await anyio.lowlevel.checkpoint()
 

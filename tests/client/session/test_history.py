@@ -495,7 +495,7 @@ async def test_t31_a_call_whose_nonce_went_elsewhere_ends_after_two_looks_and_is
     async with purse.session(BRIEF) as og:
         with pytest.raises(AlreadySentError, match="may have been paid"):
             await infer(og, purse, key)
-    async with purse.session(replace(BRIEF, look_again_s=0.0)) as og:
+    async with purse.session(replace(BRIEF, recheck_s=0.0)) as og:
         told = await og.get_call(lost.value.call_id)
         budget = (await og.status()).budget
         if key:
