@@ -19,9 +19,10 @@ from x402 import x402ClientSync
 from x402.mechanisms.evm.upto.client import UptoEvmScheme
 from x402.schemas import PaymentRequired, PaymentRequirements
 
+from og_mcp.client import Session
 from og_mcp.client.payments.guarded_signer import Draft, GuardedSigner
 from og_mcp.client.payments.requirement import Requirement
-from og_mcp.errors import OPGCapError, PaymentRefusedError
+from og_mcp.errors import OPGCapError, PaymentRefusedError, UnsafeEndpointError
 from og_mcp.journal import open_journal
 from og_mcp.networks import OPENGRADIENT, PERMIT2, UPTO_PROXY
 from og_mcp.types import Stage
@@ -143,6 +144,30 @@ async def test_t25_a_remembered_price_does_not_pass_under_another_name(purse: Pu
         await chat(og, "second")
 
     assert asked(purse) == 2
+
+
+async def test_t5_a_real_network_pays_by_way_of_no_service_of_this_machine(purse: Purse) -> None:
+    account = json.loads((purse.folder / "ready.json").read_text(encoding="utf-8"))["accounts"][0]
+    ready = purse.localnet.ready
+    real = {
+        "OG_NETWORK": "opengradient",
+        "OG_PRIVATE_KEY": account["private_key"],
+        "OG_DATA_DIR": str(purse.folder / "real"),
+        "OG_RPC_URL": ready["rpc_url"],
+        "OG_CHAIN_ID": str(ready["chain_id"]),
+        "OG_TEE_REGISTRY_ADDRESS": ready["tee_registry"],
+        "OG_BASE_RPC_URL": ready["base_rpc_url"],
+        "OG_BASE_CHAIN_ID": str(ready["base_chain_id"]),
+        "OG_ALLOW_INSECURE": "1",
+    }
+    async with Session.from_env(real) as og:
+        with pytest.raises(UnsafeEndpointError, match=r"this machine|loopback") as failed:
+            await chat(og)
+        listed = await og.list_calls()
+
+    assert failed.value.stage is Stage.NOT_SENT
+    assert listed.open_opg == "0"
+    assert of_payer(purse, purse.localnet.sessions()) == []
 
 
 # The final typed data, as the package x402 hands it over.
