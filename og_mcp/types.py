@@ -64,7 +64,7 @@ Wei = Annotated[
 class Shape(BaseModel):
     """Base of result shapes: their fields are fixed."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     answer: ClassVar[tuple[str, ...]] = ()
     """The fields that come first in a result."""

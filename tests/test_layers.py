@@ -18,12 +18,14 @@ BELOW = {
     "calls": {"types"},
     "catalogue": set(),
     "consent": {"errors", "settings", "types"},
+    "imports": set(),
     "networks": {"types"},
     "onnxfile": {"types"},
     "redaction": {"types"},
     "settings": {"errors", "networks", "types"},
     "client": {
-        *("calls", "catalogue", "consent", "errors", "networks", "onnxfile", "redaction"),
+        *("calls", "catalogue", "consent", "errors", "imports", "networks", "onnxfile"),
+        "redaction",
         *("journal", "settings", "types"),
     },
     "journal": {"calls", "errors", "settings", "types"},
@@ -34,7 +36,8 @@ BELOW = {
         *("calls", "client", "errors", "journal", "llm", "localnet", "settings", "tools", "types"),
     },
     "cli": {
-        *("calls", "client", "consent", "errors", "journal", "localnet", "networks", "redaction"),
+        *("calls", "client", "consent", "errors", "imports", "journal", "localnet", "networks"),
+        "redaction",
         *("server", "settings", "tools", "types"),
     },
 }

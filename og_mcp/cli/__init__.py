@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from og_mcp import __version__
+from og_mcp.imports import importing
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
@@ -56,7 +57,8 @@ class _Commands(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        from og_mcp.errors import ConfigurationError, OGError  # noqa: PLC0415 - brings pydantic, which --help does without
+        with importing():
+            from og_mcp.errors import ConfigurationError, OGError  # noqa: PLC0415 - brings pydantic, which --help does without
 
         try:
             return super().invoke(ctx)

@@ -7,6 +7,7 @@ import os
 import click
 
 from og_mcp.cli._wire import Wire
+from og_mcp.imports import importing
 
 
 @click.command("serve")
@@ -48,7 +49,8 @@ def command(read_only: bool, openai: bool, **options: str | None) -> None:
         )
     wire = None if environ.get("OG_TRANSPORT") in {"http", "sse"} else _take_wire()
 
-    from og_mcp.cli._serving import serve  # noqa: PLC0415 - may print: not before the wire is taken
+    with importing():
+        from og_mcp.cli._serving import serve  # noqa: PLC0415 - may print: not before the wire is taken
 
     serve(environ, wire, openai=openai)
 

@@ -6,7 +6,6 @@ thread, when it is first needed or `Session.preload` is called: `_import` below 
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import sys
@@ -37,6 +36,7 @@ from og_mcp.errors import (
     fee_text,
     quote,
 )
+from og_mcp.imports import importing
 from og_mcp.networks import LOCAL_BASE_CHAIN_ID, NETWORKS, shown
 from og_mcp.settings import Settings
 from og_mcp.types import (
@@ -117,21 +117,13 @@ def _import() -> None:
     with _IMPORTING:
         if _is_imported:
             return
-        collects = gc.isenabled()
-        # Half a million objects come, and none of them goes.
-        gc.disable()
-        try:
+        with importing():
             from og_mcp.client import (  # noqa: PLC0415 - the boundary
                 diagnostics,
                 operations,
                 presentation,
                 resources,
             )
-        finally:
-            if collects:
-                gc.enable()
-        # A collection need not look at them: that would hold every call up for tens of milliseconds.
-        gc.freeze()
         _is_imported = True
 
 
