@@ -21,7 +21,7 @@ from og_mcp.client.calls.operation import Outcome
 from og_mcp.client.calls.recorder import CallRecorder
 from og_mcp.client.calls.states import BROKEN_OFF, is_in_doubt
 from og_mcp.client.chain.chain import Chain, Receipt
-from og_mcp.client.chain.decisions import Held, Said, decide
+from og_mcp.client.chain.decisions import Reservation, SendResult, decide
 from og_mcp.client.chain.sender import Sender
 from og_mcp.client.chain.wallet import Signed
 from og_mcp.client.payments.settlement_tracker import SettlementTracker
@@ -240,7 +240,7 @@ class ChainRecovery:
     ) -> None:
         self._network, self._journal, self._chain = network, journal, chain
         self._sender, self._recorder, self._readers = sender, recorder, readers
-        self._keep_content, self._outcomes = keep_content, sender.outcomes
+        self._keep_content, self._tracker = keep_content, sender.tracker
 
     async def recover_all(self) -> list[Call]:
         """Settle what was interrupted, by hash and nonce; returns the calls whose end was found.
@@ -295,10 +295,10 @@ class ChainRecovery:
         if not (found.transaction_hashes and is_in_doubt(found) and await self._is_ours(found)):
             return
         context = await self._context(found)
-        heard = await self._outcomes.send_again(context)
+        report = await self._tracker.send_again(context)
         with anyio.move_on_after(math.inf if wait_s is None else wait_s):
             with suppress(TransactionPendingError, SupersededError):
-                await self._outcomes.wait(context, heard, may_sign=False)
+                await self._tracker.wait(context, report, may_sign=False)
         await self.refresh(found)
 
     async def confirm(self, call: Call) -> bool:
@@ -309,10 +309,10 @@ class ChainRecovery:
         if not await self._is_ours(call):
             return False
         context = await self._context(call)
-        mined = await self._outcomes.find_receipt(context) if context.signed else None
+        mined = await self._tracker.find_receipt(context) if context.signed else None
         if mined is None:
             if context.signed and context.signed[-1].raw:
-                await self._outcomes.send_again(context, was_mined=True)
+                await self._tracker.send_again(context, was_mined=True)
             return False
         if not await self._chain.is_safe(mined):
             return False
@@ -328,7 +328,7 @@ class ChainRecovery:
         """
         step = "be cancelled" if cancel else "be sped up"
         context = await self._undecided(call, step, NOTHING_TO_REPLACE)
-        return await self._outcomes.replace(context, cancel=cancel)
+        return await self._tracker.replace(context, cancel=cancel)
 
     async def release(self, call: Call) -> str:
         """End a call that is not mined, by its owner's word; returns what may still be taken, coins.
@@ -358,7 +358,10 @@ class ChainRecovery:
             if call.superseded_by:
                 why = f"its nonce was taken over by call {call.superseded_by}"
             raise CallStateError(call.id, step, why, hint)
-        if decide(Said.REFUSED, await self._outcomes.look(context)).held is Held.CHARGED:
+        if (
+            decide(SendResult.REFUSED, await self._tracker.read_nonce(context)).held
+            is Reservation.CHARGED
+        ):
             raise CallStateError(call.id, step, "it is mined already", hint)
         return context
 
@@ -373,7 +376,7 @@ class ChainRecovery:
         if not context.signed:
             return await self._find_end_off_chain(call)
         try:
-            mined = await self._outcomes.find_receipt(context)
+            mined = await self._tracker.find_receipt(context)
         except SupersededError as exc:
             return await self._find_rival(call, exc)
         if mined is None:
@@ -386,7 +389,7 @@ class ChainRecovery:
     ) -> None:
         """Record what a mined call gave, or that it was paid for and gave nothing."""
         try:
-            await self._outcomes.judge(context, mined)
+            await self._tracker.judge(context, mined)
             found = await self._readers[request["tool"]].read_back(mined, request, call.principal)
         except OGError as exc:
             if isinstance(exc, ServiceError):
@@ -438,9 +441,9 @@ class ChainRecovery:
         """End a call whose nonce another transaction has used for good; else it stays in doubt."""
         async with self._journal.lane(await self._sender.account()) as lane:
             if call.fee_state == "open":
-                seen = await self._outcomes.look(context)
+                seen = await self._tracker.read_nonce(context)
                 again_s = self._sender.recheck_s
-                if decide(Said.REFUSED, seen, recheck_s=again_s).held is Held.DAY:
+                if decide(SendResult.REFUSED, seen, recheck_s=again_s).held is Reservation.DAY:
                     rpc = self._chain.rpc_shown
                     await lane.release(call.id, WITHOUT_EFFECT.format(rpc=rpc))
                     return True

@@ -11,7 +11,7 @@ from typing import Final
 
 import stamina
 
-from og_mcp.client.chain.decisions import Said
+from og_mcp.client.chain.decisions import SendResult
 from og_mcp.client.chain.rpc import RPCError
 from og_mcp.errors import (
     RateLimitError,
@@ -23,8 +23,8 @@ from og_mcp.errors import (
 ATTEMPTS_TIMEOUT_S: Final = 20.0
 
 _MEANINGS: Final = (
-    (("already known", "already imported", "known transaction"), Said.TAKEN),
-    (("underpriced", "fee per gas less than", "less than block base fee"), Said.TOO_CHEAP),
+    (("already known", "already imported", "known transaction"), SendResult.TAKEN),
+    (("underpriced", "fee per gas less than", "less than block base fee"), SendResult.TOO_CHEAP),
     (
         (
             "intrinsic gas too low",
@@ -34,7 +34,7 @@ _MEANINGS: Final = (
             "invalid chain id",
             "invalid sender",
         ),
-        Said.NEVER,
+        SendResult.NEVER,
     ),
 )
 """Words of a refusal, and what they mean; the first row that fits counts, others are `REFUSED`."""
@@ -54,10 +54,12 @@ _PASSING: Final = (
 """Words of a node that lags or is busy; the same question a moment later may be answered."""
 
 
-def meaning_of(error: RPCError) -> Said:
+def meaning_of(error: RPCError) -> SendResult:
     """Tell what the node's error says about a transaction that was sent."""
     text = error.message.lower()
-    return next((said for words, said in _MEANINGS if any(w in text for w in words)), Said.REFUSED)
+    return next(
+        (result for words, result in _MEANINGS if any(w in text for w in words)), SendResult.REFUSED
+    )
 
 
 def is_unsent(exc: Exception) -> bool:

@@ -178,7 +178,7 @@ class Chain:
         if not self._known:
             replies = await self._rpc.ask(*_FIRST_CONTACT)
             try:
-                self._learn(*(reply.value() for reply in replies))
+                self._note_identity(*(reply.value() for reply in replies))
             except RPCError as exc:
                 raise self._rpc.rejected(exc) from exc
 
@@ -207,7 +207,7 @@ class Chain:
         returned = replies.pop() if with_output else None
         try:
             if first:
-                self._learn(*(reply.value() for reply in replies[asked:]))
+                self._note_identity(*(reply.value() for reply in replies[asked:]))
             gas = quantity(replies[0].value(), self.service)
             balance = quantity(replies[2].value(), self.service, WORD)
             nonce = quantity(replies[3].value(), self.service)
@@ -404,7 +404,7 @@ class Chain:
         except RPCError as exc:
             raise self._rpc.rejected(exc) from exc
 
-    def _learn(self, chain_id: object, block: object, genesis: object) -> None:
+    def _note_identity(self, chain_id: object, block: object, genesis: object) -> None:
         actual = quantity(chain_id, self.service, WORD)
         if actual != self.chain_id:
             raise WrongChainError(self.chain_id, actual, self.rpc_shown)

@@ -16,7 +16,7 @@ RECHECK_S: Final = 60.0
 """Seconds between the two looks that end a call without effect."""
 
 
-class Said(Enum):
+class SendResult(Enum):
     """What became of the last sending, as far as we know."""
 
     NOTHING_LEFT = auto()
@@ -35,7 +35,7 @@ class Said(Enum):
     """This node never takes it: intrinsic gas, block limit, oversized, chain id, sender."""
 
 
-class Held(Enum):
+class Reservation(Enum):
     """What stays reserved for the call."""
 
     NOTHING = auto()
@@ -52,7 +52,7 @@ class Held(Enum):
     """The fee, as spent."""
 
 
-class Own(Enum):
+class OwnAction(Enum):
     """What the call itself may do."""
 
     ANYTHING = auto()
@@ -69,7 +69,7 @@ class Own(Enum):
     """Nothing more is sent for it."""
 
 
-class Others(Enum):
+class NonceChoice(Enum):
     """Under which nonce the wallet's next call may sign."""
 
     ANY = auto()
@@ -87,24 +87,24 @@ class Others(Enum):
 class Decision:
     """One row of the table."""
 
-    held: Held
-    own: Own
-    others: Others
+    held: Reservation
+    own: OwnAction
+    others: NonceChoice
 
 
-NEVER_LEFT: Final = Decision(Held.NOTHING, Own.ANYTHING, Others.ANY)
-RUNNING: Final = Decision(Held.NUMBER, Own.WAIT, Others.ABOVE)
-REFUSED: Final = Decision(Held.NUMBER, Own.SEND_AGAIN, Others.TAKE_OVER)
-TOO_CHEAP: Final = Decision(Held.NUMBER, Own.RAISE_PRICE, Others.TAKE_OVER)
-NEVER_TAKEN: Final = Decision(Held.NUMBER, Own.STOP, Others.TAKE_OVER)
-NUMBER_USED: Final = Decision(Held.FEE, Own.STOP, Others.LATEST)
-WITHOUT_EFFECT: Final = Decision(Held.DAY, Own.STOP, Others.LATEST)
-MINED: Final = Decision(Held.CHARGED, Own.STOP, Others.LATEST)
-VANISHED: Final = Decision(Held.CHARGED, Own.SEND_AGAIN, Others.ABOVE)
+NEVER_LEFT: Final = Decision(Reservation.NOTHING, OwnAction.ANYTHING, NonceChoice.ANY)
+RUNNING: Final = Decision(Reservation.NUMBER, OwnAction.WAIT, NonceChoice.ABOVE)
+REFUSED: Final = Decision(Reservation.NUMBER, OwnAction.SEND_AGAIN, NonceChoice.TAKE_OVER)
+TOO_CHEAP: Final = Decision(Reservation.NUMBER, OwnAction.RAISE_PRICE, NonceChoice.TAKE_OVER)
+NEVER_TAKEN: Final = Decision(Reservation.NUMBER, OwnAction.STOP, NonceChoice.TAKE_OVER)
+NUMBER_USED: Final = Decision(Reservation.FEE, OwnAction.STOP, NonceChoice.LATEST)
+WITHOUT_EFFECT: Final = Decision(Reservation.DAY, OwnAction.STOP, NonceChoice.LATEST)
+MINED: Final = Decision(Reservation.CHARGED, OwnAction.STOP, NonceChoice.LATEST)
+VANISHED: Final = Decision(Reservation.CHARGED, OwnAction.SEND_AGAIN, NonceChoice.ABOVE)
 
 
 @dataclass(frozen=True)
-class Seen:
+class NonceState:
     """What the chain says about a call's nonce."""
 
     nonce: int
@@ -123,7 +123,7 @@ class Seen:
     gone_s: float = 0.0
     """Seconds since the first look in a row that found the nonce used for good, and no receipt."""
 
-    def agreed(self, others: Sequence[Seen]) -> Seen:
+    def agreed(self, others: Sequence[NonceState]) -> NonceState:
         """Return what all RPCs say; where they differ, what holds more."""
         every = (self, *others)
         return replace(
@@ -139,26 +139,26 @@ class Seen:
         return self.safe > self.nonce and not self.is_mined
 
 
-def decide(said: Said, seen: Seen, *, recheck_s: float = RECHECK_S) -> Decision:
+def decide(result: SendResult, seen: NonceState, *, recheck_s: float = RECHECK_S) -> Decision:
     """Return the row that holds.
 
     Args:
-        said: What became of the last sending; `REFUSED` where the node does not know the hash.
+        result: What became of the last sending; `REFUSED` where the node does not know the hash.
         seen: What the chain says now.
         recheck_s: Seconds between the two looks that end a call without effect.
     """
-    if said is Said.NOTHING_LEFT:
+    if result is SendResult.NOTHING_LEFT:
         return NEVER_LEFT
     if seen.is_mined:
         return MINED
     if seen.was_mined:
-        return replace(VANISHED, own=Own.STOP) if seen.latest > seen.nonce else VANISHED
+        return replace(VANISHED, own=OwnAction.STOP) if seen.latest > seen.nonce else VANISHED
     if seen.is_gone and seen.gone_s >= recheck_s:
         return WITHOUT_EFFECT
     if seen.latest > seen.nonce:
         return NUMBER_USED
     return {
-        Said.TAKEN: RUNNING,
-        Said.TOO_CHEAP: TOO_CHEAP,
-        Said.NEVER: NEVER_TAKEN,
-    }.get(said, REFUSED)
+        SendResult.TAKEN: RUNNING,
+        SendResult.TOO_CHEAP: TOO_CHEAP,
+        SendResult.NEVER: NEVER_TAKEN,
+    }.get(result, REFUSED)

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from og_mcp.client.chain.answers import attempts, is_unsent, meaning_of
 from og_mcp.client.chain.chain import Chain, Receipt
-from og_mcp.client.chain.decisions import Said
+from og_mcp.client.chain.decisions import SendResult
 from og_mcp.client.chain.rpc import RPCError
 from og_mcp.client.chain.wallet import Signed
 from og_mcp.errors import OGError, ServiceError, ServiceUnreachableError, quote
 
 
 @dataclass(frozen=True)
-class Heard:
+class SendReport:
     """What became of one sending."""
 
-    said: Said
+    result: SendResult
     words: str = ""
     """The refusal, fit for errors."""
 
@@ -37,7 +37,7 @@ class Delivery:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
 
-    async def send(self, signed: Signed, max_retries: int = 0) -> Heard:
+    async def send(self, signed: Signed, max_retries: int = 0) -> SendReport:
         """Send a transaction and tell what the node said; an error is held against its hash.
 
         Args:
@@ -49,23 +49,23 @@ class Delivery:
                 with attempt:
                     receipt = await self._chain.broadcast(signed.raw, signed.transaction_hash)
         except ServiceUnreachableError as exc:
-            return Heard(Said.NOTHING_LEFT, plain(exc), error=exc)
+            return SendReport(SendResult.NOTHING_LEFT, plain(exc), error=exc)
         except RPCError as exc:
-            heard = Heard(meaning_of(exc), f"the node answered {quote(exc.message)}")
+            report = SendReport(meaning_of(exc), f"the node answered {quote(exc.message)}")
         except ServiceError as exc:
-            heard = Heard(Said.REFUSED, plain(exc))
+            report = SendReport(SendResult.REFUSED, plain(exc))
         else:
             charged = receipt and receipt.charged(signed.transaction)
-            return Heard(Said.TAKEN, receipt=charged)
-        if heard.said is not Said.TAKEN and await self.has(signed):
-            return Heard(Said.TAKEN)
-        return heard
+            return SendReport(SendResult.TAKEN, receipt=charged)
+        if report.result is not SendResult.TAKEN and await self.has(signed):
+            return SendReport(SendResult.TAKEN)
+        return report
 
-    async def send_again(self, signed: Signed) -> Heard:
+    async def send_again(self, signed: Signed) -> SendReport:
         """Send what was sent before; the very same bytes can be mined only once."""
-        heard = await self.send(signed)
+        report = await self.send(signed)
         # They have left earlier.
-        return Heard(Said.REFUSED, heard.words) if heard.error else heard
+        return SendReport(SendResult.REFUSED, report.words) if report.error else report
 
     async def has(self, signed: Signed) -> bool:
         """Tell whether the node knows a transaction by its hash; false where it cannot be asked."""

@@ -18,10 +18,10 @@ from og_mcp.calls import Journal, Lane
 from og_mcp.client.calls.context import CallContext
 from og_mcp.client.chain.answers import attempts, is_passing
 from og_mcp.client.chain.chain import Chain, Counts, GasQuote, Receipt
-from og_mcp.client.chain.decisions import Others, Said, Seen, decide
-from og_mcp.client.chain.delivery import Heard
-from og_mcp.client.chain.outcomes import AGAIN_S, Outcomes
+from og_mcp.client.chain.decisions import NonceChoice, NonceState, SendResult, decide
+from og_mcp.client.chain.delivery import SendReport
 from og_mcp.client.chain.signer import Signer
+from og_mcp.client.chain.transaction_tracker import AGAIN_S, TransactionTracker
 from og_mcp.client.chain.wallet import FeeGuard, Signed, Transaction, Wallet
 from og_mcp.client.wire.timeouts import Timeouts
 from og_mcp.errors import (
@@ -90,7 +90,7 @@ class Sender:
         self._chain, self._guard, self._journal = chain, guard, journal
         self._faucet_url, self._timeouts = faucet_url, timeouts
         self._signer = Signer(chain, wallet, guard, journal)
-        self.outcomes = Outcomes(chain, self._signer, journal, timeouts, witness=witness)
+        self.tracker = TransactionTracker(chain, self._signer, journal, timeouts, witness=witness)
         """What becomes of what was sent."""
 
         self.recheck_s = timeouts.recheck_s
@@ -207,12 +207,12 @@ class Sender:
         offer, transaction = await self.offer(
             to, data, max_retries=max_retries, gas_margin=gas_margin, read=read
         )
-        heard = await self._sign_and_send(call, offer, transaction, max_retries)
-        return await self.outcomes.judge(call, await self.outcomes.receipt(call, heard))
+        report = await self._sign_and_send(call, offer, transaction, max_retries)
+        return await self.tracker.judge(call, await self.tracker.receipt(call, report))
 
     async def _sign_and_send(
         self, call: CallContext, offer: GasQuote, transaction: Transaction, max_retries: int
-    ) -> Heard:
+    ) -> SendReport:
         """Sign once, and send; waits for its turn while an earlier call's is not taken."""
         deadline, pause = anyio.current_time() + self._timeouts.receipt_s, AGAIN_S
         while True:
@@ -227,12 +227,12 @@ class Sender:
                         )
                         # Whoever comes next asks the chain, unless the node turns out to have it.
                         self._next = None
-                        heard = await self.outcomes.delivery.send(signed, max_retries)
+                        report = await self.tracker.delivery.send(signed, max_retries)
                         # What never left is taken back.
-                        await self.outcomes.keep(call, lane, signed, heard)
-                        if heard.said is Said.TAKEN:
+                        await self.tracker.keep(call, lane, signed, report)
+                        if report.result is SendResult.TAKEN:
                             self._next = signed.nonce + 1
-                        return heard
+                        return report
             except NonceHeldError:
                 if anyio.current_time() + pause > deadline:
                     raise
@@ -305,19 +305,19 @@ class Sender:
         Raises:
             NonceHeldError: The node does not take them, and their call still tries.
         """
-        delivery = self.outcomes.delivery
+        delivery = self.tracker.delivery
         recorded = await self._journal.transactions_under(entry.call_id)
         every = [Signed.recorded(one) for one in recorded]
         newest = [one for one in every if one.call_id == entry.call_id][-1]
         has_one = any([await delivery.has(one) for one in every])
-        heard = Heard(Said.TAKEN) if has_one else await delivery.send_again(newest)
-        decision = decide(heard.said, Seen(nonce=entry.nonce, latest=latest))
-        if decision.others is not Others.TAKE_OVER:
+        report = SendReport(SendResult.TAKEN) if has_one else await delivery.send_again(newest)
+        decision = decide(report.result, NonceState(nonce=entry.nonce, latest=latest))
+        if decision.others is not NonceChoice.TAKE_OVER:
             return None
         call = await self._journal.get(entry.call_id, None)
         if call.status == "running" and not call.orphaned:
-            raise NonceHeldError(heard.words)
+            raise NonceHeldError(report.words)
         price = max(one.transaction.gas_price for one in every)
-        if heard.said is Said.TOO_CHEAP:
+        if report.result is SendResult.TOO_CHEAP:
             price = price * 9 // 8 + 1
         return NoncePlace(entry.nonce, entry.call_id, price)

@@ -191,7 +191,7 @@ class TransactionOperation(Operation[R]):
     async def _receipt_of_failure(self, call: CallContext, sender: Sender) -> str:
         """Make the receipt of a call that was paid for and gave nothing; empty without the chain."""
         try:
-            mined = await sender.outcomes.find_receipt(call)
+            mined = await sender.tracker.find_receipt(call)
         except (ServiceError, SupersededError) as exc:
             logger.info("call %s has no receipt: %s", call.call_id, exc)
             return ""

@@ -5,111 +5,125 @@ from __future__ import annotations
 import pytest
 
 from og_mcp.client.chain.answers import meaning_of
-from og_mcp.client.chain.decisions import Decision, Held, Others, Own, Said, Seen, decide
+from og_mcp.client.chain.decisions import (
+    Decision,
+    NonceChoice,
+    NonceState,
+    OwnAction,
+    Reservation,
+    SendResult,
+    decide,
+)
 from og_mcp.client.chain.rpc import RPCError
 
 N = 5
-UNUSED = Seen(nonce=N, latest=N, safe=N)
-USED = Seen(nonce=N, latest=N + 1, safe=N)
-GONE = Seen(nonce=N, latest=N + 2, safe=N + 1)
-ENDED = Seen(nonce=N, latest=N + 2, safe=N + 1, gone_s=60.0)
-MINED = Seen(nonce=N, latest=N + 1, safe=N, is_mined=True)
-VANISHED = Seen(nonce=N, latest=N, safe=N, was_mined=True)
+UNUSED = NonceState(nonce=N, latest=N, safe=N)
+USED = NonceState(nonce=N, latest=N + 1, safe=N)
+GONE = NonceState(nonce=N, latest=N + 2, safe=N + 1)
+ENDED = NonceState(nonce=N, latest=N + 2, safe=N + 1, gone_s=60.0)
+MINED = NonceState(nonce=N, latest=N + 1, safe=N, is_mined=True)
+VANISHED = NonceState(nonce=N, latest=N, safe=N, was_mined=True)
 
 ROWS = {
     "no byte left, whatever the chain says": (
-        (Said.NOTHING_LEFT, ENDED),
-        Decision(Held.NOTHING, Own.ANYTHING, Others.ANY),
+        (SendResult.NOTHING_LEFT, ENDED),
+        Decision(Reservation.NOTHING, OwnAction.ANYTHING, NonceChoice.ANY),
     ),
-    "the node has it": ((Said.TAKEN, UNUSED), Decision(Held.NUMBER, Own.WAIT, Others.ABOVE)),
+    "the node has it": (
+        (SendResult.TAKEN, UNUSED),
+        Decision(Reservation.NUMBER, OwnAction.WAIT, NonceChoice.ABOVE),
+    ),
     "the node refuses it": (
-        (Said.REFUSED, UNUSED),
-        Decision(Held.NUMBER, Own.SEND_AGAIN, Others.TAKE_OVER),
+        (SendResult.REFUSED, UNUSED),
+        Decision(Reservation.NUMBER, OwnAction.SEND_AGAIN, NonceChoice.TAKE_OVER),
     ),
     "it is too cheap": (
-        (Said.TOO_CHEAP, UNUSED),
-        Decision(Held.NUMBER, Own.RAISE_PRICE, Others.TAKE_OVER),
+        (SendResult.TOO_CHEAP, UNUSED),
+        Decision(Reservation.NUMBER, OwnAction.RAISE_PRICE, NonceChoice.TAKE_OVER),
     ),
     "this node never takes it": (
-        (Said.NEVER, UNUSED),
-        Decision(Held.NUMBER, Own.STOP, Others.TAKE_OVER),
+        (SendResult.NEVER, UNUSED),
+        Decision(Reservation.NUMBER, OwnAction.STOP, NonceChoice.TAKE_OVER),
     ),
     "its nonce is used, and not for good": (
-        (Said.REFUSED, USED),
-        Decision(Held.FEE, Own.STOP, Others.LATEST),
+        (SendResult.REFUSED, USED),
+        Decision(Reservation.FEE, OwnAction.STOP, NonceChoice.LATEST),
     ),
     "the same, though the node has it": (
-        (Said.TAKEN, USED),
-        Decision(Held.FEE, Own.STOP, Others.LATEST),
+        (SendResult.TAKEN, USED),
+        Decision(Reservation.FEE, OwnAction.STOP, NonceChoice.LATEST),
     ),
     "its nonce is used for good, at the first look": (
-        (Said.REFUSED, GONE),
-        Decision(Held.FEE, Own.STOP, Others.LATEST),
+        (SendResult.REFUSED, GONE),
+        Decision(Reservation.FEE, OwnAction.STOP, NonceChoice.LATEST),
     ),
     "its nonce is used for good, at a second look a minute later": (
-        (Said.REFUSED, ENDED),
-        Decision(Held.DAY, Own.STOP, Others.LATEST),
+        (SendResult.REFUSED, ENDED),
+        Decision(Reservation.DAY, OwnAction.STOP, NonceChoice.LATEST),
     ),
     "it has a receipt, whatever was answered": (
-        (Said.NEVER, MINED),
-        Decision(Held.CHARGED, Own.STOP, Others.LATEST),
+        (SendResult.NEVER, MINED),
+        Decision(Reservation.CHARGED, OwnAction.STOP, NonceChoice.LATEST),
     ),
     "its receipt vanished": (
-        (Said.REFUSED, VANISHED),
-        Decision(Held.CHARGED, Own.SEND_AGAIN, Others.ABOVE),
+        (SendResult.REFUSED, VANISHED),
+        Decision(Reservation.CHARGED, OwnAction.SEND_AGAIN, NonceChoice.ABOVE),
     ),
 }
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_t31_the_row_where(row: str) -> None:
-    (said, seen), decision = ROWS[row]
+    (result, seen), decision = ROWS[row]
 
-    assert decide(said, seen) == decision
+    assert decide(result, seen) == decision
 
 
 def test_t31_a_second_look_that_comes_too_early_ends_nothing() -> None:
-    early = Seen(nonce=N, latest=N + 1, safe=N + 1, gone_s=59.9)
+    early = NonceState(nonce=N, latest=N + 1, safe=N + 1, gone_s=59.9)
 
-    assert decide(Said.TAKEN, early).held is Held.FEE
+    assert decide(SendResult.TAKEN, early).held is Reservation.FEE
 
 
 @pytest.mark.parametrize(
     ("other", "holds_more"),
     [
-        (Seen(nonce=N, latest=N, safe=N, gone_s=60.0), Held.NUMBER),
-        (Seen(nonce=N, latest=N + 1, safe=N, gone_s=60.0), Held.FEE),
-        (Seen(nonce=N, latest=N + 2, safe=N + 1, is_mined=True, gone_s=60.0), Held.DAY),
-        (ENDED, Held.DAY),
+        (NonceState(nonce=N, latest=N, safe=N, gone_s=60.0), Reservation.NUMBER),
+        (NonceState(nonce=N, latest=N + 1, safe=N, gone_s=60.0), Reservation.FEE),
+        (
+            NonceState(nonce=N, latest=N + 2, safe=N + 1, is_mined=True, gone_s=60.0),
+            Reservation.DAY,
+        ),
+        (ENDED, Reservation.DAY),
     ],
 )
 def test_t31_where_rpcs_differ_the_row_that_holds_more_counts(
-    other: Seen, holds_more: Held
+    other: NonceState, holds_more: Reservation
 ) -> None:
-    assert decide(Said.REFUSED, ENDED.agreed([other])).held is holds_more
-    assert decide(Said.REFUSED, MINED.agreed([USED])).held is Held.FEE
+    assert decide(SendResult.REFUSED, ENDED.agreed([other])).held is holds_more
+    assert decide(SendResult.REFUSED, MINED.agreed([USED])).held is Reservation.FEE
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "result"),
     [
-        ("already known", Said.TAKEN),
-        ("ALREADY_EXISTS: already known", Said.TAKEN),
-        ("insufficient funds for gas * price + value", Said.REFUSED),
-        ("txpool is full", Said.REFUSED),
-        ("nonce too high", Said.REFUSED),
-        ("nonce too low: next nonce 7, tx nonce 5", Said.REFUSED),
-        ("something else", Said.REFUSED),
-        ("", Said.REFUSED),
-        ("replacement transaction underpriced", Said.TOO_CHEAP),
-        ("transaction underpriced: gas tip cap 0", Said.TOO_CHEAP),
-        ("max fee per gas less than block base fee", Said.TOO_CHEAP),
-        ("intrinsic gas too low", Said.NEVER),
-        ("exceeds block gas limit", Said.NEVER),
-        ("oversized data", Said.NEVER),
-        ("invalid chain id for signer", Said.NEVER),
-        ("invalid sender", Said.NEVER),
+        ("already known", SendResult.TAKEN),
+        ("ALREADY_EXISTS: already known", SendResult.TAKEN),
+        ("insufficient funds for gas * price + value", SendResult.REFUSED),
+        ("txpool is full", SendResult.REFUSED),
+        ("nonce too high", SendResult.REFUSED),
+        ("nonce too low: next nonce 7, tx nonce 5", SendResult.REFUSED),
+        ("something else", SendResult.REFUSED),
+        ("", SendResult.REFUSED),
+        ("replacement transaction underpriced", SendResult.TOO_CHEAP),
+        ("transaction underpriced: gas tip cap 0", SendResult.TOO_CHEAP),
+        ("max fee per gas less than block base fee", SendResult.TOO_CHEAP),
+        ("intrinsic gas too low", SendResult.NEVER),
+        ("exceeds block gas limit", SendResult.NEVER),
+        ("oversized data", SendResult.NEVER),
+        ("invalid chain id for signer", SendResult.NEVER),
+        ("invalid sender", SendResult.NEVER),
     ],
 )
-def test_t31_the_words_of_a_refusal(words: str, said: Said) -> None:
-    assert meaning_of(RPCError(-32000, words)) is said
+def test_t31_the_words_of_a_refusal(words: str, result: SendResult) -> None:
+    assert meaning_of(RPCError(-32000, words)) is result

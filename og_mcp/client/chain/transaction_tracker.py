@@ -1,4 +1,4 @@
-"""The outcomes of what was signed: waited for and helped along, judged, looked up, replaced."""
+"""Follows what was signed to its end: waits, sends again, replaces, and reads what became of it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pydantic_core import from_json, to_json
 from og_mcp.calls import Journal, Lane
 from og_mcp.client.calls.context import CallContext
 from og_mcp.client.chain.chain import Chain, Receipt
-from og_mcp.client.chain.decisions import Held, Own, Said, Seen, decide
-from og_mcp.client.chain.delivery import Delivery, Heard, plain
+from og_mcp.client.chain.decisions import NonceState, OwnAction, Reservation, SendResult, decide
+from og_mcp.client.chain.delivery import Delivery, SendReport, plain
 from og_mcp.client.chain.signer import Signer
 from og_mcp.client.chain.wallet import Signed
 from og_mcp.client.wire.timeouts import Timeouts
@@ -37,8 +37,8 @@ SUPERSEDED: Final = "another call uses its nonce now, and one of the two is mine
 USED: Final = "another transaction used its nonce, which is not final yet"
 
 
-class Outcomes:
-    """What becomes of the transactions of one wallet on one chain.
+class TransactionTracker:
+    """Follows the transactions of one wallet on one chain.
 
     Args:
         chain: Tells it.
@@ -64,20 +64,22 @@ class Outcomes:
         self.delivery = Delivery(chain)
         """Sends what was signed."""
 
-    async def receipt(self, call: CallContext, heard: Heard) -> Receipt:
+    async def receipt(self, call: CallContext, report: SendReport) -> Receipt:
         """Return the receipt of a call that was just sent; waits for it where it is not mined yet.
 
         Raises:
             As `wait`.
         """
-        if heard.receipt is not None:
+        if report.receipt is not None:
             try:
-                return await self.witnessed(heard.receipt)
+                return await self.compare_with_witness(report.receipt)
             except ServiceError:
                 pass
-        return await self.wait(call, heard)
+        return await self.wait(call, report)
 
-    async def wait(self, call: CallContext, heard: Heard, *, may_sign: bool = True) -> Receipt:
+    async def wait(
+        self, call: CallContext, report: SendReport, *, may_sign: bool = True
+    ) -> Receipt:
         """Wait until one of the call's transactions is mined.
 
         What the node refused is sent again, the very same bytes, 0.5 s later, then after twice as
@@ -85,7 +87,7 @@ class Outcomes:
 
         Args:
             call: With all that was signed for the call.
-            heard: What became of the last sending.
+            report: What became of the last sending.
             may_sign: Sign again under the same nonce, at a higher price, where it is stuck or too
                 cheap.
 
@@ -103,23 +105,23 @@ class Outcomes:
                     if receipt is not None:
                         return receipt
                     now = anyio.current_time()
-                    if heard.said is Said.NEVER:
+                    if report.result is SendResult.NEVER:
                         given_up = True
-                    elif heard.said is not Said.TAKEN and now >= again_at:
+                    elif report.result is not SendResult.TAKEN and now >= again_at:
                         again_s *= 2
                         again_at = now + again_s
-                        heard, given_up = await self._help(call, heard, may_sign=may_sign)
+                        report, given_up = await self._help(call, report, may_sign=may_sign)
                         given_up = given_up and now - started > self._timeouts.look_up_s
                     elif may_sign and now > replace_at:
                         replace_at += self._timeouts.stuck_after_s
                         await self._replace_if_cheap(call)
-                    why = SUPERSEDED if call.is_superseded else heard.words
+                    why = SUPERSEDED if call.is_superseded else report.words
                 except ServiceError as exc:
                     why = plain(exc)
                 await anyio.sleep(pause)
                 pause = min(pause * 1.5, 2.0)
         waited = anyio.current_time() - started
-        raise pending(call, waited, why or heard.words)
+        raise pending(call, waited, why or report.words)
 
     async def judge(self, call: CallContext, receipt: Receipt) -> Receipt:
         """Judge a receipt of the call.
@@ -152,17 +154,17 @@ class Outcomes:
             TransactionRefusedError: The node did not take it; the earlier one may still be mined.
         """
         async with self._signer.lane() as lane:
-            await self._learn(call)
-            decision = decide(Said.REFUSED, await self._seen(call))
-            if call.is_superseded or decision.held is not Held.NUMBER:
+            await self._load_signed(call)
+            decision = decide(SendResult.REFUSED, await self._nonce_state(call))
+            if call.is_superseded or decision.held is not Reservation.NUMBER:
                 step = "be cancelled" if cancel else "be sped up"
                 raise CallStateError(call.call_id, step, SUPERSEDED if call.is_superseded else USED)
-            signed, heard = await self._sign_higher(call, lane, cancel=cancel)
-        if heard.said is not Said.TAKEN:
-            raise TransactionRefusedError(heard.words, "The earlier one may still be mined.")
+            signed, report = await self._sign_higher(call, lane, cancel=cancel)
+        if report.result is not SendResult.TAKEN:
+            raise TransactionRefusedError(report.words, "The earlier one may still be mined.")
         return signed
 
-    async def send_again(self, call: CallContext, *, was_mined: bool = False) -> Heard:
+    async def send_again(self, call: CallContext, *, was_mined: bool = False) -> SendReport:
         """Send the newest of what was signed for a call once more, where the node has none of it.
 
         The very same bytes, which can be mined only once; in the lane, so that nobody takes the
@@ -176,11 +178,11 @@ class Outcomes:
             ServiceError: The chain cannot be asked.
         """
         async with self._signer.lane():
-            await self._learn(call)
+            await self._load_signed(call)
             if call.is_superseded:
-                return Heard(Said.TAKEN, SUPERSEDED)
-            heard = Heard(Said.REFUSED)
-            return (await self._send_again(call, heard, was_mined=was_mined))[0]
+                return SendReport(SendResult.TAKEN, SUPERSEDED)
+            report = SendReport(SendResult.REFUSED)
+            return (await self._send_again(call, report, was_mined=was_mined))[0]
 
     async def find_receipt(self, call: CallContext) -> Receipt | None:
         """Return the receipt of whichever of the call's transactions is mined.
@@ -190,11 +192,11 @@ class Outcomes:
             RPCsDifferError: The second RPC tells something else.
             ServiceError: No usable answer.
         """
-        await self._learn(call)
+        await self._load_signed(call)
         for signed in reversed(call.signed):
             receipt = await self._chain.receipt(signed.transaction_hash)
             if receipt is not None:
-                return await self.witnessed(
+                return await self.compare_with_witness(
                     receipt.charged(signed.transaction) if signed.raw else receipt
                 )
         for rival in reversed(call.rivals):
@@ -202,7 +204,7 @@ class Outcomes:
                 raise SupersededError(call.call_id, rival.call_id)
         return None
 
-    async def witnessed(self, receipt: Receipt) -> Receipt:
+    async def compare_with_witness(self, receipt: Receipt) -> Receipt:
         """Hold a receipt against what the second RPC tells, where there is one (threats.md T35).
 
         Raises:
@@ -218,42 +220,44 @@ class Outcomes:
         both = f"{receipt.vouched_by}, {other.vouched_by}"
         return replace(receipt, vouched_by=both)
 
-    async def keep(self, call: CallContext, lane: Lane, signed: Signed, heard: Heard) -> None:
+    async def keep(self, call: CallContext, lane: Lane, signed: Signed, report: SendReport) -> None:
         """Keep a signature that was just sent; one of which nothing left is taken back.
 
         Raises:
             ServiceUnreachableError: Nothing left.
         """
-        decision = decide(heard.said, Seen(nonce=signed.nonce, latest=signed.nonce))
-        if decision.held is Held.NOTHING and heard.error is not None:
+        decision = decide(report.result, NonceState(nonce=signed.nonce, latest=signed.nonce))
+        if decision.held is Reservation.NOTHING and report.error is not None:
             await self._signer.undo(call, lane, signed)
-            raise heard.error
+            raise report.error
 
-    async def look(self, call: CallContext) -> Seen:
+    async def read_nonce(self, call: CallContext) -> NonceState:
         """Ask what the chain says about a call's nonce, and remember since when it is used for good.
 
         Raises:
             ServiceError: No usable answer.
         """
-        await self._learn(call)
+        await self._load_signed(call)
         name = f"look at {call.call_id}"
-        now, before = self._clock(), _Look.read(await self._journal.recall(name))
-        seen = await self._seen(call, since=before, now=now)
+        now, before = self._clock(), _Observation.read(await self._journal.recall(name))
+        seen = await self._nonce_state(call, since=before, now=now)
         if self._witness is not None:
-            seen = seen.agreed([await self._seen(call, self._witness, since=before, now=now)])
+            seen = seen.agreed(
+                [await self._nonce_state(call, self._witness, since=before, now=now)]
+            )
         look = before.then(seen, now)
         if look != before:
             await self._journal.remember(name, look.written)
         return replace(seen, gone_s=now - look.gone_at if look.gone_at else 0.0)
 
-    async def _seen(
+    async def _nonce_state(
         self,
         call: CallContext,
         chain: Chain | None = None,
         *,
-        since: _Look | None = None,
+        since: _Observation | None = None,
         now: float = 0.0,
-    ) -> Seen:
+    ) -> NonceState:
         """Ask one RPC; how safe a count is, only where there were earlier looks to compare with."""
         chain, address = chain or self._chain, await self._signer.address()
         nonce = call.signed[-1].nonce
@@ -263,9 +267,11 @@ class Outcomes:
             safe = await self._safe(chain, address, latest, since, now)
         every = (*call.signed, *call.rivals)
         is_mined = any([await chain.receipt(one.transaction_hash) is not None for one in every])
-        return Seen(nonce=nonce, latest=latest, safe=safe, is_mined=is_mined)
+        return NonceState(nonce=nonce, latest=latest, safe=safe, is_mined=is_mined)
 
-    async def _safe(self, chain: Chain, address: str, latest: int, since: _Look, now: float) -> int:
+    async def _safe(
+        self, chain: Chain, address: str, latest: int, since: _Observation, now: float
+    ) -> int:
         """Count at a safe depth; without a tag for it, a count that has not changed for long is."""
         safe = await chain.safe_count(address)
         if safe is not None and safe.by_tag:
@@ -273,7 +279,7 @@ class Outcomes:
         is_steady = since.latest == latest and now - since.at >= self._timeouts.steady_s
         return latest if is_steady else (safe.transactions if safe else 0)
 
-    async def _learn(self, call: CallContext) -> None:
+    async def _load_signed(self, call: CallContext) -> None:
         """Take in what another process signed for the call, or for another one under its nonce."""
         recorded = await self._journal.transactions_under(call.call_id)
         known = {one.transaction_hash for one in (*call.signed, *call.rivals)}
@@ -284,46 +290,48 @@ class Outcomes:
         call.rivals = [one for one in every if one.call_id != call.call_id]
         call.is_superseded = every[-1].call_id != call.call_id
 
-    async def _help(self, call: CallContext, heard: Heard, *, may_sign: bool) -> tuple[Heard, bool]:
+    async def _help(
+        self, call: CallContext, report: SendReport, *, may_sign: bool
+    ) -> tuple[SendReport, bool]:
         """Do what the table allows for a call that the node did not take.
 
         Returns:
-            What was heard last, and whether there is nothing more to be done.
+            The last report, and whether there is nothing more to be done.
         """
         async with self._signer.lane() as lane:
-            await self._learn(call)
+            await self._load_signed(call)
             if call.is_superseded:
-                return heard, False
-            if heard.said is Said.TOO_CHEAP and may_sign and not await self._is_used(call):
+                return report, False
+            if report.result is SendResult.TOO_CHEAP and may_sign and not await self._is_used(call):
                 try:
                     return (await self._sign_higher(call, lane))[1], False
                 except OGError as exc:
                     # Above a cap: the same bytes go on waiting.
-                    return replace(heard, words=f"{heard.words}; {plain(exc)}"), False
-            return await self._send_again(call, heard)
+                    return replace(report, words=f"{report.words}; {plain(exc)}"), False
+            return await self._send_again(call, report)
 
     async def _send_again(
-        self, call: CallContext, heard: Heard, *, was_mined: bool = False
-    ) -> tuple[Heard, bool]:
+        self, call: CallContext, report: SendReport, *, was_mined: bool = False
+    ) -> tuple[SendReport, bool]:
         """Send the same bytes again, unless the node has them or the table says that it is over."""
         newest = call.signed[-1]
         if await self.delivery.has(newest):
-            return Heard(Said.TAKEN), False
-        seen = replace(await self._seen(call), was_mined=was_mined)
-        decision = decide(heard.said, seen)
-        if decision.own is Own.STOP and seen.latest > seen.nonce:
-            return replace(heard, words=USED), True
-        if decision.own is Own.STOP:
-            return heard, True
+            return SendReport(SendResult.TAKEN), False
+        seen = replace(await self._nonce_state(call), was_mined=was_mined)
+        decision = decide(report.result, seen)
+        if decision.own is OwnAction.STOP and seen.latest > seen.nonce:
+            return replace(report, words=USED), True
+        if decision.own is OwnAction.STOP:
+            return report, True
         return await self.delivery.send_again(newest), False
 
     async def _is_used(self, call: CallContext) -> bool:
-        seen = await self._seen(call)
+        seen = await self._nonce_state(call)
         return seen.latest > seen.nonce
 
     async def _sign_higher(
         self, call: CallContext, lane: Lane, *, cancel: bool = False
-    ) -> tuple[Signed, Heard]:
+    ) -> tuple[Signed, SendReport]:
         """Sign again under the same nonce at a higher price, and send it.
 
         Raises:
@@ -336,9 +344,9 @@ class Outcomes:
         again = newest.cancelled(price, sender) if cancel else newest.replaced(price)
         with anyio.CancelScope(shield=True):
             signed = await self._signer.sign(call, lane, again)
-            heard = await self.delivery.send(signed)
-            await self.keep(call, lane, signed, heard)
-        return signed, heard
+            report = await self.delivery.send(signed)
+            await self.keep(call, lane, signed, report)
+        return signed, report
 
     async def _replace_if_cheap(self, call: CallContext) -> None:
         if call.is_superseded:
@@ -360,7 +368,7 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Observation:
     """What earlier looks at a call's nonce found."""
 
     latest: int = 0
@@ -371,19 +379,19 @@ class _Look:
     """Since when the nonce is used for good, without a receipt; 0: it is not."""
 
     @classmethod
-    def read(cls, written: str) -> _Look:
+    def read(cls, written: str) -> _Observation:
         return cls(**from_json(written)) if written else cls()
 
     @property
     def written(self) -> str:
         return to_json(asdict(self)).decode()
 
-    def then(self, seen: Seen, now: float) -> _Look:
+    def then(self, seen: NonceState, now: float) -> _Observation:
         """Return what is known after another look."""
         if seen.latest <= seen.nonce:
-            return _Look()
+            return _Observation()
         at = self.at if self.latest == seen.latest else now
-        return _Look(seen.latest, at, (self.gone_at or now) if seen.is_gone else 0.0)
+        return _Observation(seen.latest, at, (self.gone_at or now) if seen.is_gone else 0.0)
 
 
 def pending(call: CallContext, waited_s: float, why: str) -> TransactionPendingError:
