@@ -312,7 +312,7 @@ class Payment(Shape):
     transaction_hash: str = Field(default="", description="Of the settlement, once there is one.")
 
 
-class Voucher(Shape):
+class RegistrySource(Shape):
     """Who said that a TEE is registered, and as of which block."""
 
     rpc: str = ""
@@ -341,7 +341,7 @@ class Proof(Shape):
     timestamp: int = Field(default=0, description="Unix seconds, by the TEE's clock.")
     covers: list[str] = Field(default=[], description="What the signature covers.")
     not_covered: list[str] = Field(default=[], description="What it does not.")
-    registry: Voucher = Voucher()
+    registry: RegistrySource = RegistrySource()
 
 
 class Usage(Shape):

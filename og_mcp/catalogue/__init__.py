@@ -250,7 +250,7 @@ def find(text: str, generation: Generation | None = None) -> CatalogueEntry | No
         generation: Only models of this route; every route if None.
     """
     wanted = _key(text.strip())
-    for route, named in _named().items():
+    for route, named in _entries_by_name().items():
         if generation in {None, route} and wanted in named:
             return named[wanted]
     return None
@@ -312,7 +312,7 @@ def _entry(given: Mapping[str, Any], providers: Mapping[str, Any]) -> CatalogueE
 
 
 @cache
-def _named() -> Mapping[Generation, Mapping[str, CatalogueEntry]]:
+def _entries_by_name() -> Mapping[Generation, Mapping[str, CatalogueEntry]]:
     named: dict[Generation, dict[str, CatalogueEntry]] = {"gateway": {}, "on_chain": {}}
     for entry in models():
         named[entry.generation] |= {_key(name): entry for name in entry.names}

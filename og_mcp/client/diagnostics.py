@@ -133,7 +133,7 @@ class Examination:
 
     async def _registry(self) -> str:
         tees = await (await self._resources.registry.get()).active()
-        vouched = tees[0].vouched
+        vouched = tees[0].source
         return f"{len(tees)} active, by {vouched.rpc} at block {vouched.block_number}"
 
     async def _gateway(self) -> str:

@@ -122,7 +122,7 @@ def of_opg(address: str, held: Holdings, price: int) -> Trouble | None:
         return None
     holds = f"{coins(held.opg)} OPG" if held.opg else "no OPG"
     fix = "Send it OPG on the payment chain: chats, completions and images are paid with it."
-    return Trouble(what=f"Wallet {address} holds {holds}.{_asked(price)}", fix=fix)
+    return Trouble(what=f"Wallet {address} holds {holds}.{_price_words(price)}", fix=fix)
 
 
 def of_allowance(address: str, held: Holdings, price: int) -> Trouble | None:
@@ -132,10 +132,10 @@ def of_allowance(address: str, held: Holdings, price: int) -> Trouble | None:
     may = f"{coins(held.allowance)} OPG alone" if held.allowance else "no OPG"
     what = f"Permit2 may take {may} from wallet {address}, so that no gateway can be paid."
     fix = "Call approve_opg with what may be spent from now on."
-    return Trouble(what=f"{what}{_asked(price)}", fix=fix)
+    return Trouble(what=f"{what}{_price_words(price)}", fix=fix)
 
 
-def _asked(price: int) -> str:
+def _price_words(price: int) -> str:
     return f" Gateways ask for {coins(price)} OPG to be covered." if price else ""
 
 

@@ -102,9 +102,9 @@ def _add_run_model(server: MCPServer[Session]) -> None:
         RUN_MODEL, title="Run a model", description="Run a model of the hub on chain, step by step."
     )
     def run_model(model_name: ModelName, question: Question = "") -> str:
-        asked = f" to answer this: {_said(question)}" if question.strip() else ""
+        asked = f" to answer this: {_quoted_text(question)}" if question.strip() else ""
         return (
-            f"Run the model {_said(model_name)} of the OpenGradient Model Hub{asked}.\n"
+            f"Run the model {_quoted_text(model_name)} of the OpenGradient Model Hub{asked}.\n"
             "1. Call get_model. Where several authors have a model of that name, ask me which.\n"
             "2. Take model_cid from the newest version's ONNX file. Fill model_input with one entry "
             "for each tensor under inputs, in its shape; example_input shows the form. Ask me for "
@@ -122,9 +122,9 @@ def _add_publish_model(server: MCPServer[Session]) -> None:
         description="Put an ONNX file on the hub and try it there.",
     )
     def publish_model(model_path: ModelPath, model_name: NewName, description: About = "") -> str:
-        about = f" Describe it as {_said(description)}." if description.strip() else ""
+        about = f" Describe it as {_quoted_text(description)}." if description.strip() else ""
         return (
-            f"Publish the file {_said(model_path)} as the model {_said(model_name)} on the "
+            f"Publish the file {_quoted_text(model_path)} as the model {_quoted_text(model_name)} on the "
             f"OpenGradient Model Hub.{about}\n"
             "Publishing cannot be undone: tell me the file, the name and the network that status "
             "shows, and wait for my yes.\n"
@@ -142,7 +142,7 @@ def _add_check_answer(server: MCPServer[Session]) -> None:
     )
     def check_answer(call_id: CallId) -> str:
         return (
-            f"Check the answer of call {_said(call_id)}.\n"
+            f"Check the answer of call {_quoted_text(call_id)}.\n"
             "1. Call get_call. Where it failed, tell me its stage and whether money moved.\n"
             "2. Call verify_receipt with online true.\n"
             "3. Tell me for each check its result and who vouches for it (source), and name what "
@@ -151,6 +151,6 @@ def _add_check_answer(server: MCPServer[Session]) -> None:
         )
 
 
-def _said(text: str) -> str:
+def _quoted_text(text: str) -> str:
     """Quote what a person typed, so that it cannot be read as one of the steps."""
     return json.dumps(text.strip(), ensure_ascii=False)

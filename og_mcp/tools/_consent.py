@@ -118,10 +118,10 @@ def _question(params: Mapping[str, Any], approval: Approval) -> str:
     if approval.what:
         return f"{as_tool_error}."
     arguments: Mapping[str, Any] = params.get("arguments") or {}
-    return f"{as_tool_error}: {', '.join(f'{name} {_shown(value)}' for name, value in arguments.items())}."
+    return f"{as_tool_error}: {', '.join(f'{name} {_shown_value(value)}' for name, value in arguments.items())}."
 
 
-def _shown(value: object) -> str:
+def _shown_value(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return quote(text if len(text) <= VALUE_LIMIT else f"{text[: VALUE_LIMIT - 1]}…")
 

@@ -108,9 +108,9 @@ class Form:
     def model_input(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Turn checked arguments into what `infer` takes."""
         return {
-            tensor: _plain(given[argument])
+            tensor: _plain_value(given[argument])
             if isinstance(given[argument], FileOf)
-            else _wrapped(_plain(given[argument]), left_out)
+            else _wrapped(_plain_value(given[argument]), left_out)
             for argument, (tensor, left_out) in self.tensors.items()
         }
 
@@ -129,7 +129,7 @@ def form_of(graph: ModelGraph, docs: Sequence[InputDoc]) -> Form:
     tensors: dict[str, tuple[str, int]] = {}
     for number, (spec, argument) in enumerate(zip(graph.inputs, names, strict=True)):
         doc = said.get(spec.name, InputDoc(spec.name))
-        named = _named(spec, doc, graph.fields.get(spec.name, ()))
+        named = _place_names(spec, doc, graph.fields.get(spec.name, ()))
         kind, left_out = _kind(spec, named)
         about = Field(alias=argument, description=_about(spec, doc))
         # Tensors may be named like anything; pydantic's own names never are.
@@ -149,7 +149,7 @@ def unfit_docs(graph: ModelGraph, docs: Sequence[InputDoc]) -> list[str]:
         spec = specs.get(doc.name)
         if spec is None:
             problems.append(f"the model has no input {quote(doc.name)}")
-        elif doc.fields and not _named(spec, doc, ()):
+        elif doc.fields and not _place_names(spec, doc, ()):
             count = len(doc.fields)
             problems.append(f"input {quote(doc.name)} does not end in an axis of {count} fields")
     return problems
@@ -179,7 +179,7 @@ def _argument_names(tensors: Iterable[str]) -> list[str]:
     return names
 
 
-def _named(spec: TensorSpec, doc: InputDoc, in_file: Sequence[str]) -> dict[str, str]:
+def _place_names(spec: TensorSpec, doc: InputDoc, in_file: Sequence[str]) -> dict[str, str]:
     """Return names and descriptions of the last axis' places, where they are all named."""
     fields = dict(doc.fields) or dict.fromkeys(in_file, "")
     return fields if spec.shape and spec.shape[-1] == len(fields) else {}
@@ -266,13 +266,13 @@ def _leading_ones(sizes: Sequence[int]) -> int:
     return next((place for place, size in enumerate(sizes) if size != 1), len(sizes))
 
 
-def _plain(value: object) -> object:
+def _plain_value(value: object) -> object:
     """Write objects as lists, in the order of their fields; a file stays an object."""
     if isinstance(value, FileOf):
         return value.model_dump()
     if isinstance(value, BaseModel):
         return [getattr(value, name) for name in type(value).model_fields]
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+    return [_plain_value(item) for item in value] if isinstance(value, list) else value
 
 
 def _wrapped(value: object, times: int) -> object:

@@ -51,9 +51,7 @@ def _sentence(schema: dict[str, Any], kind: str, path: Sequence[int | str], valu
         return f"Unknown argument {quote(_dotted(path))}{nearest}"
     if kind == "missing":
         return f"Argument {_dotted(path)} is missing."
-    return (
-        f"Argument {_dotted(path)} must be {_expected(_inside(schema, path))}, not {_shown(value)}."
-    )
+    return f"Argument {_dotted(path)} must be {_expected(_inside(schema, path))}, not {_shown_value(value)}."
 
 
 def _inside(schema: dict[str, Any], path: Sequence[int | str]) -> dict[str, Any]:
@@ -104,7 +102,7 @@ def _bounds(minimum: float | None, maximum: float | None) -> str:
     return f" of at most {maximum}" if maximum is not None else ""
 
 
-def _shown(value: object) -> str:
+def _shown_value(value: object) -> str:
     if isinstance(value, str):
         return quote(value)
     if isinstance(value, dict):

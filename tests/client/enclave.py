@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eth_hash.auto import keccak
 
 from og_mcp.client.tee.registry import TEE
-from og_mcp.types import Voucher
+from og_mcp.types import RegistrySource
 
 NOW = 1_780_000_000
-VOUCHER = Voucher(
+SOURCE = RegistrySource(
     rpc="https://rpc.example.com", chain_id=10740, block_number=7, block_hash="0x" + "ab" * 32
 )
 
@@ -39,7 +39,7 @@ class Enclave:
             public_key=self.public_key,
             tls_certificate=b"",
             pcr_hash="0x" + "cd" * 32,
-            vouched=VOUCHER,
+            source=SOURCE,
         )
 
     def signed(self, request: object, content: str, timestamp: int = NOW) -> dict[str, Any]:

@@ -21,15 +21,15 @@ def subject_of(request: Mapping[str, Any]) -> tuple[str, str]:
     where a request has none.
     """
     if "body" not in request:
-        return _first(request, _NAMES), _cut(_words(request))
+        return _first(request, _NAMES), _cut(_first_words(request))
     # What a gateway is asked is kept as the text that is sent.
     body = json.loads(request["body"])
     name = _first(body, _NAMES)
     model = name if "/" in name or not name else f"{request['provider']}/{name}"
-    return model, _cut(_words(body))
+    return model, _cut(_first_words(body))
 
 
-def _words(asked: Mapping[str, Any]) -> str:
+def _first_words(asked: Mapping[str, Any]) -> str:
     if "messages" in asked:
         return _last_question(asked["messages"])
     if "model_input" in asked:

@@ -44,7 +44,9 @@ def canonical_input(model_input: Mapping[str, Any], inputs: Inputs) -> dict[str,
     """
     numbers, strings = to_wire(inputs)
     tensors: list[NumberWords | Texts] = [*numbers, *strings]
-    return {tensor.name: _shown(tensor, model_input.get(tensor.name)) for tensor in tensors}
+    return {
+        tensor.name: _canonical_tensor(tensor, model_input.get(tensor.name)) for tensor in tensors
+    }
 
 
 def request_of(call: RunCall, tool: str) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def request_of(call: RunCall, tool: str) -> dict[str, Any]:
     return {
         "tool": tool,
         "model_cid": call.model_cid,
-        "model_input": {tensor.name: _shown(tensor, None) for tensor in call.tensors},
+        "model_input": {tensor.name: _canonical_tensor(tensor, None) for tensor in call.tensors},
         "inference_mode": MODE_NAMES[call.mode],
     }
 
@@ -80,7 +82,7 @@ def is_same(kept: object, tensor: NumberWords | Texts) -> bool:
     return (*numbers, *strings) == (tensor,)
 
 
-def _shown(tensor: NumberWords | Texts, given: object) -> Any:  # noqa: ANN401 - JSON
+def _canonical_tensor(tensor: NumberWords | Texts, given: object) -> Any:  # noqa: ANN401 - JSON
     if isinstance(given, Mapping) and "file" in given:
         return {"file": PurePath(str(given["file"])).name, **_hashed(tensor)}
     if isinstance(tensor, Texts):

@@ -71,7 +71,7 @@ def flatten(tensor: str, value: object, dtype: str = "") -> Flat:
         shape = (*shape, len(level[0]))
         _check_size(tensor, level, shape)
         level = list(chain.from_iterable(level))
-    return Flat(_plain(tensor, _as_integers(level, dtype), shape), shape)
+    return Flat(_checked_leaves(tensor, _as_integers(level, dtype), shape), shape)
 
 
 def refuse(tensor: str, what: str, index: int, shape: Sequence[int], hint: str = "") -> NoReturn:
@@ -176,7 +176,7 @@ def _as_integers(leaves: list[Any], dtype: str) -> list[Any]:
     return leaves
 
 
-def _plain(tensor: str, leaves: list[Any], shape: tuple[int, ...]) -> list[Any]:
+def _checked_leaves(tensor: str, leaves: list[Any], shape: tuple[int, ...]) -> list[Any]:
     """Check the kinds of the leaves and return them as one of the sorts that `Flat` names."""
     kinds = set(map(type, leaves))
     if kinds <= {int, float} or kinds == {str}:

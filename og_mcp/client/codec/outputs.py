@@ -148,7 +148,7 @@ def read_json(encoded: object) -> Any:  # noqa: ANN401 - any JSON value
         value = json.loads(source, parse_constant=str, parse_float=_json_float)
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as exc:
-        raise ServiceReplyError(NODE, f"it gives {_shown(encoded)} as JSON") from exc
+        raise ServiceReplyError(NODE, f"it gives {_quoted(encoded)} as JSON") from exc
     return value
 
 
@@ -203,7 +203,7 @@ def _nested(values: list[str], shape: Sequence[int]) -> list[Any]:
 def _tensors(output: Mapping[str, object], kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for tensor in _listed(output, kind):
         if not isinstance(tensor, Mapping):
-            malformed(f"{_shown(tensor)} stands for a tensor")
+            malformed(f"{_quoted(tensor)} stands for a tensor")
         yield _text(tensor.get("name")), tensor
 
 
@@ -212,14 +212,14 @@ def _listed(record: Mapping[str, object], key: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        malformed(f"{_shown(value)} stands for the list {key}")
+        malformed(f"{_quoted(value)} stands for the list {key}")
     return value
 
 
 def _node_numbers(items: list[Any]) -> Numbers:
     for item in items:
         if not isinstance(item, Mapping):
-            malformed(f"{_shown(item)} stands for a number")
+            malformed(f"{_quoted(item)} stands for a number")
     values = _integers(item.get("value") for item in items)
     decimals = _integers(item.get("decimals") or 0 for item in items)
     try:
@@ -236,13 +236,13 @@ def _integer(item: object) -> int:
     if type(item) is int:
         return item
     if not (isinstance(item, str) and _INTEGER.fullmatch(item)):
-        malformed(f"{_shown(item)} stands for an integer")
+        malformed(f"{_quoted(item)} stands for an integer")
     return int(item)
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        malformed(f"{_shown(value)} stands for text")
+        malformed(f"{_quoted(value)} stands for text")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -250,7 +250,7 @@ def _text(value: object) -> str:
     return value
 
 
-def _shown(value: object) -> str:
+def _quoted(value: object) -> str:
     """Quote a text, and name the type of anything else: it may be large, or nested deeply."""
     return quote(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"
 

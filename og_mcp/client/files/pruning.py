@@ -29,12 +29,12 @@ class Files(Protocol):
 async def prune(journal: Journal, kinds: tuple[Files, ...], before: datetime) -> Pruned:
     """Remove delivered calls that ended before a time, and files that are older and not named."""
     pruned = await journal.prune(before)
-    named = await _named(journal)
+    named = await _named_files(journal)
     removed = sum([await files.prune(named, before) for files in kinds])
     return replace(pruned, files=pruned.files + removed)
 
 
-async def _named(journal: Journal) -> set[str]:
+async def _named_files(journal: Journal) -> set[str]:
     """Find the hashes of the files that calls name, whoever made them."""
     named: set[str] = set()
     for tool in NAMING_TOOLS:

@@ -192,7 +192,7 @@ class Screen:
         if len(words) < 2 * CONTEXT // _WORD:
             yield first, end, True
             return
-        places = self._plain(words)
+        places = self._plain_words(words)
         if not len(places):
             return
         # Places closer to each other than what is looked at around them make one part.
@@ -207,7 +207,7 @@ class Screen:
                 bool((part[3:] - part[:-3] == 3).any()),  # noqa: PLR2004 - see above
             )
 
-    def _plain(self, words: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
+    def _plain_words(self, words: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
         """Find words that, with the next, are text: no highest bit is set, and no byte zero."""
         if len(self._scratch) < len(words):
             # Kept, since fresh memory of this size costs more than what is done with it.

@@ -35,7 +35,7 @@ def addresses(answer: Mapping[str, Any]) -> list[str]:
     """
     found = list(dict.fromkeys(_address(entry) for entry in _entries(answer)))
     if not found:
-        raise ImageRefusedError(f"the answer holds none{_words(answer)}")
+        raise ImageRefusedError(f"the answer holds none{_refusal_text(answer)}")
     return found
 
 
@@ -93,7 +93,7 @@ def _entries(answer: Mapping[str, Any]) -> Iterator[object]:
             yield from images
 
 
-def _words(answer: Mapping[str, Any]) -> str:
+def _refusal_text(answer: Mapping[str, Any]) -> str:
     """Return the text of a model that did not draw, such as its reason."""
     text = _message(answer).get("content")
     return f", only the text {quote(text)}" if isinstance(text, str) and text.strip() else ""

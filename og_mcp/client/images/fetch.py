@@ -104,14 +104,16 @@ class ImageFetch:
 
     async def _follow(self, url: httpx.URL, gateway: Pinned | None) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
-            async with self._asked(url, gateway) as response:
+            async with self._opened_response(url, gateway) as response:
                 if response.status_code not in REDIRECTS:
                     return await _body(response, url)
                 url = _next(url, response)
         raise ImageRefusedError(f"its URL redirects more than {MAX_REDIRECTS} times")
 
     @asynccontextmanager
-    async def _asked(self, url: httpx.URL, gateway: Pinned | None) -> AsyncIterator[httpx.Response]:
+    async def _opened_response(
+        self, url: httpx.URL, gateway: Pinned | None
+    ) -> AsyncIterator[httpx.Response]:
         """Ask one host at an address that was checked; the connection is closed afterwards."""
         addresses = await self._vetted(url)
         origin = shown(str(url))

@@ -164,7 +164,7 @@ def _rejected(
     """
     refusal = GatewayRefusal(
         status=response.status_code,
-        detail=_words(said),
+        detail=_error_text(said),
         source=said["source"] if said.get("source") in ("gateway", "provider") else "",
         provider_status=_status(said.get("provider_status")),
         retryable=said.get("retryable") is True,
@@ -194,7 +194,7 @@ def _status(value: object) -> int:
     return value if type(value) is int and value in STATUSES else 0
 
 
-def _words(said: dict[str, Any]) -> str:
+def _error_text(said: dict[str, Any]) -> str:
     """Find the sentences in an error body, in any of the shapes that gateways use."""
     found = (said.get(name) for name in ("detail", "error", "message"))
     texts = [one.get("message") if isinstance(one, dict) else one for one in found]

@@ -186,9 +186,9 @@ def _carried(
     value: Mapping[str, Any], kind: str, where: str, attachments: Attachments
 ) -> dict[str, Any]:
     """Check the address of an image or file, or read the file that stands in its place."""
-    address, beside = ("url", "detail") if kind == "image_url" else ("file_data", "filename")
+    address, detail = ("url", "detail") if kind == "image_url" else ("file_data", "filename")
     place = f"{where}: {kind}"
-    _only(value, ("file", address, beside), place)
+    _only(value, ("file", address, detail), place)
     if value.get("file") is None:
         attachments.check_address(_text(value.get(address), f"{place}.{address}"), place)
         return dict(value)
@@ -197,7 +197,7 @@ def _carried(
     path = _text(value["file"], f"{place}.file")
     read = attachments.read(path, PICTURES if kind == "image_url" else (PDF,))
     name = {"filename": read.name} if kind == "file" else {}
-    rest = {beside: value[beside]} if value.get(beside) is not None else {}
+    rest = {detail: value[detail]} if value.get(detail) is not None else {}
     return {**name, **rest, address: read.uri}
 
 

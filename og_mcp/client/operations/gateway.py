@@ -98,7 +98,7 @@ class GatewayOperation(Operation[R]):
         access: What it is carried out with.
         question: What is asked.
         model: The model; `None` where none is asked.
-        beside: What belongs to the request and does not travel, e.g. the size wanted of an image.
+        extra: What belongs to the request and does not travel, e.g. the size wanted of an image.
     """
 
     consent_at = "signature"
@@ -108,7 +108,7 @@ class GatewayOperation(Operation[R]):
         access: GatewayAccess,
         question: Question,
         model: CatalogueEntry | None = None,
-        beside: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         self._access, self._question, self._model = access, question, model
         of_model = {"inference_mode": "TEE", "provider": model.provider} if model else {}
@@ -118,7 +118,7 @@ class GatewayOperation(Operation[R]):
             "settlement_mode": question.settlement,
             # The very text that the TEE's hash is made of; a stream is no other request.
             "body": question.asked.decode(),
-            **(beside or {}),
+            **(extra or {}),
         }
 
     @property
@@ -155,7 +155,7 @@ class GatewayOperation(Operation[R]):
         within = f"within {coins(access.settings.max_per_call)} a call"
         found = (
             ("request", "this process", "it can go on the wire and be verified"),
-            ("registry", f"RPC {tee.vouched.rpc}", f"TEE {tee.tee_id} is active"),
+            ("registry", f"RPC {tee.source.rpc}", f"TEE {tee.tee_id} is active"),
             ("price", f"gateway {shown(tee.endpoint)}", f"it wants {coins(amount)} OPG covered"),
             ("caps", "OG_MAX_PER_CALL, OG_MAX_PER_DAY", OPEN if is_open else within),
             ("holdings", "payment chain", OPEN if is_open else HELD),

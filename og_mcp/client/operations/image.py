@@ -68,9 +68,9 @@ class GenerateImage(GatewayOperation[ImageResult]):
         question = await write_question(
             CHAT, body, (prompt, uris), access, max_bytes=MAX_IMAGE_BYTES
         )
-        beside = {"width": options.width, "height": options.height, **attachments.in_request}
-        beside |= {"save_as": options.save_as} if options.save_as else {}
-        image = cls(access, question, model, beside)
+        extra = {"width": options.width, "height": options.height, **attachments.in_request}
+        extra |= {"save_as": options.save_as} if options.save_as else {}
+        image = cls(access, question, model, extra)
         image.options, image.images, image.attachments = options, images, attachments
         return image
 

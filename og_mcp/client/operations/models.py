@@ -58,7 +58,7 @@ class Models:
             )
         only_on_chain = mode == "VANILLA" or not network.tee_registry
         generation: Generation = "on_chain" if only_on_chain else "gateway"
-        model = self._named(model, generation, "llm", fits)
+        model = self._name_or_default(model, generation, "llm", fits)
         on_chain = catalogue.find(model, "on_chain")
         if only_on_chain:
             # The contract's route checks the name itself, and names the nearest on chain.
@@ -79,7 +79,7 @@ class Models:
             InputError: There is no such model, or none on this network.
         """
         self.to_gateway("images come from")
-        return self._of_gateways(self._named(model, "gateway", "image", fits), "image")
+        return self._of_gateways(self._name_or_default(model, "gateway", "image", fits), "image")
 
     def to_gateway(self, what: str) -> None:
         """Make sure that the network has gateways.
@@ -97,7 +97,7 @@ class Models:
                 "Use OG_NETWORK=opengradient or local.",
             )
 
-    def _named(self, model: str, generation: Generation, kind: Kind, fits: Fits) -> str:
+    def _name_or_default(self, model: str, generation: Generation, kind: Kind, fits: Fits) -> str:
         settings, variable = self._settings, VARIABLES[kind]
         default = settings.chat_model if kind == "llm" else settings.image_model
         if name := model.strip() or default:

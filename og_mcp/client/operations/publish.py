@@ -187,7 +187,7 @@ class CreateModel(Publication[CreatedModel]):
         else:
             last = newest(found.versions)
             after = next_version(last.version) if last else ""
-            version = _named(after) if after else "a version"
+            version = _version_words(after) if after else "a version"
             what = f"add {version} to your existing model {quote(name)}"
         if model is None:
             return what
@@ -206,7 +206,7 @@ class CreateModel(Publication[CreatedModel]):
         if is_new:
             with CancelScope(shield=True):
                 version = await publisher.create_version(name, "", is_major=False)
-        self._done = f"{self._done}, with {_named(version)}"
+        self._done = f"{self._done}, with {_version_words(version)}"
         uploaded, model = {}, self._model
         if model is not None:
             if not version:
@@ -323,7 +323,7 @@ def _note_of(found: Model | None, version: str, description: str, *, is_new: boo
     """Tell what became of a repository that was there, and of its description."""
     if found is None:
         return ""
-    done = f"{_named(version)} was {'added' if is_new else 'gone on with'}"
+    done = f"{_version_words(version)} was {'added' if is_new else 'gone on with'}"
     told = f"You had a model {quote(found.name)} before: {done}."
     if not description or description == found.description:
         return told
@@ -333,5 +333,5 @@ def _note_of(found: Model | None, version: str, description: str, *, is_new: boo
     )
 
 
-def _named(version: str) -> str:
+def _version_words(version: str) -> str:
     return f"version {version}" if version else "a version whose name is not known"

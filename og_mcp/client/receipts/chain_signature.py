@@ -36,7 +36,7 @@ def check_signature(parts: ReceiptParts) -> str:
     """Return who signed, from the transaction or from its hash and signature."""
     part: Any = parts.part("chain")
     if "raw_transaction" not in part and "signature" in part:
-        return _left(parts)
+        return _check_kept_signature(parts)
     signed = parts.signed
     equal(signed.chain_id, parts.part("chain", "chain_id"), "the chain that was signed for")
     told = [name for name in FIELDS if name in part]
@@ -47,7 +47,7 @@ def check_signature(parts: ReceiptParts) -> str:
     return f"signed by {signed.sender} for chain {signed.chain_id}"
 
 
-def _left(parts: ReceiptParts) -> str:
+def _check_kept_signature(parts: ReceiptParts) -> str:
     signed_hash, signature = (read_hex(parts.part("chain", name)) for name in FIELDS[:2])
     if len(signed_hash) != WORD or len(signature) != _LENGTH:
         raise MismatchError("the hash or the signature has the wrong length")

@@ -82,7 +82,7 @@ def verdict(
         network=network,
         valid=level != "none",
         level=level,
-        shows=_shown(parts, level, is_failed="failed" in results.values()),
+        shows=_summary(parts, level, is_failed="failed" in results.values()),
         parts=parts,
         summary=_counted(found, to_ask, "local" if network == LOCAL else "public"),
         checks=list(found),
@@ -149,7 +149,7 @@ def _holds(names: Collection[str], results: Mapping[str, str]) -> bool:
     return all(results.get(name) == "ok" for name in names)
 
 
-def _shown(parts: Sequence[PartLevel], level: Level, *, is_failed: bool) -> str:
+def _summary(parts: Sequence[PartLevel], level: Level, *, is_failed: bool) -> str:
     """Say in one sentence what is shown of each part, and what a receipt cannot show."""
     if is_failed:
         return "The receipt is not valid."

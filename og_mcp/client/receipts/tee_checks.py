@@ -71,7 +71,7 @@ def _request(parts: ReceiptParts) -> str:
     if match is None:
         raise MismatchError("the canonical request is not that of the request that was sent")
     # Fields of the request are among what a form leaves out, and anyone may have named them.
-    others = [*map(quote, match.left_out), *_beside(parts.part("request"))]
+    others = [*map(quote, match.left_out), *_unsent_fields(parts.part("request"))]
     rest = f"; not covered: {', '.join(others)}" if others else ""
     return f"made of the request that was sent: {', '.join(match.fields)}{rest}"
 
@@ -162,7 +162,7 @@ def _text(parts: ReceiptParts, *path: str) -> str:
     return text
 
 
-def _beside(request: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+def _unsent_fields(request: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
     """List what a receipt says about its request beside what was sent."""
     names = [name for name in request if name not in {"tool", "body"}]
     if names:

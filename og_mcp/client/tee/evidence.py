@@ -1,6 +1,6 @@
 """What a gateway's answer proves: request, content and time by a TEE's signature, or nothing.
 
-Pure: asks nobody. That the registry names the TEE is `tee.TEE.vouched`, and that it still does is
+Pure: asks nobody. That the registry names the TEE is `tee.TEE.source`, and that it still does is
 `tee.Registry.is_active`. Whatever goes wrong while verifying is a mismatch (threats.md T19).
 
 Source: protocol.md section 4, "Signature".
@@ -298,7 +298,7 @@ def _evidence(
             f"of the answer: {content.what}{shown}",
             "the time of the answer, by the TEE's clock",
         ],
-        not_covered=[*covered.left_out, *content.beside, *_NEVER_COVERED],
+        not_covered=[*covered.left_out, *content.not_covered, *_NEVER_COVERED],
     )
     return Evidence(
         text=text,
@@ -339,6 +339,6 @@ def _proof(status: ProofStatus, tee: TEE, **fields: Any) -> Proof:  # noqa: ANN4
         tee_id=tee.tee_id,
         tee_endpoint=tee.endpoint,
         pcr_hash=tee.pcr_hash,
-        registry=tee.vouched,
+        registry=tee.source,
         **fields,
     )

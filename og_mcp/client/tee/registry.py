@@ -1,7 +1,7 @@
 """The TEE registry: which gateways there are, known without waiting for it.
 
 A snapshot is good for a minute. An older one is still used while it is read anew in the background,
-up to ten minutes; after that nothing is vouched for any more.
+up to ten minutes; after that nothing is source for any more.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from og_mcp.errors import (
 )
 from og_mcp.networks import Network
 from og_mcp.settings import Settings
-from og_mcp.types import Voucher
+from og_mcp.types import RegistrySource
 
 __all__ = ["TEE", "Registry"]
 
@@ -174,7 +174,7 @@ class Registry:
             snapshots = await self._ask_all(lowest)
             first = snapshots[0]
             self._must_agree(snapshots)
-        voucher = Voucher(
+        source = RegistrySource(
             rpc=", ".join(rpc.shown for rpc in self._rpcs),
             chain_id=self._network.chain_id,
             block_number=first.block.number,
@@ -182,7 +182,7 @@ class Registry:
         )
         # Each certificate takes a millisecond.
         tees, why_not = await off_loop(
-            lambda: usable(first, voucher, self._settings.tee_pcr), first.tees
+            lambda: usable(first, source, self._settings.tee_pcr), first.tees
         )
         return _Snapshot(tees, why_not, started)
 

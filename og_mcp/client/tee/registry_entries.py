@@ -16,7 +16,7 @@ from og_mcp.client.tee.tee_info import Info, read_info, read_infos
 from og_mcp.client.wire.pinned import pinned_context
 from og_mcp.client.wire.quantities import WORD, quantity
 from og_mcp.errors import ServiceReplyError, WrongChainError
-from og_mcp.types import Voucher
+from og_mcp.types import RegistrySource
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class TEE:
     pcr_hash: str
     """0x-hex, 32 bytes: the measurement of its code."""
 
-    vouched: Voucher
+    source: RegistrySource
     """Who said so, as of which block."""
 
 
@@ -119,13 +119,13 @@ def same_entries(one: RegistryEntries, other: RegistryEntries) -> bool:
 
 
 def usable(
-    entries: RegistryEntries, voucher: Voucher, measurements: Collection[str]
+    entries: RegistryEntries, source: RegistrySource, measurements: Collection[str]
 ) -> tuple[tuple[TEE, ...], tuple[str, ...]]:
     """Sort out which entries can be used.
 
     Args:
         entries: What the registry said.
-        voucher: By whom.
+        source: By whom.
         measurements: Code measurements that are accepted (OG_TEE_PCR); all, where there are none.
 
     Returns:
@@ -134,7 +134,7 @@ def usable(
     found: dict[str, TEE] = {}
     why: list[str] = []
     for info in entries.tees:
-        tee = _tee(info, voucher)
+        tee = _tee(info, source)
         reason = _unfit(tee, measurements)
         if reason:
             why.append(f"TEE {tee.tee_id}: {reason}")
@@ -168,11 +168,11 @@ async def read_entry(
     is_active = quantity(_value(rpc, active), rpc.service, maximum=1) == 1
     # The registry reverts for an id that it does not know.
     info = None if told.error is not None else _decode(rpc, told.value(), read_info)
-    tee = None if info is None else _tee(info, Voucher(rpc=rpc.shown))
+    tee = None if info is None else _tee(info, RegistrySource(rpc=rpc.shown))
     return RegistryEntry(_read_block(rpc, block), is_active, tee)
 
 
-def _tee(info: Info, voucher: Voucher) -> TEE:
+def _tee(info: Info, source: RegistrySource) -> TEE:
     return TEE(
         tee_id=tee_id_of(info.public_key),
         endpoint=info.endpoint.rstrip("/"),
@@ -180,7 +180,7 @@ def _tee(info: Info, voucher: Voucher) -> TEE:
         public_key=info.public_key,
         tls_certificate=info.tls_certificate,
         pcr_hash="0x" + info.pcr_hash.hex(),
-        vouched=voucher,
+        source=source,
     )
 
 

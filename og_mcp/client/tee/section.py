@@ -32,7 +32,7 @@ def section(tee: TEE, facts: Mapping[str, Any]) -> dict[str, Any]:
             "pcr_hash": tee.pcr_hash,
             "public_key": "0x" + tee.public_key.hex(),
             **facts,
-            "registry": tee.vouched.model_dump(),
+            "registry": tee.source.model_dump(),
         }
     )
 

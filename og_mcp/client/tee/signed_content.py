@@ -22,7 +22,7 @@ class Content:
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     """Each with `id`, `type`, and the function's `name` and `arguments`, alone."""
 
-    beside: tuple[str, ...] = ()
+    not_covered: tuple[str, ...] = ()
     """What came with it and no signature covers, in words."""
 
     @property
@@ -42,13 +42,13 @@ def chat_content(answer: Mapping[str, Any]) -> Content:
     message, ended = choice["message"], choice.get("finish_reason")
     text, calls = _text(message.get("content")), message.get("tool_calls")
     pictures = answer.get("images") or message.get("images")
-    beside: tuple[str, ...] = ("the bytes and addresses of the images",) if pictures else ()
+    not_covered: tuple[str, ...] = ("the bytes and addresses of the images",) if pictures else ()
     if calls and ended != "tool_calls":
         raise ValueError("it holds tool calls, and its finish_reason is not tool_calls")
     if calls:
-        beside += ("the text beside the tool calls, which is left out",) if text else ()
-        return Content(signed_calls(calls), "", tuple(map(reduced_call, calls)), beside)
-    return Content(text, text, (), beside)
+        not_covered += ("the text beside the tool calls, which is left out",) if text else ()
+        return Content(signed_calls(calls), "", tuple(map(reduced_call, calls)), not_covered)
+    return Content(text, text, (), not_covered)
 
 
 def completion_content(answer: Mapping[str, Any]) -> Content:
@@ -81,8 +81,8 @@ def search_content(answer: Mapping[str, Any]) -> Content:
     text = answer["content"]
     if not isinstance(text, str):
         raise TypeError("its content is not a text")
-    beside = ("the citations",) if answer.get("citations") else ()
-    return Content(text, text, (), beside)
+    not_covered = ("the citations",) if answer.get("citations") else ()
+    return Content(text, text, (), not_covered)
 
 
 def until_stop(text: str, stops: Iterable[str]) -> str:

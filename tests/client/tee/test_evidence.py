@@ -28,7 +28,7 @@ from og_mcp.client.tee.registry import TEE
 from og_mcp.client.tee.rejected_answer import SIGNED_FIELDS
 from og_mcp.errors import InputError, VerificationError
 from og_mcp.types import Stage
-from tests.client.enclave import NOW, VOUCHER, Enclave, chat_answer
+from tests.client.enclave import NOW, SOURCE, Enclave, chat_answer
 from tests.client.whatever import changed
 
 ENCLAVE = Enclave()
@@ -112,7 +112,7 @@ def test_an_answer_that_the_tee_signed_is_verified_and_says_what_that_covers() -
                 "request would pass for 15 minutes"
             ),
         ],
-        "registry": VOUCHER.model_dump(),
+        "registry": SOURCE.model_dump(),
     }
 
 
@@ -126,7 +126,7 @@ def test_what_a_receipt_needs_is_there_and_hashes_to_what_was_signed() -> None:
     assert tee["request_hash"] == "0x" + answer["tee_request_hash"]
     assert tee["output_hash"] == "0x" + keccak("Hallo ü".encode()).hex()
     assert bytes.fromhex(tee["public_key"][2:]) == ENCLAVE.public_key
-    assert tee["registry"] == VOUCHER.model_dump()
+    assert tee["registry"] == SOURCE.model_dump()
 
 
 def test_the_local_networks_signature_is_checked_alike_and_called_local() -> None:

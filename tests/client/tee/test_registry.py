@@ -121,17 +121,17 @@ async def test_the_registry_names_the_gateway_and_who_vouches_in_one_request(
     async with reading(localnet, wire) as registry:
         (tee,) = await registry.active()
     (told,) = localnet.tees()
-    block = localnet.rpc("eth_getBlockByNumber", hex(tee.vouched.block_number), False)
+    block = localnet.rpc("eth_getBlockByNumber", hex(tee.source.block_number), False)
 
     assert wire.requests == 1
     assert tee.tee_id == told["tee_id"] == "0x" + keccak(tee.public_key).hex()
     assert tee.endpoint == localnet.ready["gateway_url"]
     assert tee.payment_address == told["payment_address"]
     assert tee.pcr_hash == told["pcr_hash"]
-    assert tee.vouched.model_dump() == {
+    assert tee.source.model_dump() == {
         "rpc": "https://rpc1.example.com",
         "chain_id": localnet.ready["chain_id"],
-        "block_number": tee.vouched.block_number,
+        "block_number": tee.source.block_number,
         "block_hash": block["hash"],
     }
 
@@ -165,7 +165,7 @@ async def test_the_block_that_vouches_is_the_one_that_was_asked_at(localnet: Loc
         (tee,) = await registry.active()
 
     assert wire.requests == 2
-    assert tee.vouched.block_number == number
+    assert tee.source.block_number == number
 
 
 async def test_a_reading_is_shared_by_all_who_ask_at_once(
@@ -428,8 +428,8 @@ async def test_t15_rpcs_at_different_blocks_agree_at_the_lowest(localnet: LocalN
     async with reading(localnet, *wires) as registry:
         (tee,) = await registry.active()
 
-    assert tee.vouched.block_number == number
-    assert tee.vouched.rpc == "https://rpc1.example.com, https://rpc2.example.com"
+    assert tee.source.block_number == number
+    assert tee.source.rpc == "https://rpc1.example.com, https://rpc2.example.com"
     assert tee.payment_address.lower() != "0x" + "ab" * 20
 
 
