@@ -27,6 +27,7 @@ from tests.localnet_client import LocalNetwork
 
 ESTIMATE = "eth_estimateGas"
 SEND = "eth_sendRawTransaction"
+RECEIPT = "eth_getTransactionReceipt"
 GWEI = 10**9
 BRIEF = Timeouts(rpc_s=10.0, look_up_s=2.0, receipt_s=0.5)
 WATCHFUL = Timeouts(rpc_s=10.0, look_up_s=2.0, receipt_s=30.0, stuck_after_s=0.5)
@@ -139,9 +140,15 @@ async def test_a_call_that_is_given_up_after_its_signature_goes_on_and_is_joined
     og: Session, purse: Purse
 ) -> None:
     purse.localnet.hold_blocks()
+    purse.localnet.reset_counters()
+
+    async def waits_for_its_receipt() -> bool:
+        # Once with the transaction, and once more after it.
+        return int(purse.localnet.counters()["calls"].get(RECEIPT, 0)) > 1
+
     async with anyio.create_task_group() as group:
         group.start_soon(infer, og, purse)
-        await until_sent(purse)
+        await until(waits_for_its_receipt)
         group.cancel_scope.cancel()
     given_up = await the_call(purse)
     purse.localnet.release_blocks()

@@ -128,8 +128,8 @@ async def test_wait_s_begins_when_the_call_is_asked_for(purse: Purse) -> None:
     async with purse.session() as og:
         # Opens what a first call opens, but for what this model takes.
         await og.status()
-        purse.localnet.latency(0.6, service="hub_read")
-        running = await infer(og, purse, wait_s=0.5)
+        purse.localnet.latency(1.1, service="hub_read")
+        running = await infer(og, purse, wait_s=1.0)
         purse.localnet.latency(0.0, service="hub_read")
         # It was over before the call began; the call itself takes a moment.
         assert running.status == "running"
