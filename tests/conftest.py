@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from tests.localnet_client import LocalNetwork, running
 
@@ -47,6 +49,22 @@ def _own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     """Keep the user's own data folder out of the tests, in programs that they start, too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data-home")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _schemas_checked_once() -> Iterator[None]:
+    """Check each distinct schema once: mcp's client does so anew for each connection, for 30 ms."""
+    check, checked = Draft202012Validator.check_schema, set[str]()
+
+    def check_new(schema: object, *args: object) -> None:
+        text = json.dumps(schema, sort_keys=True)
+        if args or text not in checked:
+            check(schema, *args)
+            checked.add(text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Draft202012Validator, "check_schema", check_new)
         yield
 
 
