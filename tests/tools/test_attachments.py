@@ -144,34 +144,33 @@ async def test_files_beyond_what_a_gateway_takes_are_refused_before_they_are_rea
     assert "gateways take up to 20 MiB" in text
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("/etc/passwd", "etc/passwd", "~/cat.png", "file:///etc/passwd", "FILE:/etc/passwd"),
-        *(r"\\server\share\cat.png", "C:\\cat.png", "C:/cat.png", "//server/cat.png"),
-        *("%2e%2e/cat.png", "http://example.com/cat.png", "https:cat.png", "https:///etc/passwd"),
-        *(" data:,x", "data:x", "https://exa\nmple.com/a", "https://\\etc\\passwd", "cat.png"),
-        *(
-            "og://images/x",
-            "ftp://example.com/cat.png",
-            "javascript:1",
-            "https://",
-            "blob:https://x",
-        ),
-    ],
-)
-async def test_t45_a_path_in_an_address_is_refused_and_nothing_is_sent(
-    environ: dict[str, str], localnet: LocalNetwork, path: str
-) -> None:
-    for part in (
-        {"type": "image_url", "image_url": {"url": path}},
-        {"type": "image_url", "image_url": path},
-        {"type": "file", "file": {"filename": "x.pdf", "file_data": path}},
-    ):
-        text = await refused(environ, localnet, part)
+ADDRESSES: Final = [
+    *("/etc/passwd", "etc/passwd", "~/cat.png", "file:///etc/passwd", "FILE:/etc/passwd"),
+    *(r"\\server\share\cat.png", "C:\\cat.png", "C:/cat.png", "//server/cat.png"),
+    *("%2e%2e/cat.png", "http://example.com/cat.png", "https:cat.png", "https:///etc/passwd"),
+    *(" data:,x", "data:x", "https://exa\nmple.com/a", "https://\\etc\\passwd", "cat.png"),
+    *("og://images/x", "ftp://example.com/cat.png", "javascript:1", "https://", "blob:https://x"),
+]
 
-        assert f"is {path!r}, and only data: and https: addresses are taken" in text
-        assert '{"file": "/path"}' in text
+
+async def test_t45_a_path_in_an_address_is_refused_and_nothing_is_sent(
+    environ: dict[str, str], localnet: LocalNetwork
+) -> None:
+    async with Client(build_server(Session.from_env(environ))) as mcp:
+        for path in ADDRESSES:
+            for part in (
+                {"type": "image_url", "image_url": {"url": path}},
+                {"type": "image_url", "image_url": path},
+                {"type": "file", "file": {"filename": "x.pdf", "file_data": path}},
+            ):
+                text = await refusal(mcp, "chat", **asking(part))
+
+                assert "othing was sent" in text
+                assert f"is {path!r}, and only data: and https: addresses are taken" in text
+                assert '{"file": "/path"}' in text
+        assert (await answer(mcp, "list_calls"))["calls"] == []
+
+    assert localnet.counters("gateway")["http_requests"] == 0
 
 
 @pytest.mark.parametrize(
