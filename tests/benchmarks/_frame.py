@@ -181,8 +181,16 @@ def interleave(rounds: int, ours: Callable[[], Answer], peer: Callable[[], Answe
 
 
 def plain_environment() -> dict[str, str]:
-    """Return the environment without variables of og-mcp, which would change what is measured."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("OG_")}
+    """Return the environment without variables that would change what is measured.
+
+    Those of og-mcp, and the one that keeps Python from writing its bytecode down: every start would
+    compile everything anew.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("OG_") and name != "PYTHONDONTWRITEBYTECODE"
+    }
 
 
 def _run(command: list[str]) -> None:
