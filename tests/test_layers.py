@@ -80,7 +80,7 @@ def test_a_tool_knows_neither_settings_nor_the_chain_nor_http() -> None:
 
 ROOMS = (
     *("wire", "codec", "files", "calls", "chain", "tee", "payments", "llm", "images", "hub"),
-    *("receipts", "recovery", "operations", "local_network", "resources", "budgets", "problems"),
+    *("receipts", "recovery", "operations", "local_network", "resources", "budgets"),
     *("diagnostics", "presentation", "session"),
 )
 """The client's rooms, and the modules above them; each imports only those before it."""

@@ -13,7 +13,6 @@ import click
 from og_mcp import redaction
 from og_mcp.cli._wire import Wire
 from og_mcp.client import Session
-from og_mcp.client.problems import of_keys
 from og_mcp.networks import NETWORKS
 from og_mcp.server import serve_http, serve_stdio
 
@@ -33,7 +32,7 @@ def serve(environ: Mapping[str, str], wire: Wire | None, *, openai: bool = False
     _log(session.settings.log_level)
     public = {secret for one in NETWORKS.values() for secret in redaction.secrets_in(one)}
     redaction.install(set(redaction.secrets_in(session.settings)) - public)
-    for odd in of_keys(session.settings):
+    for odd in session.settings.odd_keys():
         click.echo(f"og-mcp: {odd.what} {odd.fix}", err=True)
     if wire is not None and session.settings.transport == "stdio":
         if os.isatty(wire.stdin):

@@ -31,7 +31,6 @@ def command(*, as_json: bool) -> None:
 
 async def _examine() -> list[Diagnosis]:
     from og_mcp.client import Session  # noqa: PLC0415 - loads pydantic, which --help can do without
-    from og_mcp.client.problems import of_keys  # noqa: PLC0415 - as above
 
     try:
         session = Session.from_env(os.environ)
@@ -44,13 +43,7 @@ async def _examine() -> list[Diagnosis]:
         ]
     async with session as og:
         configured = f"network {og.settings.network_name}, data in {og.settings.data_dir}"
-        findings = [Diagnosis("configuration", held=True, detail=configured)]
-        # These are not needed for calls.
-        findings += [
-            Diagnosis("keys", held=True, detail=odd.what, fix=odd.fix)
-            for odd in of_keys(og.settings)
-        ]
-        return findings + await og.examine()
+        return [Diagnosis("configuration", held=True, detail=configured), *await og.examine()]
 
 
 def _show(findings: list[Diagnosis]) -> None:

@@ -1,4 +1,4 @@
-"""What is left of the operator's caps, told as the next signature will be held to them.
+"""What is left of the operator's caps, as the next signature is held to them, and what is too little.
 
 That takes a chain, which shows what a journal may not know (threats.md T6). Where it does not answer
 in time, the journal's own figure is told, and that it is no more than that.
@@ -15,13 +15,17 @@ from anyio import to_thread
 
 from og_mcp.client.llm.question import CHAT, COMPLETION
 from og_mcp.client.payments.data_folders import other_folder
+from og_mcp.client.payments.opg import Holdings
 from og_mcp.client.payments.requirements import Requirements
 from og_mcp.client.resources import ChainResources, Resources
-from og_mcp.errors import JournalError, OGError, ServiceError, quote
-from og_mcp.types import Account, Budget, FeeCaps, OPGCaps
+from og_mcp.errors import JournalError, OGError, ServiceError, coins, quote
+from og_mcp.settings import Settings
+from og_mcp.types import Account, Budget, FeeCaps, OPGCaps, Trouble
 
 ASK_S: Final = 6.0
 """Seconds that a chain has to show what was spent."""
+
+LATER: Final = "Wait until what was spent is a day old, or have the operator raise {}."
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,24 @@ class Left:
     budget: Budget | None = None
     note: str = ""
     """What of it could not be counted."""
+
+    def told(self, cap: int, unit: str) -> str:
+        """Tell what is left of a day's cap, for a person."""
+        left = coins(self.budget.left) if self.budget is not None else "an unknown part"
+        note = f" ({self.note})" if self.note else ""
+        return f"{left} of {coins(cap)} {unit} left of this day's cap{note}"
+
+    def amounts(self, name: str, write: Callable[[int], str]) -> dict[str, str]:
+        """Write the amounts that `Status.budget` has; empty where they are not known.
+
+        Args:
+            name: Theirs, with `{}` for spent, open or left.
+            write: Writes one.
+        """
+        parts = ("spent", "open", "left")
+        if self.budget is None:
+            return {name.format(part): "" for part in parts}
+        return {name.format(part): write(getattr(self.budget, part)) for part in parts}
 
 
 class Budgets:
@@ -45,9 +67,8 @@ class Budgets:
 
     async def fees(self, chain: ChainResources) -> Left:
         """Tell of fees on a chain, wei of its coin."""
-        what = "the network's chain"
-        if chain is self._resources.base:
-            what = "the payment chain's fees"
+        is_base = chain is self._resources.base
+        what = "the payment chain's fees" if is_base else "the network's chain"
 
         async def seen() -> Budget:
             return await (await chain.sender.get()).budget()
@@ -55,7 +76,7 @@ class Budgets:
         async def recorded() -> Budget:
             settings, journal = self._resources.settings, await self._resources.journal.get()
             caps = FeeCaps(per_call=settings.max_fee_per_call, per_day=settings.max_fee_per_day)
-            return await journal.budget(await self._account(chain), caps)
+            return await journal.budget(await _account(chain), caps)
 
         return await _left(what, seen, recorded)
 
@@ -67,19 +88,18 @@ class Budgets:
         async def seen() -> Budget:
             tracker = await resources.settlements.get()
             await tracker.look()
-            return await journal.opg_budget(tracker.account, await self._opg_limits())
+            unrecorded = await (await resources.elsewhere.get()).amount()
+            limits = replace(resources.limits, unrecorded=unrecorded)
+            return await journal.opg_budget(tracker.account, limits)
 
         async def recorded() -> Budget:
-            return await journal.opg_budget(await self._account(resources.base), resources.limits)
+            return await journal.opg_budget(await _account(resources.base), resources.limits)
 
         left = await _left("the payment chain's OPG", seen, recorded)
         elsewhere = resources.elsewhere.opened
-        notes = (
-            left.note,
-            elsewhere.note if elsewhere is not None else "",
-            await self._other_folder(),
-        )
-        return replace(left, note="; ".join(filter(None, notes)))
+        others = elsewhere.note if elsewhere is not None else ""
+        notes = filter(None, (left.note, others, await self._other_folder()))
+        return replace(left, note="; ".join(notes))
 
     async def _other_folder(self) -> str:
         """Tell that the wallet was last paid from another data folder (threats.md T34)."""
@@ -95,34 +115,24 @@ class Budgets:
             "cap of its own; use one, by OG_DATA_DIR"
         )
 
-    async def _opg_limits(self) -> OPGCaps:
-        """Return the caps on OPG, with what the journal does not know of.
-
-        Raises:
-            ServiceError: Neither chain nor journal tell.
-        """
-        unrecorded = await (await self._resources.elsewhere.get()).amount()
-        return replace(self._resources.limits, unrecorded=unrecorded)
-
     async def price(self) -> int:
         """Return the least that gateways asked to be covered, base units; 0 where none is known."""
-        tracker, journal = (
-            await self._resources.settlements.get(),
-            await self._resources.journal.get(),
-        )
-        return await Requirements(journal, tracker.account.key).least((CHAT, COMPLETION))
+        journal = await self._resources.journal.get()
+        account = (await self._resources.settlements.get()).account
+        return await Requirements(journal, account.key).least((CHAT, COMPLETION))
 
-    async def _account(self, chain: ChainResources) -> Account:
-        """Name an account without asking its chain, which a local one cannot be named without.
 
-        Raises:
-            ServiceError: It is a local one.
-        """
-        network = await chain.network()
-        if network.local:
-            raise ServiceError("local chains are told apart by their first block")
-        address = await (await chain.wallet.get()).address()
-        return Account(network=network.name, chain_id=network.chain_id, address=address)
+async def _account(chain: ChainResources) -> Account:
+    """Name an account without asking its chain.
+
+    Raises:
+        ServiceError: It is a local one, whose name has the hash of its first block.
+    """
+    network = await chain.network()
+    if network.local:
+        raise ServiceError("local chains are told apart by their first block")
+    address = await (await chain.wallet.get()).address()
+    return Account(network=network.name, chain_id=network.chain_id, address=address)
 
 
 async def _left(
@@ -151,3 +161,71 @@ async def _left(
         return Left(await recorded(), f"{what}: as the journal has it alone; the chain {why}")
     except OGError:
         return Left(None, f"{what}: not known; the chain {why}")
+
+
+def fee_problem(settings: Settings, budget: Budget | None) -> Trouble | None:
+    """Tell which cap keeps every transaction of the network's chain from being signed."""
+    for name, cap in (
+        ("OG_MAX_FEE_PER_CALL", settings.max_fee_per_call),
+        ("OG_MAX_FEE_PER_DAY", settings.max_fee_per_day),
+    ):
+        if cap == 0:
+            what = f"{name} is 0, so that no transaction is signed."
+            return Trouble(what=what, fix=f"Have the operator raise {name}.")
+    if budget is None or budget.spent < budget.cap:
+        return None
+    what = (
+        f"{coins(budget.spent)} coins of fees were spent in the last 24 hours: nothing is left "
+        f"of the {coins(budget.cap)} that OG_MAX_FEE_PER_DAY allows."
+    )
+    return Trouble(what=what, fix=LATER.format("OG_MAX_FEE_PER_DAY"))
+
+
+def opg_problem(limits: OPGCaps, budget: Budget | None, price: int) -> Trouble | None:
+    """Tell which cap keeps every gateway from being paid.
+
+    What is open is left out: it counts for calls of the same session, and soon settles for less.
+
+    Args:
+        limits: The operator's.
+        budget: Of 24 hours, where it is known.
+        price: As `Budgets.price` returns it, here and below.
+    """
+    least, asked, to = 1, "so that no gateway is paid", ""
+    if price:
+        least, to = price, f" to {coins(price)} or more"
+        asked = f"and gateways ask for {coins(price)} OPG to be covered"
+    for name, cap in (("OG_MAX_PER_CALL", limits.per_call), ("OG_MAX_PER_DAY", limits.per_day)):
+        if cap < least:
+            what = f"{name} is {coins(cap)} OPG, {asked}."
+            return Trouble(what=what, fix=f"Have the operator raise {name}{to}.")
+    if budget is None or budget.cap - budget.spent >= least:
+        return None
+    what = (
+        f"{coins(max(budget.cap - budget.spent, 0))} OPG are left of the {coins(budget.cap)} that "
+        f"OG_MAX_PER_DAY allows in 24 hours, {asked}."
+    )
+    return Trouble(what=what, fix=LATER.format("OG_MAX_PER_DAY"))
+
+
+def balance_problem(address: str, held: Holdings, price: int) -> Trouble | None:
+    """Tell that a wallet holds too little OPG to pay any gateway."""
+    if held.opg >= max(price, 1):
+        return None
+    holds = f"{coins(held.opg)} OPG" if held.opg else "no OPG"
+    fix = "Send it OPG on the payment chain: chats, completions and images are paid with it."
+    return Trouble(what=f"Wallet {address} holds {holds}.{_price_words(price)}", fix=fix)
+
+
+def allowance_problem(address: str, held: Holdings, price: int) -> Trouble | None:
+    """Tell that too little may be taken from a wallet to pay any gateway."""
+    if held.allowance >= max(price, 1):
+        return None
+    may = f"{coins(held.allowance)} OPG alone" if held.allowance else "no OPG"
+    what = f"Permit2 may take {may} from wallet {address}, so that no gateway can be paid."
+    fix = "Call approve_opg with what may be spent from now on."
+    return Trouble(what=f"{what}{_price_words(price)}", fix=fix)
+
+
+def _price_words(price: int) -> str:
+    return f" Gateways ask for {coins(price)} OPG to be covered." if price else ""

@@ -1,26 +1,47 @@
-"""Whether calls can be paid: `status` in short, `examine` (og-mcp doctor) all of it. Nothing is signed."""
+"""What calls need, checked: og-mcp doctor tells all of it, `status` what may keep calls from being paid.
+
+Nothing is signed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import disk_usage
+from tempfile import TemporaryFile
 from typing import Any, Final
 
 import anyio
-from anyio import move_on_after
+from anyio import move_on_after, to_thread
 
-from og_mcp.client import problems
-from og_mcp.client.budgets import ASK_S, Budgets, Left
+from og_mcp.client.budgets import (
+    ASK_S,
+    Budgets,
+    Left,
+    allowance_problem,
+    balance_problem,
+    fee_problem,
+    opg_problem,
+)
 from og_mcp.client.chain.wallet import check_endpoint
 from og_mcp.client.hub.search import search
 from og_mcp.client.operations.models import Models
 from og_mcp.client.payments.opg import Holdings
 from og_mcp.client.receipts.receipts import confirm_online
 from og_mcp.client.receipts.settlement import SettlementCheck
-from og_mcp.client.resources import Resources
+from og_mcp.client.resources import ChainResources, Resources
 from og_mcp.client.tee.gateways import Gateway
 from og_mcp.client.wire.http import map_httpx_errors
-from og_mcp.errors import ConfigurationError, NoGatewayError, NoWalletError, OGError, coins
-from og_mcp.networks import Network, shown
+from og_mcp.errors import (
+    ConfigurationError,
+    NoGatewayError,
+    NoWalletError,
+    OGError,
+    coins,
+    quote,
+)
+from og_mcp.networks import shown
 from og_mcp.types import Call, Diagnosis, Status, Trouble, Verification
 
 MAX_GATEWAYS: Final = 3
@@ -28,13 +49,28 @@ MAX_GATEWAYS: Final = 3
 
 UNSIGNED: Final = "answers that no gateway signed are shown (OG_ALLOW_UNSIGNED=1)"
 
+NETWORK: Final = "network"
+WALLET: Final = "wallet"
+
+OF_GATEWAYS: Final = ("TEE registry", "gateway", "payment chain", "OPG", "allowance", "payments")
+"""Checks of what only networks with gateways have."""
+
 NAMED: Final = 3
 """Calls in doubt that are told by their ids."""
 
-WALLET: Final = "wallet"
-
 LANE_S: Final = 5.0
 """Seconds that a call which is being signed may hold doctor up."""
+
+PROBE_BYTES: Final = 64 * 1024
+"""Of the file that shows whether the disk takes any."""
+
+MIN_FREE_BYTES: Final = 32 * 2**20
+"""Below it a few answers, or one picture, may fill the disk."""
+
+SILENT: Final = Trouble(
+    what=f"The payment chain did not answer within {ASK_S:g} s.",
+    fix="Try again later, or set OG_BASE_RPC_URL to another RPC.",
+)
 
 BEHIND: Final = (
     "Another program used the wallet, which is fine, or the journal was restored from an older copy or "
@@ -42,18 +78,51 @@ BEHIND: Final = (
     "sent, since this journal does not know it and would pay again."
 )
 
-Check = Callable[[], Awaitable[str | Trouble | Diagnosis]]
-"""Looks at one thing: what is there, or what is wrong with it."""
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check found, in words; what it has in figures is in `Examination.figures`."""
+
+    told: str = ""
+    """What is there; doctor tells it where nothing is wrong."""
+
+    wrong: Sequence[Trouble] = ()
+    """What keeps calls from working."""
+
+    odd: Sequence[Trouble] = ()
+    """What keeps nothing from working, and should be known all the same."""
+
+    def rows(self, name: str) -> list[Diagnosis]:
+        """Tell it as doctor does: a row for each thing, or none."""
+        rows = [Diagnosis(name, held=False, detail=one.what, fix=one.fix) for one in self.wrong]
+        rows += [Diagnosis(name, held=True, detail=one.what, fix=one.fix) for one in self.odd]
+        return rows or ([Diagnosis(name, held=True, detail=self.told)] if self.told else [])
+
+
+Check = Callable[[], Awaitable[CheckResult]]
 
 
 async def status(resources: Resources) -> Status:
-    """Look at wallet and chain; what is wrong becomes a problem with its fix, never an error."""
-    return await StatusLook(resources).status()
+    """Look at wallets and budgets; what is wrong becomes a problem with its fix, never an error."""
+    look = Examination(resources)
+    for name in ("keys", "disk", WALLET):
+        await look.check(name)
+    if look.figures["address"]:
+        async with anyio.create_task_group() as group:
+            # What is not held cannot be taken: one sentence at a time.
+            for names in (("OPG", "allowance"), ("fees",), ("payments",)):
+                group.start_soon(look.check_until_wrong, *names)
+    return look.status()
 
 
 async def examine(resources: Resources) -> list[Diagnosis]:
     """Look at everything that calls need, and settle what was interrupted."""
-    return await Examination(resources).findings()
+    look = Examination(resources)
+    for name in look.checks:
+        found = await look.check(name)
+        if name == NETWORK and found.wrong:
+            break
+    return [row for name, found in look.found.items() for row in found.rows(name)]
 
 
 async def verify_online(resources: Resources, receipt: Mapping[str, Any]) -> Verification:
@@ -79,7 +148,7 @@ async def verify_online(resources: Resources, receipt: Mapping[str, Any]) -> Ver
 
 
 class Examination:
-    """Looks at one session's network, wallets, gateways, hub and journal.
+    """One look at a session's network, wallets, gateways, hub and journal.
 
     Args:
         resources: What the session opens.
@@ -87,56 +156,120 @@ class Examination:
 
     def __init__(self, resources: Resources) -> None:
         self._resources, self._budgets = resources, Budgets(resources)
-        self._told: set[str] = set()
-        """Variables whose value was told to be wrong."""
+        self.checks: Mapping[str, Check] = {
+            "keys": self._keys,
+            "disk": self._disk,
+            NETWORK: self._network,
+            "chain": lambda: self._chain(resources.own),
+            WALLET: self._wallet,
+            "TEE registry": self._registry,
+            "gateway": self._gateway,
+            "payment chain": lambda: self._chain(resources.base),
+            "OPG": self._opg,
+            "allowance": self._allowance,
+            "models": self._models,
+            "hub": self._hub,
+            "hub account": self._account,
+            "journal": self._journal,
+            "fees": self._fees,
+            "payments": self._payments,
+        }
+        """Name -> check, in the order in which doctor tells them."""
 
-    async def findings(self) -> list[Diagnosis]:
-        """Look at everything, the next thing also where one is wrong."""
+        self.found: dict[str, CheckResult] = {}
+        self.figures: dict[str, Any] = {"chain_id": 0, "address": "", "balances": {}}
+        """Fields of `Status`, as far as they are known; also where a check then failed."""
+
+        self._held: Holdings | None = None
+        self._fees_left = self._base_fees_left = self._opg_left = Left()
+
+    async def check(self, name: str) -> CheckResult:
+        """Look at one thing; what is wrong with wallet or settings is told once."""
         try:
-            network = await self._resources.network.get()
+            found = await self._look(name)
+        except (NoWalletError, ConfigurationError) as exc:
+            trouble = _trouble(exc)
+            is_told = any(trouble in one.wrong for one in self.found.values())
+            found = CheckResult() if is_told else CheckResult(wrong=[trouble])
         except OGError as exc:
-            return [_wrong("network", exc)]
-        found = [await self._finding(name, check) for name, check in self._checks(network)]
-        return [finding for finding in found if finding is not None]
+            found = CheckResult(wrong=[_trouble(exc)])
+        self.found[name] = found
+        return found
 
-    def _checks(self, network: Network) -> Iterator[tuple[str, Check]]:
-        yield "chain", self._chain
-        yield WALLET, self._wallet
-        if network.tee_registry:
-            yield "TEE registry", self._registry
-            yield "gateway", self._gateway
-            yield "payment chain", self._payment_chain
-            yield "OPG", self._opg
-            yield "allowance", self._allowance
-        if self._resources.settings.chat_model or self._resources.settings.image_model:
-            yield "models", self._models
-        yield "hub", self._hub
-        yield "hub account", self._account
-        yield "journal", self._journal
-        yield "fees", self._fees
-        if network.tee_registry:
-            yield "payments", self._payments
+    async def check_until_wrong(self, *names: str) -> None:
+        """Look at one thing after the other, while nothing is wrong."""
+        for name in names:
+            if (await self.check(name)).wrong:
+                break
 
-    async def _chain(self) -> str:
-        chain = await self._resources.own.chain.get()
+    async def _look(self, name: str) -> CheckResult:
+        if name in OF_GATEWAYS and not (await self._resources.network.get()).tee_registry:
+            return CheckResult()
+        return await self.checks[name]()
+
+    def status(self) -> Status:
+        """Tell what was found as the tool `status` does."""
+        found = [self.found[name] for name in self.checks if name in self.found]
+        wrong = [trouble for one in found for trouble in one.wrong]
+        odd = [trouble for one in found for trouble in one.odd]
+        settings, limits = self._resources.settings, self._resources.limits
+        left = self._fees_left, self._base_fees_left, self._opg_left
+        return Status(
+            network=settings.network_name,
+            budget={
+                "max_fee_per_call_wei": str(settings.max_fee_per_call),
+                "max_fee_per_day_wei": str(settings.max_fee_per_day),
+                **self._fees_left.amounts("{}_fee_wei", str),
+                **self._base_fees_left.amounts("base_{}_fee_wei", str),
+                "max_opg_per_call": coins(limits.per_call),
+                "max_opg_per_day": coins(limits.per_day),
+                **self._opg_left.amounts("{}_opg", coins),
+                "note": "; ".join(one.note for one in left if one.note),
+            },
+            ready=not wrong,
+            # Several checks may have asked what does not answer.
+            problems=[one for place, one in enumerate(wrong) if one not in wrong[:place]] + odd,
+            **self.figures,
+        )
+
+    async def _keys(self) -> CheckResult:
+        return CheckResult(odd=self._resources.settings.odd_keys())
+
+    async def _disk(self) -> CheckResult:
+        folder = self._resources.settings.data_dir
+        return _found("", await to_thread.run_sync(_disk_problem, folder))
+
+    async def _network(self) -> CheckResult:
+        await self._resources.network.get()
+        return CheckResult()
+
+    async def _chain(self, resources: ChainResources) -> CheckResult:
+        chain = await resources.chain.get()
         await chain.check()
-        return f"{chain.rpc_shown} serves chain {chain.chain_id}"
+        return CheckResult(f"{chain.rpc_shown} serves chain {chain.chain_id}")
 
-    async def _wallet(self) -> str | Trouble:
-        network, settings = await self._resources.network.get(), self._resources.settings
-        if settings.wallet is None and not network.local:
-            raise NoWalletError("Signing", network.name)
-        address = await (await self._resources.own.wallet.get()).address()
-        check_endpoint(network, allow_insecure=settings.allow_insecure)
-        wei = await (await self._resources.own.chain.get()).balance(address)
-        return f"{address} holds {coins(wei)} coins" if wei else problems.no_coins(network, address)
+    async def _wallet(self) -> CheckResult:
+        resources, figures = self._resources, self.figures
+        network = await resources.network.get()
+        figures["chain_id"] = network.chain_id
+        figures["address"] = address = await (await resources.own.wallet.get()).address()
+        check_endpoint(network, allow_insecure=resources.settings.allow_insecure)
+        wei = await (await resources.own.chain.get()).balance(address)
+        figures["balances"]["native_wei"] = str(wei)
+        if wei:
+            return CheckResult(f"{address} holds {coins(wei)} coins")
+        fix = "Send it some of the network's coin."
+        if network.faucet_url:
+            fix = f"Fund it at {network.faucet_url.format(address=address)}."
+        what = f"Wallet {address} holds no coins to pay gas with."
+        return CheckResult(wrong=[Trouble(what=what, fix=fix)])
 
-    async def _registry(self) -> str:
+    async def _registry(self) -> CheckResult:
         tees = await (await self._resources.registry.get()).active()
-        vouched = tees[0].source
-        return f"{len(tees)} active, by {vouched.rpc} at block {vouched.block_number}"
+        source = tees[0].source
+        return CheckResult(f"{len(tees)} active, by {source.rpc} at block {source.block_number}")
 
-    async def _gateway(self) -> str:
+    async def _gateway(self) -> CheckResult:
         gateways = await self._resources.gateways.get()
         tried: dict[str, OGError] = {}
         while len(tried) < MAX_GATEWAYS:
@@ -151,7 +284,8 @@ class Examination:
                 tried[gateway.tee.tee_id] = exc
                 continue
             told = f"{shown(gateway.tee.endpoint)} answers with its registered certificate"
-            return f"{told}; {UNSIGNED}" if self._resources.settings.allow_unsigned else told
+            unsigned = self._resources.settings.allow_unsigned
+            return CheckResult(f"{told}; {UNSIGNED}" if unsigned else told)
         if tried:
             raise next(iter(tried.values()))
         raise NoGatewayError("the registry has none that is active")
@@ -163,75 +297,78 @@ class Examination:
             async with gateway.http.stream("GET", url):
                 return
 
-    async def _payment_chain(self) -> str:
-        chain = await self._resources.base.chain.get()
-        await chain.check()
-        return f"{chain.rpc_shown} serves chain {chain.chain_id}"
+    async def _opg(self) -> CheckResult:
+        """Look at what the wallet that pays gateways holds."""
+        try:
+            with anyio.fail_after(ASK_S):
+                address, held = await self._read_holdings()
+                price = await self._budgets.price()
+        except TimeoutError:
+            return CheckResult(wrong=[SILENT])
+        told = f"{address} holds {coins(held.opg)} OPG, and {coins(held.coins)} coins for gas"
+        return _found(told, balance_problem(address, held, price))
 
-    async def _opg(self) -> str | Trouble:
-        address, held = await self._held()
-        if wrong := problems.of_opg(address, held, await self._budgets.price()):
-            return wrong
-        return f"{address} holds {coins(held.opg)} OPG, and {coins(held.coins)} coins for gas"
+    async def _read_holdings(self) -> tuple[str, Holdings]:
+        figures, address = self.figures, await (await self._resources.base.wallet.get()).address()
+        self._held = held = await (await self._resources.opg.get()).holdings(address)
+        figures["balances"] |= {"opg": coins(held.opg), "base_native_wei": str(held.coins)}
+        figures["allowance_opg"] = coins(held.allowance)
+        if address != figures["address"]:
+            figures["payer"] = address
+        return address, held
 
-    async def _allowance(self) -> str | Trouble:
-        address, held = await self._held()
-        if wrong := problems.of_allowance(address, held, await self._budgets.price()):
-            return wrong
-        told = f"Permit2 may take {coins(held.allowance)} OPG"
-        day = self._resources.settings.max_per_day
-        if held.allowance <= 2 * day or self._resources.settings.local:
-            return told
-        return (
-            f"{told}: more than twice OG_MAX_PER_DAY ({coins(day)} OPG), though it is the last bound "
-            "of a loss; approve_opg with less lowers it"
-        )
-
-    async def _held(self) -> tuple[str, Holdings]:
-        settings = self._resources.settings
-        if settings.wallet is None and settings.base_key is None and not settings.local:
-            raise NoWalletError("Paying", settings.network_name)
+    async def _allowance(self) -> CheckResult:
+        held, settings = self._held, self._resources.settings
+        if held is None:
+            # The check of OPG told why.
+            return CheckResult()
         address = await (await self._resources.base.wallet.get()).address()
-        return address, await (await self._resources.opg.get()).holdings(address)
+        told = f"Permit2 may take {coins(held.allowance)} OPG"
+        if held.allowance > 2 * settings.max_per_day and not settings.local:
+            told += (
+                f": more than twice OG_MAX_PER_DAY ({coins(settings.max_per_day)} OPG), though it is "
+                "the last bound of a loss; approve_opg with less lowers it"
+            )
+        return _found(told, allowance_problem(address, held, await self._budgets.price()))
 
-    async def _models(self) -> str:
+    async def _models(self) -> CheckResult:
         """Look the models up that the settings name."""
-        settings = self._resources.settings
+        settings, told = self._resources.settings, []
         models = Models(settings, await self._resources.network.get(), self._resources.today())
-        told = []
         if settings.chat_model:
             _, entry = models.to_llm("", "AUTO", lambda _: True)
             told.append(entry.notice or f"chats ask {entry.id}")
         if settings.image_model:
             entry = models.to_image_model("", lambda _: True)
             told.append(entry.notice or f"{entry.id} draws images")
-        return "; ".join(told)
+        return CheckResult("; ".join(told))
 
-    async def _hub(self) -> str:
-        network = await self._resources.network.get()
+    async def _hub(self) -> CheckResult:
+        network, hub = await self._resources.network.get(), await self._resources.hub.get()
         wanted: dict[str, Any] = {"query": "", "kind": "onnx", "author": "", "page": 0, "limit": 1}
-        wanted["today"] = self._resources.today()
-        await search(await self._resources.hub.get(), network, **wanted)
-        return f"{shown(network.hub_read_url)} lists models"
+        await search(hub, network, today=self._resources.today(), **wanted)
+        return CheckResult(f"{shown(network.hub_read_url)} lists models")
 
-    async def _account(self) -> str:
+    async def _account(self) -> CheckResult:
         settings = self._resources.settings
         if not (settings.local or settings.email or settings.password):
-            return "none is configured; only publishing needs one"
+            return CheckResult("none is configured; only publishing needs one")
         await (await self._resources.account.get()).id_token()
-        return "the sign-in takes it"
+        return CheckResult("the sign-in takes it")
 
-    async def _journal(self) -> str | Diagnosis:
+    async def _journal(self) -> CheckResult:
         """Open the journal, and settle by hash and nonce what an earlier process left behind."""
         journal = await self._resources.journal.get()
         await journal.look_through()
         kept = await journal.list_calls(None, 1)
         signs = self._resources.settings.wallet is not None or self._resources.settings.local
         settled = await self._resources.recovery.recover_all() if kept and signs else []
-        told = f"{len(settled)} interrupted call(s) settled{_left(await journal.unfinished())}"
+        told = (
+            f"{len(settled)} interrupted call(s) settled{_unfinished(await journal.unfinished())}"
+        )
         if kept and signs and (behind := await self._behind()):
-            return Diagnosis("journal", held=True, detail=f"{told}; {behind}", fix=BEHIND)
-        return told
+            return CheckResult(odd=[Trouble(what=f"{told}; {behind}", fix=BEHIND)])
+        return CheckResult(told)
 
     async def _behind(self) -> str:
         """Compare the journal with the chain; empty where it knows of every transaction."""
@@ -245,71 +382,58 @@ class Examination:
             return ""
         return f"the chain has {mined} transactions of the wallet, and the journal ends at {known}"
 
-    async def _fees(self) -> str | Trouble:
-        """Tell what is left of the caps on fees, of each chain that transactions are sent on."""
-        network, settings = await self._resources.network.get(), self._resources.settings
-        if settings.wallet is None and not network.local:
-            raise NoWalletError("Signing", network.name)
-        left = await self._budgets.fees(self._resources.own)
-        wrong = problems.of_fees(settings, left.budget)
-        if wrong:
-            return wrong[0]
-        told = _left_of(left, settings.max_fee_per_day, "coins")
-        if network.tee_registry:
-            base = _left_of(
-                await self._budgets.fees(self._resources.base), settings.max_fee_per_day, "coins"
-            )
+    async def _fees(self) -> CheckResult:
+        """Look at what is left of the caps on fees, of each chain that transactions are sent on."""
+        resources, settings = self._resources, self._resources.settings
+        self._fees_left = await self._budgets.fees(resources.own)
+        told = self._fees_left.told(settings.max_fee_per_day, "coins")
+        if (await resources.network.get()).tee_registry:
+            self._base_fees_left = await self._budgets.fees(resources.base)
+            base = self._base_fees_left.told(settings.max_fee_per_day, "coins")
             told = f"{told}; on the payment chain {base}"
-        return told
+        return _found(told, fee_problem(settings, self._fees_left.budget))
 
-    async def _payments(self) -> str | Trouble:
-        await self._held()
-        left, limits = await self._budgets.opg(), self._resources.limits
-        wrong = problems.of_opg_caps(limits, left.budget, await self._budgets.price())
-        if wrong:
-            return wrong[0]
-        caps = await self._resources.settlements.get()
-        account = caps.account
-        if overcharged := problems.of_overcharges(await caps.overcharges.all()):
-            return overcharged[0]
-        open_ = await (await self._resources.journal.get()).open_caps(account)
-        signed = f"{len(open_)} open, at most {coins(sum(cap.max_opg for cap in open_))} OPG"
-        return f"{signed if open_ else 'none open'}; {_left_of(left, limits.per_day, 'OPG')}"
-
-    async def _finding(self, name: str, check: Check) -> Diagnosis | None:
-        """Look at one thing; what its own row has told of wallet and settings is told once."""
+    async def _payments(self) -> CheckResult:
+        """Look at what is left of the caps on OPG, and for whom nothing is signed (threats.md T46)."""
+        self._opg_left = left = await self._budgets.opg()
+        limits = self._resources.limits
         try:
-            seen = await check()
-        except NoWalletError as exc:
-            return _wrong(name, exc) if name == WALLET else None
-        except ConfigurationError as exc:
-            variables = {problem.variable for problem in exc.problems}
-            if variables <= self._told:
-                return None
-            self._told |= variables
-            return _wrong(name, exc)
-        except OGError as exc:
-            return _wrong(name, exc)
-        if isinstance(seen, str):
-            seen = Diagnosis(name, held=True, detail=seen)
-        elif isinstance(seen, Trouble):
-            seen = Diagnosis(name, held=False, detail=seen.what, fix=seen.fix)
-        return seen
+            with anyio.fail_after(ASK_S):
+                price, tracker = (
+                    await self._budgets.price(),
+                    await self._resources.settlements.get(),
+                )
+        except TimeoutError:
+            return CheckResult(wrong=[SILENT])
+        overcharged = [
+            Trouble(
+                what=f"Nothing more is signed for the recipient {recipient}: {what}.",
+                fix=f"To pay it all the same, run og-mcp calls trust {recipient} at a terminal.",
+            )
+            for recipient, what in (await tracker.overcharges.all()).items()
+        ]
+        open_ = await (await self._resources.journal.get()).open_caps(tracker.account)
+        signed = f"{len(open_)} open, at most {coins(sum(cap.max_opg for cap in open_))} OPG"
+        told = f"{signed if open_ else 'none open'}; {left.told(limits.per_day, 'OPG')}"
+        return _found(told, *overcharged, opg_problem(limits, left.budget, price))
 
 
-def _left_of(left: Left, cap: int, unit: str) -> str:
-    known = left.budget
-    amount = coins(known.left) if known is not None else "an unknown part"
-    note = f" ({left.note})" if left.note else ""
-    return f"{amount} of {coins(cap)} {unit} left of this day's cap{note}"
+def _found(told: str, *wrong: Trouble | None) -> CheckResult:
+    return CheckResult(told, [one for one in wrong if one is not None])
 
 
-def _wrong(name: str, error: OGError) -> Diagnosis:
-    wrong = problems.of(error)
-    return Diagnosis(name, held=False, detail=wrong.what, fix=wrong.fix)
+def _trouble(error: OGError) -> Trouble:
+    """Tell what an error is about."""
+    if isinstance(error, ConfigurationError):
+        variables = [problem.variable for problem in error.problems]
+        if "OG_KEYSTORE" in variables:
+            variables.append("OG_KEYSTORE_PASSWORD")
+        what = "; ".join(map(str, error.problems))
+        return Trouble(what=f"{what}.", fix=f"Correct {' or '.join(variables)}, and start again.")
+    return Trouble(what=str(error.args[0]), fix=error.hint)
 
 
-def _left(calls: Sequence[Call]) -> str:
+def _unfinished(calls: Sequence[Call]) -> str:
     """Name the calls that have no end yet, and what helps those whose transaction is not mined."""
     running = sum(call.status == "running" for call in calls)
     told = f", {running} under way" if running else ""
@@ -329,112 +453,26 @@ def _left(calls: Sequence[Call]) -> str:
     )
 
 
-class StatusLook:
-    """One look at a session's wallets and budgets."""
+def _disk_problem(folder: Path) -> Trouble | None:
+    """Tell that no call can be recorded in the data folder; writes a small file there, and removes it.
 
-    def __init__(self, resources: Resources) -> None:
-        self._resources, self._budgets = resources, Budgets(resources)
-        self._fees = self._base_fees = self._opg = Left()
-        self._found: dict[str, Any] = {"address": "", "balances": {}, "chain_id": 0}
-        self._problems: list[Trouble] = []
-
-    async def status(self) -> Status:
-        """Look, and tell."""
-        disk = await anyio.to_thread.run_sync(problems.of_disk, self._resources.settings.data_dir)
-        if disk is not None:
-            self._problems.append(disk)
-        await self._try(self._look_at_wallet)
-        if self._found["address"]:
-            looks = [self._look_at_fees]
-            if (await self._resources.network.get()).tee_registry:
-                looks += [self._look_at_base_fees, self._look_at_opg]
-            async with anyio.create_task_group() as group:
-                for look in looks:
-                    group.start_soon(self._try, look)
-        found = self._problems
-        ready = not found
-        found += problems.of_keys(self._resources.settings)
-        return Status(
-            network=self._resources.settings.network_name,
-            budget=self._told(),
-            ready=ready,
-            problems=[one for place, one in enumerate(found) if one not in found[:place]],
-            **self._found,
+    Blocks.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+        free = disk_usage(folder).free
+    except OSError as exc:
+        return Trouble(
+            what=f"Nothing can be written to the data folder {quote(folder)}: {exc.strerror}.",
+            fix="Make room there, or set OG_DATA_DIR to a folder of yours; no call is made before it "
+            "is recorded.",
         )
-
-    async def _try(self, look: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await look()
-        except OGError as exc:
-            self._problems.append(problems.of(exc))
-
-    async def _look_at_wallet(self) -> None:
-        resources, found = self._resources, self._found
-        settings, network = resources.settings, await resources.network.get()
-        found["chain_id"] = network.chain_id
-        if settings.wallet is None and not network.local:
-            raise NoWalletError("Signing", network.name)
-        found["address"] = address = await (await resources.own.wallet.get()).address()
-        check_endpoint(network, allow_insecure=settings.allow_insecure)
-        wei = await (await resources.own.chain.get()).balance(address)
-        found["balances"]["native_wei"] = str(wei)
-        if wei == 0:
-            self._problems.append(problems.no_coins(network, address))
-
-    async def _look_at_fees(self) -> None:
-        self._fees = await self._budgets.fees(self._resources.own)
-        self._problems += problems.of_fees(self._resources.settings, self._fees.budget)
-
-    async def _look_at_base_fees(self) -> None:
-        self._base_fees = await self._budgets.fees(self._resources.base)
-
-    async def _look_at_opg(self) -> None:
-        """Look at what pays gateways."""
-        self._opg = await self._budgets.opg()
-        try:
-            with anyio.fail_after(ASK_S):
-                await self._look_at_holdings()
-        except TimeoutError:
-            self._problems.append(problems.no_answer("payment chain", "OG_BASE_RPC_URL", ASK_S))
-
-    async def _look_at_holdings(self) -> None:
-        resources, found = self._resources, self._found
-        address = await (await resources.base.wallet.get()).address()
-        held = await (await resources.opg.get()).holdings(address)
-        found["balances"] |= {"opg": coins(held.opg), "base_native_wei": str(held.coins)}
-        found["allowance_opg"] = coins(held.allowance)
-        if address != found["address"]:
-            found["payer"] = address
-        price = await self._budgets.price()
-        overcharges = (await resources.settlements.get()).overcharges
-        self._problems += problems.of_overcharges(await overcharges.all())
-        self._problems += problems.of_opg_caps(resources.limits, self._opg.budget, price)
-        lacking = (
-            problems.of_opg(address, held, price),
-            problems.of_allowance(address, held, price),
-        )
-        # What is not held cannot be taken: one sentence at a time.
-        self._problems += [one for one in lacking if one is not None][:1]
-
-    def _told(self) -> dict[str, str]:
-        """Write caps and budgets; the same keys each time, empty where something is not known."""
-        settings, limits = self._resources.settings, self._resources.limits
-        notes = (one.note for one in (self._fees, self._base_fees, self._opg))
-        return {
-            "max_fee_per_call_wei": str(settings.max_fee_per_call),
-            "max_fee_per_day_wei": str(settings.max_fee_per_day),
-            **_amounts(self._fees, "{}_fee_wei", str),
-            **_amounts(self._base_fees, "base_{}_fee_wei", str),
-            "max_opg_per_call": coins(limits.per_call),
-            "max_opg_per_day": coins(limits.per_day),
-            **_amounts(self._opg, "{}_opg", coins),
-            "note": "; ".join(filter(None, notes)),
-        }
-
-
-def _amounts(left: Left, name: str, write: Callable[[int], str]) -> dict[str, str]:
-    budget = left.budget
-    return {
-        name.format(part): write(getattr(budget, part)) if budget is not None else ""
-        for part in ("spent", "open", "left")
-    }
+    if free >= MIN_FREE_BYTES:
+        return None
+    return Trouble(
+        what=f"The disk of the data folder {quote(folder)} has {free // 2**20} MiB left.",
+        fix="Make room there: no call is made before it is recorded.",
+    )

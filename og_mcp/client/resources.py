@@ -345,7 +345,7 @@ class Resources:
         if network.local:
             return SignIn(http, network, login_of((await self.ready_file.get()).get("hub_login")))
         if settings.password is None or settings.firebase_api_key is None or not settings.email:
-            raise NoAccountError("HubPublisher", settings.network_name, _missing_account(settings))
+            raise NoAccountError("Publishing", settings.network_name, _missing_account(settings))
         login = Login(
             email=settings.email,
             password=settings.password,

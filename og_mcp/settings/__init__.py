@@ -13,12 +13,12 @@ from typing import Any, Final, Literal
 
 from pydantic import SecretStr
 
-from og_mcp.errors import ConfigurationError
+from og_mcp.errors import ConfigurationError, quote
 from og_mcp.networks import LOCAL, LOCAL_WALLET_WEI, NETWORKS, Network
 from og_mcp.settings._rules import BASE_KEY, KEYS, OVERRIDES, SettingsDraft, broken
 from og_mcp.settings._values import can_be_read_by_others, decoded
 from og_mcp.settings._variables import PREFIX, TOOLSETS, VARIABLES, place, read, unknown
-from og_mcp.types import PublishedModel
+from og_mcp.types import PublishedModel, Trouble
 
 __all__ = [
     "TOOLSETS",
@@ -26,7 +26,6 @@ __all__ = [
     "Settings",
     "WalletKind",
     "WalletSource",
-    "can_be_read_by_others",
     "decoded",
     "default_data_dir",
 ]
@@ -170,6 +169,29 @@ class Settings:
     def local(self) -> bool:
         """Whether the embedded network is used, which moves no real money."""
         return self.network_name == LOCAL
+
+    def odd_keys(self) -> list[Trouble]:
+        """Tell what is odd about configured keys; it keeps nothing from working."""
+        told = []
+        if self.unused_keys:
+            names = " and ".join(self.unused_keys)
+            told.append(
+                Trouble(
+                    what=f"{names}: set and not used, since OG_NETWORK=local has wallets of its own.",
+                    fix=f"Set OG_NETWORK=opengradient to use the real network, or unset {names}.",
+                )
+            )
+        source = self.wallet
+        if source is not None and source.kind != "key":
+            path = Path(source.secret.get_secret_value())
+            if can_be_read_by_others(path):
+                told.append(
+                    Trouble(
+                        what=f"{source.variable}: other users of this machine can read {quote(path)}.",
+                        fix="Mount the secret with mode 0400, or make sure that nobody else is there.",
+                    )
+                )
+        return told
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:

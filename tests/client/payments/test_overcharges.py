@@ -99,7 +99,7 @@ async def test_t22_whom_to_trust_again_is_typed_at_a_terminal(purse: Purse) -> N
     with Terminal("calls", "trust", address, environ=purse.environ) as terminal:
         terminal.read_until("Type the address again")
         terminal.type(address)
-        terminal.read_until("It is paid again")
+        terminal.read_until("It will be paid again")
     async with purse.session() as og:
         after = await chat(og, "trusted", principal="another")
 
