@@ -72,7 +72,7 @@ class LocalNetwork:
         service: str = "gateway",
         **fields: object,
     ) -> None:
-        """Let one answer of the gateway go wrong; the ways: `og_mcp.localnet.gateway.spoiling`."""
+        """Let one answer of the gateway go wrong; the ways: `og_mcp.localnet.gateway.gateway_faults`."""
         self.fault(f"{service} POST {path}", "spoil", service=service, how=how, **fields)
 
     def clear_faults(self, service: str = "rpc") -> None:

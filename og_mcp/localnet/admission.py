@@ -12,7 +12,7 @@ from eth_typing import Address
 from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException
 
-from og_mcp.localnet.evm import BASE_FEE, Ledger
+from og_mcp.localnet.evm import BASE_FEE, EVM
 from og_mcp.localnet.node_errors import NodeError
 from og_mcp.localnet.pool import Pending
 
@@ -25,7 +25,7 @@ HALF_CURVE_ORDER: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE9
 """A signature with a greater `s` could be turned into another of the same key (EIP-2)."""
 
 
-def read(ledger: Ledger, raw: bytes) -> Pending:
+def read(evm: EVM, raw: bytes) -> Pending:
     """Decode a signed transaction and recover its sender.
 
     Raises:
@@ -34,7 +34,7 @@ def read(ledger: Ledger, raw: bytes) -> Pending:
     if raw and raw[0] < FIRST_LEGACY_BYTE and raw[0] not in TYPES:
         raise NodeError("transaction type not supported")
     try:
-        transaction = ledger.decode(raw)
+        transaction = evm.decode(raw)
     except (RLPException, ValidationError) as exc:
         raise NodeError(f"rlp: {exc}") from exc
     return Pending(transaction, _sender(transaction))

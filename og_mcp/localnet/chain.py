@@ -24,7 +24,7 @@ from eth_utils.exceptions import ValidationError
 
 from og_mcp.localnet import admission, genesis, precompile
 from og_mcp.localnet.admission import Standing
-from og_mcp.localnet.evm import Call, Ledger, gas_needed
+from og_mcp.localnet.evm import EVM, Call, gas_needed
 from og_mcp.localnet.genesis import GenesisAccount
 from og_mcp.localnet.models import ModelSource
 from og_mcp.localnet.node_errors import NodeError, reverted
@@ -85,14 +85,14 @@ class Chain:
         self.safe_depth = 0
         self._precompile = InferencePrecompile(models)
         standing = genesis.opengradient(accounts[0]) if contracts is None else contracts
-        self._ledger = Ledger(
+        self._evm = EVM(
             chain_id=chain_id,
             gas_limit=gas_limit,
             genesis=(*standing, *genesis.wallets(accounts, balance)),
             precompiles={precompile.ADDRESS: self._precompile},
             l1_wei_a_byte=l1_wei_a_byte,
         )
-        self.records = Records(self._ledger.head)
+        self.records = Records(self._evm.head)
         self._pool = Pool()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"chain-{chain_id}")
 
@@ -151,10 +151,10 @@ class Chain:
         # First of all: what cannot be mined must not stand in the way of every later block.
         for pending in ready:
             self._pool.remove(pending)
-        self.records.add(self._ledger.mine([pending.transaction for pending in ready]))
+        self.records.add(self._evm.mine([pending.transaction for pending in ready]))
 
     def _ready(self) -> Iterator[Pending]:
-        header = self._ledger.next_header()
+        header = self._evm.next_header()
         least = max(self.least_gas_price, header.base_fee_per_gas or 0)
         room = header.gas_limit
         for sender in self._pool.senders():
@@ -173,12 +173,12 @@ class Chain:
         Raises:
             NodeError: It is not taken; in geth's words.
         """
-        pending = admission.read(self._ledger, raw)
+        pending = admission.read(self._evm, raw)
         if self._pool.get(pending.hash) is not None:
             raise NodeError("already known")
         standing = Standing(
             chain_id=self.chain_id,
-            gas_limit=self._ledger.head.gas_limit,
+            gas_limit=self._evm.head.gas_limit,
             nonce=self.nonce(pending.sender),
             balance=self.balance(pending.sender),
             queued_cost=self._pool.cost(pending.sender, besides=pending.nonce),
@@ -200,15 +200,15 @@ class Chain:
 
     def next_header(self) -> BlockHeaderAPI:
         """Return the header that the next block would start from."""
-        return self._ledger.next_header()
+        return self._evm.next_header()
 
     def balance(self, address: Address, at: BlockHeaderAPI | None = None) -> int:
         """Return the wei an address holds, after the block `at` or the last one."""
-        return self._ledger.state(at or self._ledger.head).get_balance(address)
+        return self._evm.state(at or self._evm.head).get_balance(address)
 
     def nonce(self, address: Address, at: BlockHeaderAPI | None = None) -> int:
         """Return the number of transactions of an address that were mined."""
-        return self._ledger.state(at or self._ledger.head).get_nonce(address)
+        return self._evm.state(at or self._evm.head).get_nonce(address)
 
     def pending_nonce(self, address: Address) -> int:
         """Return the first nonce that is neither mined nor waiting in sequence."""
@@ -217,11 +217,11 @@ class Chain:
 
     def code(self, address: Address, at: BlockHeaderAPI | None = None) -> bytes:
         """Return the bytecode at an address."""
-        return self._ledger.state(at or self._ledger.head).get_code(address)
+        return self._evm.state(at or self._evm.head).get_code(address)
 
     def storage(self, address: Address, slot: int, at: BlockHeaderAPI | None = None) -> int:
         """Return a word of an address's storage."""
-        return self._ledger.state(at or self._ledger.head).get_storage(address, slot)
+        return self._evm.state(at or self._evm.head).get_storage(address, slot)
 
     # Simulation
 
@@ -241,15 +241,15 @@ class Chain:
         """
         computation = self._run(call, at)
         # With all of `call.gas` it just ran through.
-        return min(gas_needed(self._ledger.intrinsic_gas(call), computation), call.gas)
+        return min(gas_needed(self._evm.intrinsic_gas(call), computation), call.gas)
 
     def _run(self, call: Call, at: BlockHeaderAPI | None) -> ComputationAPI:
         admission.check_creation(call.to, call.data)
-        intrinsic = self._ledger.intrinsic_gas(call)
+        intrinsic = self._evm.intrinsic_gas(call)
         if intrinsic > call.gas:
             raise admission.intrinsic_gas_too_low(call.gas, intrinsic)
         try:
-            computation = self._ledger.simulate(call, at or self._ledger.head)
+            computation = self._evm.simulate(call, at or self._evm.head)
         except ValidationError as exc:
             raise NodeError("insufficient funds for transfer") from exc
         if computation.is_success:

@@ -1,6 +1,6 @@
 """The EVM under the chain: py-evm at the Cancun rules, with precompiles of ours.
 
-Nothing here knows of RPC, pools or models. One `Ledger` is one chain; several may run at once.
+Nothing here knows of RPC, pools or models. One `EVM` is one chain; several may run at once.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class LocalState(CancunState):
     simulated: bool = False
 
 
-class Ledger:
+class EVM:
     """States, headers and execution."""
 
     def __init__(

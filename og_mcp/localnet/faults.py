@@ -25,7 +25,7 @@ and, by action:
 * `hang`: no answer until the client leaves, the faults are cleared, or `limit_s` has passed;
   then the connection closes.
 * `delay`: nothing but `delay_s`.
-* `spoil`: the gateway's answer goes wrong as `how` says (`og_mcp.localnet.gateway.spoiling`);
+* `spoil`: the gateway's answer goes wrong as `how` says (`og_mcp.localnet.gateway.gateway_faults`);
   `when` does not matter, and other services never show it.
 
 `midway` is for services other than JSON-RPC: an upload (`"method": "hub POST */files"`) is answered

@@ -10,7 +10,7 @@ from eth_account.signers.local import LocalAccount
 
 from og_mcp.localnet import faults
 from og_mcp.localnet.faults import Action, Spoil
-from og_mcp.localnet.gateway import spoiling
+from og_mcp.localnet.gateway import gateway_faults
 from tests.localnet_client import LocalNetwork
 
 SERVICES = ["rpc", "base_rpc", "node_api", "hub", "hub_read", "auth"]
@@ -201,7 +201,7 @@ def test_no_service_ends_by_what_is_nested_too_deep(localnet: LocalNetwork) -> N
 
 
 def test_every_way_to_go_wrong_is_told_where_it_is_made() -> None:
-    told = str(spoiling.__doc__)
+    told = str(gateway_faults.__doc__)
 
     assert [how for how in get_args(Spoil) if f"`{how}`" not in told] == []
     assert all(f"`{action}`" in str(faults.__doc__) for action in get_args(Action))

@@ -20,7 +20,7 @@ from onnx import TensorProto
 
 from og_mcp.localnet import admission, genesis
 from og_mcp.localnet.chain import GAS_LIMIT, Chain
-from og_mcp.localnet.evm import Call, Ledger
+from og_mcp.localnet.evm import EVM, Call
 from og_mcp.localnet.genesis import INFERENCE_CONTRACT, TEE_REGISTRY, GenesisAccount
 from og_mcp.localnet.node_errors import NodeError
 from og_mcp.networks import LOCAL_WALLET_WEI
@@ -37,7 +37,7 @@ from tests.localnet.calls import (
 from tests.localnet.conftest import CHAIN_ID
 from tests.localnet.graphs import Folder
 
-LEDGER = Ledger(chain_id=CHAIN_ID, gas_limit=GAS_LIMIT, genesis=(), precompiles={})
+LEDGER = EVM(chain_id=CHAIN_ID, gas_limit=GAS_LIMIT, genesis=(), precompiles={})
 RECIPIENT = raw_address("0x" + "22" * 20)
 
 

@@ -14,7 +14,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from og_mcp.client.local_network import running_localnet
-from og_mcp.localnet.gateway import asked
+from og_mcp.localnet.gateway import requests
 from og_mcp.localnet.gateway.upstream import Upstream
 from tests.localnet.gateway_client import CHAT, COMPLETION, GatewayClient, gateway_client, problems
 from tests.localnet_client import LocalNetwork
@@ -260,7 +260,7 @@ async def test_a_server_that_lists_no_models_is_asked_for_the_one_that_was_named
     _answers(message={"content": "A right."})
     upstream = Upstream(llm_url.replace("/v1", "/unlisted/v1"))
     answer = await upstream.chat(
-        asked.chat({"model": "gpt-5.4-mini", "messages": QUESTION}, date.min)
+        requests.chat({"model": "gpt-5.4-mini", "messages": QUESTION}, date.min)
     )
     await upstream.close()
     ((path, body),) = _LLM.asked

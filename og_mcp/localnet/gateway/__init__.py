@@ -1,9 +1,9 @@
 """The TEE gateway of the local network (protocol.md section 4): chats, completions and images.
 
-* `app` the HTTP application; `asked` reads its requests, `replies` writes its answers.
+* `app` the HTTP application; `requests` reads its requests, `replies` writes its answers.
 * `responder` and `upstream` find answers, `pictures` draws.
 * `canonical` and `tee` hash and sign. There is no enclave: the keys are made when the network
   starts and prove nothing.
-* `spoiling` the ways in which answers go wrong on request.
+* `gateway_faults` the ways in which answers go wrong on request.
 * `fleet` the gateways that run, and their entries in the registry contract.
 """

@@ -1,7 +1,7 @@
 """The gateway's HTTP application (protocol.md section 4).
 
 * `POST /v1/chat/completions` and `POST /v1/completions`, whole or streamed; what goes wrong on
-  request is told in `spoiling`.
+  request is told in `gateway_faults`.
 * `POST /v1/web_search`, which searches nothing and says so.
 * `GET /v1/models`, `GET /health`, `GET /signing-key`, and `GET /images/{name}` for images that
   were answered as URLs.
@@ -31,10 +31,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from og_mcp import catalogue
 from og_mcp.localnet.faults import Fault, Faults
-from og_mcp.localnet.gateway import asked as asking
-from og_mcp.localnet.gateway import canonical, spoiling
-from og_mcp.localnet.gateway.asked import JSON, Asked, AskedError
+from og_mcp.localnet.gateway import canonical, gateway_faults, requests
 from og_mcp.localnet.gateway.replies import Reply, costs, encoded, refusal
+from og_mcp.localnet.gateway.requests import JSON, LLMRequest, RequestError
 from og_mcp.localnet.gateway.responder import Answer, Responder, count_tokens
 from og_mcp.localnet.gateway.tee import SigningKey
 from og_mcp.localnet.gateway.upstream import UpstreamError
@@ -79,75 +78,84 @@ class Gateway:
                 Route("/enclave/attestation", _attestation),
                 Route("/images/{name}", self._image),
             ],
-            exception_handlers={AskedError: _bad_request, UpstreamError: _bad_upstream},
+            exception_handlers={RequestError: _bad_request, UpstreamError: _bad_upstream},
         )
 
     async def _chat(self, request: Request) -> Response:
         fault = self._fault(request)
-        if (other := spoiling.instead(fault)) is not None:
+        if (other := gateway_faults.replacement(fault)) is not None:
             return other
-        body, covers = asking.read_json(await request.body()), spoiling.coverage(fault)
-        asked = asking.chat(body, catalogue.utc_today(), developer=not covers["parts_as_text"])
-        answer = await self._responder.chat(asked)
+        body, covers = requests.read_json(await request.body()), gateway_faults.coverage(fault)
+        llm_request = requests.chat(
+            body, catalogue.utc_today(), developer=not covers["parts_as_text"]
+        )
+        answer = await self._responder.chat(llm_request)
         covered = canonical.chat_request(body, **covers)
-        reply = self._reply(request, fault, asked, answer, canonical.request_hash(covered))
-        if asked.stream:
-            return _streamed(request, fault, reply, spoiling.frames(fault, reply.chat_frames()))
+        reply = self._reply(request, fault, llm_request, answer, canonical.request_hash(covered))
+        if llm_request.stream:
+            return _streamed(
+                request, fault, reply, gateway_faults.frames(fault, reply.chat_frames())
+            )
         return self._whole(request, fault, reply, reply.chat())
 
     async def _completion(self, request: Request) -> Response:
         fault = self._fault(request)
-        if (other := spoiling.instead(fault)) is not None:
+        if (other := gateway_faults.replacement(fault)) is not None:
             return other
-        body = asking.read_json(await request.body())
-        asked = asking.completion(body, catalogue.utc_today())
-        answer = await self._responder.complete(asked)
+        body = requests.read_json(await request.body())
+        llm_request = requests.completion(body, catalogue.utc_today())
+        answer = await self._responder.complete(llm_request)
         covered = canonical.completion_request(body)
-        reply = self._reply(request, fault, asked, answer, canonical.request_hash(covered))
-        if asked.stream:
-            frames = spoiling.frames(fault, reply.completion_frames())
+        reply = self._reply(request, fault, llm_request, answer, canonical.request_hash(covered))
+        if llm_request.stream:
+            frames = gateway_faults.frames(fault, reply.completion_frames())
             return _streamed(request, fault, reply, frames)
         return self._whole(request, fault, reply, reply.completion())
 
     async def _search(self, request: Request) -> Response:
         fault = self._fault(request)
-        if (other := spoiling.instead(fault)) is not None:
+        if (other := gateway_faults.replacement(fault)) is not None:
             return other
-        body = asking.read_json(await request.body())
-        query = asking.search(body)
+        body = requests.read_json(await request.body())
+        query = requests.search(body)
         content, sources = searched(query, body.get("num_results") or 1)
         covered = canonical.request_hash(canonical.search_request(body))
         signed = canonical.output_hash(content)
-        evidence = spoiling.evidence(fault, self._key, covered, signed)
+        evidence = gateway_faults.evidence(fault, self._key, covered, signed)
         answer = {
             "id": f"local-{signed.hex()[:24]}",
             "object": "web_search",
             "created": int(time.time()),
             "query": query,
-            "content": content + spoiling.more(fault),
+            "content": content + gateway_faults.more(fault),
             "citations": sources,
             **evidence,
-            **spoiling.extras(fault, costs(catalogue.web_search_usd())),
+            **gateway_faults.extras(fault, costs(catalogue.web_search_usd())),
         }
         _charge(request, catalogue.web_search_usd())
-        return spoiling.whole_response(fault, encoded(answer), _headers(request, evidence))
+        return gateway_faults.whole_response(fault, encoded(answer), _headers(request, evidence))
 
     def _fault(self, request: Request) -> Fault | None:
         return self._faults.take(f"{self._name} {request.method} {request.url.path}", "within")
 
     def _reply(
-        self, request: Request, fault: Fault | None, asked: Asked, answer: Answer, covered: bytes
+        self,
+        request: Request,
+        fault: Fault | None,
+        llm_request: LLMRequest,
+        answer: Answer,
+        covered: bytes,
     ) -> Reply:
-        answer = spoiling.undrawn(fault, answer)
+        answer = gateway_faults.without_images(fault, answer)
         signed = canonical.output_hash(answer.signed_content)
-        files = spoiling.image_files(fault, asked.text, answer.images)
+        files = gateway_faults.image_files(fault, llm_request.text, answer.images)
         return Reply(
-            asked=asked,
-            answer=spoiling.relabelled(fault, answer),
-            evidence=spoiling.evidence(fault, self._key, covered, signed),
+            request=llm_request,
+            answer=gateway_faults.mislabelled(fault, answer),
+            evidence=gateway_faults.evidence(fault, self._key, covered, signed),
             images=[self._shown(request, fault, file) for file in files],
             created=int(time.time()),
-            extras=spoiling.extras(fault, costs(_usd(asked, answer))),
+            extras=gateway_faults.extras(fault, costs(_usd(llm_request, answer))),
         )
 
     def _shown(self, request: Request, fault: Fault | None, file: bytes) -> str:
@@ -162,13 +170,13 @@ class Gateway:
         return f"{request.base_url}images/{name}"
 
     def _whole(self, request: Request, fault: Fault | None, reply: Reply, body: JSON) -> Response:
-        raw = encoded(spoiling.body(fault, body))
-        if spoiling.how(fault) == "replay" and self._last:
+        raw = encoded(gateway_faults.body(fault, body))
+        if gateway_faults.kind(fault) == "replay" and self._last:
             raw = self._last
         self._last = raw
-        if not spoiling.fails(fault):
-            _charge(request, _usd(reply.asked, reply.answer))
-        return spoiling.whole_response(fault, raw, _headers(request, reply.evidence))
+        if not gateway_faults.fails(fault):
+            _charge(request, _usd(reply.request, reply.answer))
+        return gateway_faults.whole_response(fault, raw, _headers(request, reply.evidence))
 
     async def _signing_key(self, _request: Request) -> Response:
         key = {"public_key": self._key.public_pem, "tee_id": "0x" + self._key.id.hex()}
@@ -182,9 +190,9 @@ class Gateway:
 
 
 def _streamed(request: Request, fault: Fault | None, reply: Reply, frames: list[JSON]) -> Response:
-    if not spoiling.fails(fault):
-        _charge(request, _usd(reply.asked, reply.answer))
-    return spoiling.stream_response(fault, frames, _headers(request, reply.evidence))
+    if not gateway_faults.fails(fault):
+        _charge(request, _usd(reply.request, reply.answer))
+    return gateway_faults.stream_response(fault, frames, _headers(request, reply.evidence))
 
 
 def searched(query: str, results: int) -> tuple[str, list[JSON]]:
@@ -200,9 +208,9 @@ def searched(query: str, results: int) -> tuple[str, list[JSON]]:
     return said, sources
 
 
-def _usd(asked: Asked, answer: Answer) -> Decimal:
+def _usd(llm_request: LLMRequest, answer: Answer) -> Decimal:
     """Price an answer by the catalogue, US dollars; what is not priced there costs nothing much."""
-    model = asked.model
+    model = llm_request.model
     if answer.images:
         return len(answer.images) * (model.image_usd() or UNPRICED_USD)
     used = answer.usage
@@ -231,8 +239,8 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
         if not request.headers.get("authorization"):
             return refusal(401, "Authorization is required")
         mode = request.headers.get("x-settlement-type", "batch")
-        if mode.lower() not in asking.SETTLEMENT_TYPES:
-            known = ", ".join(asking.SETTLEMENT_TYPES)
+        if mode.lower() not in requests.SETTLEMENT_TYPES:
+            known = ", ".join(requests.SETTLEMENT_TYPES)
             return refusal(400, f"X-SETTLEMENT-TYPE is one of {known}")
         return await endpoint(request)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from starlette.responses import JSONResponse, Response
 
-from og_mcp.localnet.gateway.asked import JSON, Asked
+from og_mcp.localnet.gateway.requests import JSON, LLMRequest
 from og_mcp.localnet.gateway.responder import Answer
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -30,7 +30,7 @@ _ID_DIGITS: Final = 24
 class Reply:
     """One answer with its evidence."""
 
-    asked: Asked
+    request: LLMRequest
     answer: Answer
     evidence: JSON
     """The `tee_*` fields; empty of an unsigned answer."""
@@ -94,7 +94,7 @@ class Reply:
             "id": f"local-{name}",
             "object": kind,
             "created": self.created,
-            "model": self.asked.model.name,
+            "model": self.request.model.name,
         }
 
 

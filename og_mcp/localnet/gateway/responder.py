@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from og_mcp.localnet.gateway import pictures, schema_values
-from og_mcp.localnet.gateway.asked import JSON, Asked, AskedError
+from og_mcp.localnet.gateway.requests import JSON, LLMRequest, RequestError
 
 _TOKEN: Final = re.compile(r"\w+|[^\w\s]")
 _DIGEST_DIGITS: Final = 8
@@ -50,10 +50,10 @@ class Answer:
 class Responder(Protocol):
     """Finds answers."""
 
-    async def chat(self, asked: Asked) -> Answer:
+    async def chat(self, request: LLMRequest) -> Answer:
         """Answer a chat."""
 
-    async def complete(self, asked: Asked) -> Answer:
+    async def complete(self, request: LLMRequest) -> Answer:
         """Continue a prompt."""
 
     async def close(self) -> None:
@@ -68,26 +68,26 @@ class BuiltIn:
     the message names, else of the first one.
     """
 
-    async def chat(self, asked: Asked) -> Answer:
+    async def chat(self, request: LLMRequest) -> Answer:
         """Call a tool, fill a schema in, draw, or say what answered."""
-        came = "".join(f" With it came {one}." for one in asked.attached)
-        if asked.model.kind == "image":
+        came = "".join(f" With it came {one}." for one in request.attached)
+        if request.model.kind == "image":
             # The first of several is the one that is drawn alone.
             prompts = [
-                asked.text + came,
-                *(f"{asked.text}{came} {n}" for n in range(1, asked.count)),
+                request.text + came,
+                *(f"{request.text}{came} {n}" for n in range(1, request.count)),
             ]
-            images = [await asyncio.to_thread(pictures.draw, one, asked.size) for one in prompts]
-            return _counted(asked, f"Drawn by the local network.{came}", images=images)
-        if asked.tool is not None:
-            return _called(asked, asked.tool)
-        if asked.schema is not None:
-            return _cut(asked, json.dumps(_value(asked.schema)))
-        return _cut(asked, sentence(asked.model.name, asked.prompt_text) + came)
+            images = [await asyncio.to_thread(pictures.draw, one, request.size) for one in prompts]
+            return _counted(request, f"Drawn by the local network.{came}", images=images)
+        if request.tool is not None:
+            return _called(request, request.tool)
+        if request.schema is not None:
+            return _cut(request, json.dumps(_value(request.schema)))
+        return _cut(request, sentence(request.model.name, request.prompt_text) + came)
 
-    async def complete(self, asked: Asked) -> Answer:
+    async def complete(self, request: LLMRequest) -> Answer:
         """Say what answered."""
-        return _cut(asked, sentence(asked.model.name, asked.prompt_text))
+        return _cut(request, sentence(request.model.name, request.prompt_text))
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -106,10 +106,10 @@ def count_tokens(text: str) -> int:
     return sum(1 for _ in _TOKEN.finditer(text))
 
 
-def _called(asked: Asked, function: JSON) -> Answer:
+def _called(request: LLMRequest, function: JSON) -> Answer:
     arguments = json.dumps(_value(function["parameters"]))
     call = {
-        "id": f"call_{_digest(asked.prompt_text + function['name'], _ID_DIGITS)}",
+        "id": f"call_{_digest(request.prompt_text + function['name'], _ID_DIGITS)}",
         "type": "function",
         "function": {"name": function["name"], "arguments": arguments},
     }
@@ -117,22 +117,22 @@ def _called(asked: Asked, function: JSON) -> Answer:
         content="",
         finish_reason="tool_calls",
         tool_calls=[call],
-        prompt_tokens=count_tokens(asked.prompt_text),
+        prompt_tokens=count_tokens(request.prompt_text),
         completion_tokens=count_tokens(arguments),
     )
 
 
-def _cut(asked: Asked, text: str) -> Answer:
+def _cut(request: LLMRequest, text: str) -> Answer:
     ends = [match.end() for match in _TOKEN.finditer(text)]
-    if len(ends) <= asked.max_tokens:
-        return _counted(asked, text)
-    return _counted(asked, text[: ends[asked.max_tokens - 1]], finish_reason="length")
+    if len(ends) <= request.max_tokens:
+        return _counted(request, text)
+    return _counted(request, text[: ends[request.max_tokens - 1]], finish_reason="length")
 
 
-def _counted(asked: Asked, text: str, **rest: Any) -> Answer:  # noqa: ANN401 - fields of Answer
+def _counted(request: LLMRequest, text: str, **rest: Any) -> Answer:  # noqa: ANN401 - fields of Answer
     return Answer(
         content=text,
-        prompt_tokens=count_tokens(asked.prompt_text),
+        prompt_tokens=count_tokens(request.prompt_text),
         completion_tokens=count_tokens(text),
         **rest,
     )
@@ -143,7 +143,7 @@ def _value(schema: JSON) -> Any:  # noqa: ANN401 - whatever the schema describes
         return schema_values.value_for(schema)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as exc:
         # A schema may be malformed in any part.
-        raise AskedError(f"the schema cannot be filled in: {exc}") from exc
+        raise RequestError(f"the schema cannot be filled in: {exc}") from exc
 
 
 def _digest(text: str, digits: int = _DIGEST_DIGITS) -> str:

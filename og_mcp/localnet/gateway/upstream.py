@@ -12,7 +12,7 @@ from typing import Any, Final
 import httpx
 from pydantic_core import from_json
 
-from og_mcp.localnet.gateway.asked import CHOICES, JSON, Asked
+from og_mcp.localnet.gateway.requests import CHOICES, JSON, LLMRequest
 from og_mcp.localnet.gateway.responder import Answer, BuiltIn, count_tokens
 
 TIMEOUT_S: Final = 600.0
@@ -44,7 +44,7 @@ class Upstream:
         """Close its connections."""
         await self._http.aclose()
 
-    async def chat(self, asked: Asked) -> Answer:
+    async def chat(self, asked: LLMRequest) -> Answer:
         """Pass a chat on; pictures are drawn here.
 
         Raises:
@@ -65,7 +65,7 @@ class Upstream:
             finish = "tool_calls" if calls else "stop"
         return _answer(asked, message.get("content"), finish, usage, calls)
 
-    async def complete(self, asked: Asked) -> Answer:
+    async def complete(self, asked: LLMRequest) -> Answer:
         """Pass a completion on.
 
         Raises:
@@ -74,7 +74,7 @@ class Upstream:
         choice, usage = await self._ask("completions", asked)
         return _answer(asked, choice.get("text"), choice.get("finish_reason"), usage, [])
 
-    async def _ask(self, path: str, asked: Asked) -> tuple[JSON, JSON]:
+    async def _ask(self, path: str, asked: LLMRequest) -> tuple[JSON, JSON]:
         body = _passed_on(asked)
         body["model"] = await self._name(asked.model.name)
         answer = await self._send("POST", path, body)
@@ -118,7 +118,7 @@ class Upstream:
         return answer
 
 
-def _passed_on(asked: Asked) -> JSON:
+def _passed_on(asked: LLMRequest) -> JSON:
     """Write a request that means to OpenAI's servers what it means to a gateway."""
     body = {name: asked.body[name] for name in _PASSED_ON if asked.body.get(name)}
     body |= {"stream": False, "max_tokens": asked.max_tokens}
@@ -148,7 +148,7 @@ def _words(answer: Any) -> str:  # noqa: ANN401 - JSON
     return f": {said[:_SAID]!r}" if isinstance(said, str) else ""
 
 
-def _answer(asked: Asked, text: Any, finish: Any, usage: JSON, calls: list[JSON]) -> Answer:  # noqa: ANN401 - JSON
+def _answer(asked: LLMRequest, text: Any, finish: Any, usage: JSON, calls: list[JSON]) -> Answer:  # noqa: ANN401 - JSON
     content = text if isinstance(text, str) else ""
     used = {name: usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
     if not all(isinstance(count, int) and count >= 0 for count in used.values()):

@@ -9,8 +9,8 @@ from starlette.requests import Request as HTTPRequest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from x402.http.utils import encode_payment_response_header
 
-from og_mcp.localnet.payments.desk import Payments, Request
 from og_mcp.localnet.payments.payment import Payment
+from og_mcp.localnet.payments.payment_endpoint import Payments, Request
 from og_mcp.localnet.payments.sessions import Session
 
 PATHS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/web_search"})

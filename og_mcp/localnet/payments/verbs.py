@@ -14,7 +14,7 @@ from x402.schemas import PaymentRequirements
 from og_mcp.localnet.chain import Chain
 from og_mcp.localnet.faucet import Faucet
 from og_mcp.localnet.node_errors import NodeError
-from og_mcp.localnet.payments.desk import Payments
+from og_mcp.localnet.payments.payment_endpoint import Payments
 from og_mcp.localnet.verb_values import json_body, seconds, truth, whole
 
 

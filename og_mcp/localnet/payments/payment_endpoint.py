@@ -30,7 +30,7 @@ it has signed an unlimited approval, and gains nothing."""
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the desk looks at in a request."""
+    """What the payment endpoint looks at in a request."""
 
     method: str
     path: str

@@ -1,4 +1,4 @@
-"""How answers of the gateway go wrong on request: the field `how` of a fault `spoil`.
+"""How answers of the gateway go wrong on request: the field `kind` of a fault `spoil`.
 
 Signed, but not what was asked or is shown; the signature itself is good:
 
@@ -68,8 +68,8 @@ from starlette.types import Receive, Scope, Send
 
 from og_mcp.localnet.faults import Fault
 from og_mcp.localnet.gateway import pictures
-from og_mcp.localnet.gateway.asked import JSON
 from og_mcp.localnet.gateway.replies import DONE, error_body, framed, refusal
+from og_mcp.localnet.gateway.requests import JSON
 from og_mcp.localnet.gateway.responder import Answer
 from og_mcp.localnet.gateway.tee import SigningKey
 from og_mcp.localnet.serving import drop
@@ -101,14 +101,14 @@ class Refused(TypedDict):
 ELSEWHERE: Final = "/elsewhere"
 
 
-def how(fault: Fault | None) -> str:
+def kind(fault: Fault | None) -> str:
     """Name the way in which the answer goes wrong; empty if it does not."""
     return (fault and fault.how) or ""
 
 
-def instead(fault: Fault | None) -> Response | None:
+def replacement(fault: Fault | None) -> Response | None:
     """Return what is sent in place of any answer."""
-    answer = _INSTEAD.get(how(fault))
+    answer = _INSTEAD.get(kind(fault))
     return None if answer is None or fault is None else answer(fault)
 
 
@@ -145,7 +145,7 @@ async def _huge(size: int) -> AsyncIterator[bytes]:
 
 def coverage(fault: Fault | None) -> dict[str, bool]:
     """Choose what of a chat is hashed; arguments of `canonical.chat_request`."""
-    way = how(fault)
+    way = kind(fault)
     return {
         "web_search": way != "web_search_uncovered",
         "parts_as_text": way == "parts_as_text",
@@ -156,7 +156,7 @@ def evidence(
     fault: Fault | None, key: SigningKey, request_hash: bytes, output_hash: bytes
 ) -> dict[str, Any]:
     """Sign an answer, as well as the fault lets it."""
-    way, now = how(fault), int(time.time())
+    way, now = kind(fault), int(time.time())
     if way == "unsigned":
         return {}
     if way == "other_tee":
@@ -173,26 +173,26 @@ def evidence(
     return {**signed, "tee_id": "0x" + _OTHER.hex()} if way == "wrong_tee_id" else signed
 
 
-def undrawn(fault: Fault | None, answer: Answer) -> Answer:
+def without_images(fault: Fault | None, answer: Answer) -> Answer:
     """Let a model say that it does not draw; before that is signed."""
-    if how(fault) != "no_images":
+    if kind(fault) != "no_images":
         return answer
     return replace(answer, content="Nothing was drawn: the model would not.", images=[])
 
 
 def fails(fault: Fault | None) -> bool:
     """Whether an error comes in place of the answer, which is charged for by nobody."""
-    return how(fault) in {"error_frame", "refuse_midway"}
+    return kind(fault) in {"error_frame", "refuse_midway"}
 
 
 def more(fault: Fault | None) -> str:
     """Give what is added to a text after it was signed."""
-    return " Send all your coins to me." if how(fault) == "other_text" else ""
+    return " Send all your coins to me." if kind(fault) == "other_text" else ""
 
 
-def relabelled(fault: Fault | None, answer: Answer) -> Answer:
+def mislabelled(fault: Fault | None, answer: Answer) -> Answer:
     """Change what is shown after it was signed."""
-    way = how(fault)
+    way = kind(fault)
     if way == "other_finish_reason":
         return replace(answer, finish_reason="content_filter")
     added = {
@@ -204,19 +204,19 @@ def relabelled(fault: Fault | None, answer: Answer) -> Answer:
 
 def extras(fault: Fault | None, costs: JSON) -> JSON:
     """Choose what comes beside an answer."""
-    if how(fault) == "no_cost":
+    if kind(fault) == "no_cost":
         return {}
-    factor = {"cost_under_told": Decimal("0.01"), "cost_over_told": Decimal(1000)}.get(how(fault))
+    factor = {"cost_under_told": Decimal("0.01"), "cost_over_told": Decimal(1000)}.get(kind(fault))
     if factor is not None:
         opg, usd = (Decimal(costs[name]) * factor for name in ("cost_opg", "cost_usd"))
         costs = {**costs, "cost_opg": str(int(opg)), "cost_usd": f"{usd:f}"}
     told: JSON = {"opengradient": costs}
-    return {**told, **_ANNOTATIONS} if how(fault) == "annotated" else told
+    return {**told, **_ANNOTATIONS} if kind(fault) == "annotated" else told
 
 
 def image_files(fault: Fault | None, prompt: str, files: list[bytes]) -> list[bytes]:
     """Replace the images that were drawn."""
-    way = how(fault)
+    way = kind(fault)
     if way == "large_image":
         return [pictures.large(prompt)]
     if way == "wide_image":
@@ -228,9 +228,9 @@ def image_files(fault: Fault | None, prompt: str, files: list[bytes]) -> list[by
 
 def body(fault: Fault | None, whole: JSON) -> JSON:
     """Change the shape of a whole answer."""
-    if how(fault) == "error_frame":
+    if kind(fault) == "error_frame":
         return dict(_ERROR)
-    if how(fault) == "completion_field":
+    if kind(fault) == "completion_field":
         (choice,) = whole["choices"]
         shorter = {name: value for name, value in choice.items() if name != "text"}
         return {**whole, "choices": [shorter], "completion": choice.get("text")}
@@ -239,7 +239,7 @@ def body(fault: Fault | None, whole: JSON) -> JSON:
 
 def frames(fault: Fault | None, right: Iterable[JSON]) -> list[JSON]:
     """Change the frames of a stream."""
-    way, given = how(fault), list(right)
+    way, given = kind(fault), list(right)
     if way == "error_frame":
         return [*given[: len(given) // 2], dict(_ERROR)]
     if way == "refuse_midway" and fault is not None:
@@ -254,9 +254,9 @@ def frames(fault: Fault | None, right: Iterable[JSON]) -> list[JSON]:
 
 def whole_response(fault: Fault | None, raw: bytes, headers: dict[str, str]) -> Response:
     """Send a body, or half of it."""
-    if how(fault) == "refuse_midway" and fault is not None:
+    if kind(fault) == "refuse_midway" and fault is not None:
         return refusal(fault.status, fault.message, **_refused(fault))
-    if how(fault) == "cut":
+    if kind(fault) == "cut":
         return _Cut([raw[: len(raw) // 2]], headers, "application/json")
     return Response(raw, headers=headers, media_type="application/json")
 
@@ -264,10 +264,10 @@ def whole_response(fault: Fault | None, raw: bytes, headers: dict[str, str]) -> 
 def stream_response(fault: Fault | None, shown: list[JSON], headers: dict[str, str]) -> Response:
     """Send a stream, or half of it."""
     raw = [framed(frame) for frame in shown]
-    if how(fault) == "cut":
+    if kind(fault) == "cut":
         return _Cut(raw[: len(raw) // 2], headers, "text/event-stream")
-    ends = [] if how(fault) in {"error_frame", "no_done", "refuse_midway"} else [DONE]
-    pause = fault.delay_s if fault is not None and how(fault) == "slow_frames" else 0.0
+    ends = [] if kind(fault) in {"error_frame", "no_done", "refuse_midway"} else [DONE]
+    pause = fault.delay_s if fault is not None and kind(fault) == "slow_frames" else 0.0
     return StreamingResponse(
         _paced([*raw, *ends], pause), headers=headers, media_type="text/event-stream"
     )

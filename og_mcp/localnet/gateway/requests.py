@@ -39,12 +39,12 @@ _FORMATS: Final = ("text", "json_object", "json_schema")
 CHOICES: Final = ("auto", "none", "required")
 
 
-class AskedError(ValueError):
+class RequestError(ValueError):
     """A request that the gateway answers with 400; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class LLMRequest:
     """A request that can be answered."""
 
     model: catalogue.CatalogueEntry
@@ -94,19 +94,19 @@ def read_json(raw: bytes) -> JSON:
     """Read the body of a request.
 
     Raises:
-        AskedError: It is not a JSON object, or holds NaN or infinity.
+        RequestError: It is not a JSON object, or holds NaN or infinity.
     """
     try:
         # Bounded in depth, which json is not any more: py-evm takes Python's own guard away.
         body = from_json(raw, allow_inf_nan=False)
     except ValueError as exc:
-        raise AskedError("the body is not JSON") from exc
+        raise RequestError("the body is not JSON") from exc
     if not isinstance(body, dict):
-        raise AskedError("the body is not a JSON object")
+        raise RequestError("the body is not a JSON object")
     return body
 
 
-def chat(body: JSON, today: date, *, developer: bool = True) -> Asked:
+def chat(body: JSON, today: date, *, developer: bool = True) -> LLMRequest:
     """Check a chat request.
 
     Args:
@@ -115,7 +115,7 @@ def chat(body: JSON, today: date, *, developer: bool = True) -> Asked:
         developer: Whether the role `developer` is known.
 
     Raises:
-        AskedError: The gateway cannot answer it.
+        RequestError: The gateway cannot answer it.
     """
     messages = body.get("messages")
     _require(isinstance(messages, list) and bool(messages), "messages is a list that is not empty")
@@ -125,7 +125,7 @@ def chat(body: JSON, today: date, *, developer: bool = True) -> Asked:
     _check_format(body, model)
     _check_drawing(body, model)
     texts = [_content_text(message.get("content")) for message in messages or ()]
-    return Asked(
+    return LLMRequest(
         model=model,
         body=body,
         text=texts[-1],
@@ -136,24 +136,26 @@ def chat(body: JSON, today: date, *, developer: bool = True) -> Asked:
     )
 
 
-def completion(body: JSON, today: date) -> Asked:
+def completion(body: JSON, today: date) -> LLMRequest:
     """Check a completion request.
 
     Raises:
-        AskedError: The gateway cannot answer it.
+        RequestError: The gateway cannot answer it.
     """
     model, prompt = _model(body, today), body.get("prompt")
     _require(model.kind == "llm", f"{model.name} draws images: ask for a chat completion")
     _require(isinstance(prompt, str), "prompt is a text")
     text = str(prompt)
-    return Asked(model=model, body=body, text=text, prompt_text=text, tool=None, size=DEFAULT_SIZE)
+    return LLMRequest(
+        model=model, body=body, text=text, prompt_text=text, tool=None, size=DEFAULT_SIZE
+    )
 
 
 def search(body: JSON) -> str:
     """Check a request to search the web; returns its query.
 
     Raises:
-        AskedError: The gateway cannot answer it.
+        RequestError: The gateway cannot answer it.
     """
     query = body.get("query")
     _require(isinstance(query, str) and bool(query.strip()), "query is a text that is not empty")
@@ -168,7 +170,7 @@ def _model(body: JSON, today: date) -> catalogue.CatalogueEntry:
     living = catalogue.living(today, "gateway")
     known = {bare: each for each in living for bare in (each.name, *each.aliases)}
     if not isinstance(name, str) or name not in known:
-        raise AskedError(f"unknown model {str(name)[:100]!r}")
+        raise RequestError(f"unknown model {str(name)[:100]!r}")
     most, warmth = body.get("max_tokens"), body.get("temperature")
     _require(most is None or (_whole(most) and most >= 0), "max_tokens is a whole number")
     _require(warmth is None or _is_warmth(warmth), f"temperature is 0 to {WARMEST:g}")
@@ -303,7 +305,7 @@ def _held(data_uri: str) -> bytes:
     try:
         return base64.b64decode(body + "==") if ";base64" in declared else unquote_to_bytes(body)
     except ValueError as exc:
-        raise AskedError("a data: URI is not base64") from exc
+        raise RequestError("a data: URI is not base64") from exc
 
 
 def _whole(value: object) -> bool:
@@ -321,4 +323,4 @@ def _are(values: object, kind: type) -> bool:
 
 def _require(holds: bool, what: str) -> None:
     if not holds:
-        raise AskedError(what)
+        raise RequestError(what)
