@@ -1,4 +1,4 @@
-"""What became of calls that nobody runs any more: found out and recorded; nothing is signed.
+"""Finds out what became of calls that nobody runs any more, and records it. Signs nothing.
 
 A call is interrupted where its process died, and in doubt where something was signed for it and no
 answer is known. The chain decides both, by hash and nonce (money.md sections 1 and 2).
@@ -42,7 +42,7 @@ from og_mcp.types import CANCEL_PAYMENT, PUBLISHING_TOOLS, Call, Shape, Stage
 logger = logging.getLogger(__name__)
 
 WATCH_S: Final = 60.0
-"""How long a call may run before its process is taken for alive and well."""
+"""Seconds to wait for each unfinished call before it is looked up."""
 
 NEVER_SENT: Final = "The process ended before anything was sent; nothing was paid."
 VERSION_IN_DOUBT: Final = (
@@ -108,7 +108,7 @@ class ResultReader(Protocol):
 
 
 class Recovery:
-    """Looks up the calls of one session, wherever what was signed for them went.
+    """Looks up interrupted calls of one session, on both chains and at the hub.
 
     Args:
         network: The session's.
@@ -130,7 +130,7 @@ class Recovery:
         self._own, self._base = own, base
 
     async def chain_of(self, call: Call) -> ChainRecovery:
-        """Return what knows the chain that a call's transaction went to."""
+        """Return the recovery of the chain that a call's transaction went to."""
         base_chain_id = (await self._network.get()).base_chain_id
         of_payments = call.account is not None and call.account.chain_id == base_chain_id
         return await (self._base if of_payments else self._own).get()
@@ -204,7 +204,7 @@ class Recovery:
         return True
 
     async def _end_publication(self, call: Call) -> None:
-        """End a publication whose process died; what it had sent went to the hub."""
+        """End a publication whose process died; the hub may have what was sent."""
         journal = await self._journal.get()
         if not call.orphaned:
             return
@@ -257,8 +257,8 @@ class ChainRecovery:
     async def watch(self) -> None:
         """Settle the calls that run now once they turn out to be interrupted.
 
-        A process that has just died counts as alive for some seconds more, and whoever is started
-        in its place comes too early to see it.
+        A process that has just died counts as alive for some seconds more, and a process that starts
+        in its place may be too early to see it.
         """
         for call in await self._journal.unfinished():
             await self._journal.wait(call.id, call.principal, WATCH_S)
@@ -366,7 +366,7 @@ class ChainRecovery:
         return context
 
     async def _is_ours(self, call: Call) -> bool:
-        """Whether this session's chain and wallet are the ones that can tell of a call."""
+        """Whether a call belongs to this session's chain and wallet."""
         if call.account is None:
             return True
         return call.account.key == (await self._sender.account()).key
@@ -422,7 +422,7 @@ class ChainRecovery:
         )
 
     async def _find_end_off_chain(self, call: Call) -> bool:
-        """End a call without a transaction, whose answer went with its process."""
+        """End a call without a transaction; its answer was lost with its process."""
         if call.status != "running":
             return False
         if call.stage is Stage.NOT_SENT:
@@ -474,7 +474,7 @@ def _request_of(call: Call, context: CallContext) -> dict[str, Any]:
 
 
 def _end_of(call: Call) -> tuple[Stage, str]:
-    """Say where a call ended whose process died before it signed anything, and what became of it."""
+    """Return stage and error of a call whose process died before it signed anything."""
     if call.tool not in PUBLISHING_TOOLS:
         return Stage.NOT_SENT, NEVER_SENT
     # What it had sent went to the hub, and was not recorded here.

@@ -1,4 +1,4 @@
-"""What a session opens: each when it is first needed, once, and closed with the session.
+"""What a session opens: each when first needed, once, and closed with the session.
 
 Imported by `session` and `diagnostics` alone: operations get what they need, calls get nothing.
 """
@@ -251,7 +251,7 @@ class Resources:
         return OPG(await self.base.rpc.get(), await self.base.chain.get(), await self.network.get())
 
     async def _other_settlement_readers(self) -> list[SettlementReader]:
-        """Return what asks further RPCs of the payment chain."""
+        """Return readers for the further RPCs of the payment chain."""
         network, http = await self.network.get(), await self.http.get()
         urls = self.settings.base_rpc_urls or network.base_rpc_urls
         others = [url for url in dict.fromkeys(urls) if url != network.base_rpc_url]
@@ -428,7 +428,7 @@ class ChainResources:
         )
 
     async def access(self) -> ChainAccess:
-        """Return what transactions are carried out with."""
+        """Return what transactions need."""
         return ChainAccess(
             network=await self.network(),
             sender=self.sender,
@@ -457,7 +457,7 @@ class ChainResources:
         return Chain(rpc, chain_id, takes_l1_fees=self._of_payments)
 
     async def _open_witness(self) -> Chain | None:
-        """Open a second RPC that has to tell the same outcomes (T35), where the operator named one."""
+        """Open the second RPC that has to confirm outcomes (T35), if one is configured."""
         settings, used = self._resources.settings, (await self.network()).rpc_url
         urls = settings.base_rpc_urls if self._of_payments else settings.rpc_urls
         others = [url for url in urls if url != used]
@@ -545,7 +545,7 @@ async def log_errors(work: Callable[[], Awaitable[None]], what: str = "interrupt
 
 
 def _missing_account(settings: Settings) -> list[str]:
-    """Name the parts of a real network's hub account that are not configured."""
+    """List the missing settings of the hub account."""
     given = {
         "OG_EMAIL": settings.email,
         "OG_PASSWORD": settings.password,
@@ -555,4 +555,4 @@ def _missing_account(settings: Settings) -> list[str]:
 
 
 async def _nothing() -> None:
-    """End no tasks: none was started."""
+    """Nothing to end: no task was started."""

@@ -13,12 +13,12 @@ from og_mcp.settings import Settings
 from og_mcp.types import CANCEL_PAYMENT, PUBLISHING_TOOLS, Account, Call, Check, ConsentRequest
 
 ALWAYS_ASKED: Final = frozenset({"approve_opg", CANCEL_PAYMENT})
-"""What a person agrees to whatever it costs: what others may take from the wallet changes."""
+"""A person always has to agree to these: they change what others may take from the wallet."""
 
 CONFIRM: Final = "OG_CONFIRM_ABOVE"
 
 APPROVAL_MARGIN: Final = 2
-"""A person agrees to twice the fee of now: gas prices move until they have answered."""
+"""A person is asked for twice the present fee: gas prices move until they answer."""
 
 
 def needs_consent(
@@ -28,7 +28,7 @@ def needs_consent(
 
     Args:
         settings: The operator's.
-        tool: Every tool that signs is asked about where OG_CONFIRM_ABOVE is 0.
+        tool: Where OG_CONFIRM_ABOVE is 0, a person is asked about every tool that signs.
         max_opg: The most OPG that it may cost, base units.
         can_ask: Whether a person is there. On a real network one always has to agree to a
             publication: what is published cannot be taken back.
@@ -59,7 +59,7 @@ class Consent:
         )
 
     async def use(self, call: Call, quote: Quote) -> int:
-        """Use up a person's approval of a call; where there is none, the call waits for one.
+        """Use up a person's approval of a call; without one, the call waits for it.
 
         Returns:
             The most that they agreed to, wei.
@@ -85,12 +85,12 @@ class Consent:
         raise error
 
     async def to_payment(self, call: Call, payer: Account, max_opg: int) -> None:
-        """Make sure that a person agreed to a payment authorization, where one must; as `use`."""
+        """Make sure that a person agreed to a payment authorization, if one has to; as `use`."""
         if needs_consent(self._settings, call.tool, max_opg=max_opg):
             await self.use(call, Quote(payer=payer, max_opg=max_opg))
 
     def check(self, operation: Operation[Any], quote: Quote) -> Check:
-        """Tell in a dry run whether a person is asked; whether they will agree, nobody knows."""
+        """Tell in a dry run whether a person would be asked."""
         if operation.consent_at == "never":
             why = "nobody is asked first: it lets nobody take anything"
             return Check(name="consent", result="ok", source="this process", detail=why)

@@ -26,7 +26,7 @@ class SentUnder:
 
 @dataclass
 class CallContext:
-    """A journalled call that is being carried out."""
+    """A call that is recorded in the journal and runs now."""
 
     call_id: str
     principal: str = LOCAL_PRINCIPAL
@@ -34,7 +34,7 @@ class CallContext:
     """When the call was opened, ISO 8601."""
 
     committed: bool = False
-    """Whether its effect is made or about to be: from then on the work goes on, cancelled or not.
+    """True once its effect has begun; from then on cancelling does not stop the work.
 
     For a transaction or a payment that is the signature, for a publication the end of the request."""
 
@@ -46,23 +46,23 @@ class CallContext:
 
     # A transaction.
     signed: list[Signed] = field(default_factory=list)
-    """What was signed for the call, replacements last; all under one nonce."""
+    """Transactions that were signed for the call, replacements last; all have one nonce."""
 
     rivals: list[Signed] = field(default_factory=list)
-    """What was signed for other calls under the same nonce: at most one of all is mined."""
+    """Transactions of other calls with the same nonce; at most one of all is mined."""
 
     is_superseded: bool = False
-    """Whether another call has taken the nonce over; nothing more is sent for this one then."""
+    """True once another call has taken the nonce over; nothing more is sent for this one."""
 
     max_wei: int | None = None
     """The most that a person agreed to, wei; `None`: the operator's caps alone."""
 
     # A payment to a gateway.
     is_keyed: bool = False
-    """Whether it came with an idempotency key: that it left is then on disk before it does."""
+    """Whether the call has an idempotency key; if so, the disk knows that it is sent before it is."""
 
     cap: Cap | None = None
-    """The payment authorization that pays for it; the newest."""
+    """The newest payment authorization that pays for the call."""
 
     left: Cap | None = None
     """The authorization under which bytes may have been sent. Once set, no other TEE is tried (T9)."""
@@ -72,20 +72,20 @@ class CallContext:
     """Where it was sent last."""
 
     attempts: int = 0
-    """How often it was sent, in all."""
+    """How many times it was sent."""
 
     repeats: bool = False
-    """Whether it is sent again under the same authorization, after the gateway's own error; nothing
+    """True while it is sent again under the same authorization, after an error of the gateway; nothing
     may be signed for it then (money.md section 5)."""
 
     until: float = math.inf
-    """Until when it may be sent again by itself, by the monotonic clock."""
+    """Until when og-mcp may send it again by itself (monotonic clock)."""
 
     async def agree_to_pay(self, payer: Account, max_opg: int) -> None:
         """Make sure that a person agreed to an authorization of so much OPG, base units.
 
         Raises:
-            ApprovalRequiredError: Nobody has, and somebody must; the call waits for it.
+            ApprovalRequiredError: A person has to agree first; the call waits for that.
         """
         if self.consent is not None and self.record is not None:
             await self.consent.to_payment(self.record, payer, max_opg)

@@ -1,9 +1,9 @@
-"""The call engine: every call that can cost something goes this way, and no other.
+"""The call engine: every call that can cost something goes through it.
 
 open        the call is recorded, or joins the one that it repeats
 agree       a person agrees to what it may cost, where one must
 execute     the operation carries it out, in a task that belongs to the session: when the
-caller's stream breaks after a signature, the work goes on
+caller's connection breaks after a signature, the work goes on
 settle      its end and its receipt are recorded
 deliver     whoever waits gets the end; a call that nobody waits for is stopped while it is free
 """
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 R = TypeVar("R", bound=Shape)
 
 Recover = Callable[[Call, float | None], Awaitable[None]]
-"""Finds out what became of a call that nobody runs, for whoever repeats it; signs nothing. Waits so
+"""Finds out what became of a call that nobody runs, for the caller who repeats it. Signs nothing. Waits so
 many seconds for what is on its way."""
 
 CANCELLED: Final = "The call was cancelled before anything was sent; nothing was paid."
@@ -58,7 +58,7 @@ SHUT_DOWN: Final = str(ShuttingDownError())
 MAX_WAIT_S: Final = 24 * 3600.0
 
 FREE_AGAIN_S: Final = 0.5
-"""Seconds between two looks, at the end, for calls that turned out to have sent nothing."""
+"""While shutting down: seconds between two checks for calls that have sent nothing."""
 
 
 @dataclass
@@ -76,7 +76,7 @@ class RunningCall:
 
     @contextmanager
     def waited_for(self) -> Iterator[None]:
-        """Count who waits; the last one who is cancelled stops a call that is still free."""
+        """Count who waits for the call. When the last one is cancelled, a call that has cost nothing stops."""
         self.waiters += 1
         try:
             yield
@@ -281,7 +281,7 @@ class CallEngine:
         return agreed_wei if quote.max_wei else None
 
     async def _perform(self, running: RunningCall) -> None:
-        """Carry a call out and record its end, whoever still waits for it."""
+        """Carry a call out and record its end, even if nobody waits for it any more."""
         operation, context = running.operation, running.context
         call_id, running.task = context.call_id, asyncio.current_task()
         try:
@@ -341,7 +341,7 @@ class CallEngine:
         return await self._open(operation, terms)
 
     async def _refuse_lost(self, call: Call) -> None:
-        """Refuse to hand over the end of a call that was sent, and whose answer nobody has.
+        """Refuse a repetition of a call that was sent and whose answer is lost.
 
         Raises:
             AlreadySentError: It is one.
@@ -359,7 +359,7 @@ class CallEngine:
         raise AlreadySentError(call.id, call.created_at, known_by=counts_until(call.cap.deadline))
 
     async def _end(self, operation: Operation[R], call: Call, running: RunningCall | None) -> R:
-        """Give the end of a call to who waited for it; counts as delivered."""
+        """Return the end of a call to its caller, and note that it was delivered."""
         if running is not None:
             if running.failure is not None:
                 running.failure.call_id = call.id
@@ -390,7 +390,7 @@ class CallEngine:
         return operation.present(operation.result.model_validate_json(call.result), call)
 
     async def _deliver(self, call_id: str) -> None:
-        """Note that the caller has the end; they get it even where the journal cannot take that."""
+        """Note that the caller has the end; a journal that cannot take the note does not keep it from them."""
         try:
             await self._journal.deliver(call_id)
         except OGError as exc:

@@ -29,7 +29,7 @@ class Terms:
     """Seconds after which a running call is handed back; `None`: wait for its end."""
 
     asked_at: float = field(default_factory=time.monotonic)
-    """When they asked: what is loaded and looked up before the call begins is waited for, too."""
+    """When they asked; the wait includes what is loaded and looked up before the call begins."""
 
     @property
     def left_s(self) -> float | None:
@@ -46,7 +46,7 @@ class Terms:
 
 @dataclass(frozen=True, kw_only=True)
 class Quote:
-    """The most that a call can cost, what of it cannot be undone, and what was checked."""
+    """The highest cost of a call, what of it cannot be undone, and what was checked."""
 
     max_wei: int = 0
     max_opg: int = 0
@@ -57,7 +57,7 @@ class Quote:
 
     payer: Account | None = None
     is_signed: bool = True
-    """Whether a signature is needed; an open payment authorization needs no other."""
+    """Whether something has to be signed; an open payment authorization can pay for more calls."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the dry run's result."""
@@ -72,7 +72,7 @@ class Outcome(Generic[R]):
     result: R
     stage: Stage
     receipt: str = ""
-    """Canonical JSON; empty where the call leaves none."""
+    """Canonical JSON; empty if the call leaves no receipt."""
 
     fee_wei: int = 0
     told_opg: int | None = None
@@ -80,7 +80,7 @@ class Outcome(Generic[R]):
 
 
 class Operation(ABC, Generic[R]):
-    """One call of one tool, checked, before anything of it is recorded or sent."""
+    """One call of one tool, checked; nothing of it is recorded or sent yet."""
 
     tool: str
     request: Mapping[str, Any]
@@ -110,10 +110,10 @@ class Operation(ABC, Generic[R]):
 
     @abstractmethod
     async def execute(self, call: CallContext) -> Outcome[R]:
-        """Carry the call out: the only method with effects.
+        """Carry the call out. The only method with effects.
 
         Raises:
-            OGError: It failed; `stage` says whether it was paid, `receipt` is the receipt of that.
+            OGError: It failed. `stage` says whether it was paid; if it was, `receipt` proves that.
         """
 
     async def prepare(self) -> None:
@@ -124,7 +124,7 @@ class Operation(ABC, Generic[R]):
         """
 
     async def take_again(self, call_id: str) -> CallContext | None:
-        """Take a call in doubt over that may be sent again under what was signed for it.
+        """Take over a call in doubt that may be sent again under what was signed for it.
 
         Returns:
             `None` where it may not.
@@ -138,15 +138,15 @@ class Operation(ABC, Generic[R]):
         return {}
 
     def present(self, result: R, call: Call) -> R:
-        """Add to a result what is known by now."""
+        """Add to a result what has become known since."""
         del call
         return result
 
     async def settled(self, call: CallContext) -> None:
-        """Do what comes after a good end is on record."""
+        """Do what is left to do once a good end is recorded."""
 
     def cancelled(self, call: CallContext) -> OGError | None:
-        """Say what became of a call that was cancelled; `None`: nothing was done."""
+        """Return the error of a cancelled call; `None` if nothing was done."""
         del call
         return None
 

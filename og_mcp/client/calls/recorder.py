@@ -1,4 +1,4 @@
-"""The end of a call in the journal, good or bad: recorded also while the database restarts."""
+"""Records how a call ended, also while the database restarts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CallRecorder:
         self._journal, self._tasks = journal, tasks
 
     async def record(self, call_id: str, outcome: Outcome[Shape]) -> None:
-        """Record a good end; what was paid for must not be forgotten.
+        """Record a good end. It was paid for, so a restarting database must not lose it.
 
         Raises:
             JournalError: The journal cannot take it, for a minute.
@@ -58,7 +58,7 @@ class CallRecorder:
         )
 
     async def fail(self, call_id: str, error: OGError) -> None:
-        """Record a bad end, at once or once the journal is back: else all who repeat it would wait."""
+        """Record a bad end, now or once the journal is back: until then, repetitions would wait."""
         with anyio.CancelScope(shield=True):
             try:
                 await self._fail(call_id, error)
@@ -92,7 +92,7 @@ class CallRecorder:
 
 
 def unknown_outcome(error: OGError, call: CallContext) -> OGError:
-    """Correct an error that says nothing was sent where a signature stands."""
+    """Correct an error that says that nothing was sent although something was signed."""
     if error.stage is not Stage.NOT_SENT or not call.committed:
         return error
     if call.signed:

@@ -29,7 +29,7 @@ def since_of(text: str, now: datetime | None = None) -> datetime | None:
         now: The time of asking.
 
     Raises:
-        InputError: It is no such text, or a time in the future.
+        InputError: It is not a time, or it lies in the future.
     """
     text = text.strip()
     if not text:

@@ -11,21 +11,21 @@ BROKEN_OFF: Final = (
     "The process ended during the call. get_model shows what was published; the same call again "
     "continues from there."
 )
-"""How a publication ended that goes on where it stopped."""
+"""The error of a publication that stopped half way; repeated, it goes on from there."""
 
 COUNTS_S: Final = 2_400
-"""Seconds from its deadline until an open payment counts no more: 1,800 by the chain's clock, and a
-second look 600 later."""
+"""Seconds after its deadline for which an open payment still counts: 1,800 by the chain's clock, and a
+second check 600 later."""
 
 
 def is_lost(call: Call) -> bool:
-    """Whether a call has failed after something was signed for it, and gave no answer."""
+    """Tell whether a call failed after something was signed for it, without an answer."""
     failed = call.status == "failed" and call.stage is Stage.SENT_UNKNOWN
     return failed and (bool(call.transaction_hashes) or call.cap is not None)
 
 
 def is_in_doubt(call: Call) -> bool:
-    """Whether what was signed for a lost call may still be taken, or was and nobody knows."""
+    """Tell whether a payment for this failed call may still be (or has been) collected."""
     if not is_lost(call):
         return False
     if call.cap is not None:
@@ -39,5 +39,5 @@ def has_ended(call: Call) -> bool:
 
 
 def counts_until(deadline: int) -> datetime:
-    """Return when an open payment with that deadline, Unix seconds, stops to count."""
+    """Return when an open payment with this deadline (Unix seconds) no longer counts."""
     return datetime.fromtimestamp(deadline + COUNTS_S, UTC)

@@ -1,4 +1,4 @@
-"""What lists tell a call by: the model that it asks, and the first words of what it asks."""
+"""How lists show a call: the model, and the first words of the request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FIRST: Final = 80
 
 _NAMES: Final = ("model", "model_cid", "model_name")
 _TEXTS: Final = ("query", "prompt", "model_desc", "notes")
-"""What a request says in words, by the name it has there; the first one that is not empty."""
+"""Names of the text in a request; the first one that is not empty counts."""
 
 
 def subject_of(request: Mapping[str, Any]) -> tuple[str, str]:

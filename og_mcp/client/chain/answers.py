@@ -1,4 +1,4 @@
-"""What a node's answers to a sending mean, and which questions are worth asking again.
+"""What a node's answers to a sent transaction mean, and which requests are worth repeating.
 
 The words are geth's (protocol.md section 3.3): its error code is the same for all of them.
 """
@@ -63,12 +63,12 @@ def meaning_of(error: RPCError) -> SendResult:
 
 
 def is_unsent(exc: Exception) -> bool:
-    """Whether no byte can have arrived: our own stack's word, never the other side's."""
+    """Tell whether no byte can have arrived; our own stack says so, never the other side."""
     return isinstance(exc, ServiceUnreachableError)
 
 
 def is_passing(exc: Exception) -> bool:
-    """Whether a question, which changes nothing, is worth asking again."""
+    """Tell whether a read is worth repeating."""
     if isinstance(exc, ServiceRejectedError):
         said = exc.detail.lower()
         return (
@@ -80,7 +80,7 @@ def is_passing(exc: Exception) -> bool:
 
 
 def attempts(max_retries: int, on: Callable[[Exception], bool]) -> AsyncIterator[stamina.Attempt]:
-    """Repeat what was not sent, or only asks: bounded in number and in time."""
+    """Repeat reads, and requests that were not sent; bounded in number and time."""
     return aiter(
         stamina.retry_context(
             on=on,

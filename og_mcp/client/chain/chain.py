@@ -46,7 +46,7 @@ L1_FEE_MARGIN: Final = 2
 """What is set aside over the quoted L1 data fee: no signature bounds it, and it moves."""
 
 ENVELOPE_BYTES: Final = 160
-"""The most that a legacy transaction has beside its call data."""
+"""Highest size of a legacy transaction without its call data."""
 
 
 class Counts(NamedTuple):
@@ -138,7 +138,7 @@ class Receipt:
 
 
 class Chain:
-    """Reads of one chain; the id is the profile's, and the RPC is held to it.
+    """Reads one chain; the RPC has to serve the profile's chain id.
 
     Args:
         rpc: The endpoint.
@@ -165,7 +165,7 @@ class Chain:
 
     @property
     def _known(self) -> bool:
-        """Whether the endpoint has shown to serve the right chain."""
+        """Whether the endpoint is known to serve the right chain."""
         return self._block_gas_limit is not None
 
     async def check(self) -> None:

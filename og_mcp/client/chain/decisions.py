@@ -1,4 +1,4 @@
-"""What may be done with a transaction whose end is not known: one table (threats.md T31).
+"""One table: what may be done with a transaction whose end is not known (threats.md T31).
 
 One call has one nonce, for ever. What an RPC says decides words and waiting, and what others may
 sign; it never lets the same call be signed under a second nonce, and never frees what limits it at
@@ -13,11 +13,11 @@ from enum import Enum, auto
 from typing import Final
 
 RECHECK_S: Final = 60.0
-"""Seconds between the two looks that end a call without effect."""
+"""Seconds between the two checks that end a call without effect."""
 
 
 class SendResult(Enum):
-    """What became of the last sending, as far as we know."""
+    """The result of the last attempt to send, as far as we know."""
 
     NOTHING_LEFT = auto()
     """Our own stack says so: no byte of the body was written."""
@@ -121,10 +121,10 @@ class NonceState:
     """Whether a receipt was seen before."""
 
     gone_s: float = 0.0
-    """Seconds since the first look in a row that found the nonce used for good, and no receipt."""
+    """Seconds since checks began to find the nonce used for good, without a receipt."""
 
     def agreed(self, others: Sequence[NonceState]) -> NonceState:
-        """Return what all RPCs say; where they differ, what holds more."""
+        """Return what all RPCs agree on; where they differ, what keeps more reserved."""
         every = (self, *others)
         return replace(
             self,
@@ -135,7 +135,7 @@ class NonceState:
 
     @property
     def is_gone(self) -> bool:
-        """Whether this look finds the nonce used for good, and no receipt."""
+        """Whether the nonce is used for good, without a receipt."""
         return self.safe > self.nonce and not self.is_mined
 
 
@@ -145,7 +145,7 @@ def decide(result: SendResult, seen: NonceState, *, recheck_s: float = RECHECK_S
     Args:
         result: What became of the last sending; `REFUSED` where the node does not know the hash.
         seen: What the chain says now.
-        recheck_s: Seconds between the two looks that end a call without effect.
+        recheck_s: Seconds between the two checks that end a call without effect.
     """
     if result is SendResult.NOTHING_LEFT:
         return NEVER_LEFT

@@ -1,4 +1,4 @@
-"""The delivery of a signed transaction: sent, and what the node said to it."""
+"""Sends signed transactions, and reports what the node said."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from og_mcp.errors import OGError, ServiceError, ServiceUnreachableError, quote
 
 @dataclass(frozen=True)
 class SendReport:
-    """What became of one sending."""
+    """What became of one attempt to send."""
 
     result: SendResult
     words: str = ""
@@ -28,7 +28,7 @@ class SendReport:
 
 
 class Delivery:
-    """Brings signed transactions to one chain.
+    """Sends signed transactions to one chain.
 
     Args:
         chain: Where to.
@@ -38,7 +38,7 @@ class Delivery:
         self._chain = chain
 
     async def send(self, signed: Signed, max_retries: int = 0) -> SendReport:
-        """Send a transaction and tell what the node said; an error is held against its hash.
+        """Send a transaction and report what the node said; after an error, ask for it by its hash.
 
         Args:
             signed: What was signed, on record.
@@ -76,5 +76,5 @@ class Delivery:
 
 
 def plain(error: OGError) -> str:
-    """Tell an error within a sentence: without its hint."""
+    """Return an error's sentence without full stop and hint, to be used within another sentence."""
     return str(error.args[0]).rstrip(".")

@@ -166,7 +166,7 @@ class Inference:
 
 
 async def check_readable(data: bytes) -> None:
-    """Read what a simulated call returns as its answer will be read: later it is paid for.
+    """Check that the answer of a simulated call can be read, before it is paid for.
 
     Raises:
         OutputUnreadableError: It cannot be read.
@@ -197,7 +197,7 @@ def _read_node_result(encoded: object, mode: InferenceMode) -> ModelOutput:
 
 
 def find_log(logs: Sequence[Log], address: str, topic: str) -> Log | None:
-    """Return the last event of that kind from that address; others may emit alike ones."""
+    """Return the last event of this kind from this address; other contracts may emit the same kind."""
     for log in reversed(logs):
         if log.address == address.lower() and log.topics[:1] == (topic,):
             return log

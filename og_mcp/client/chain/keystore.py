@@ -1,4 +1,4 @@
-"""Making an encrypted keystore: one private key in a file of its own, under a password.
+"""Writes encrypted keystores: one private key a file, under a password.
 
 Source: Web3 secret storage, version 3.
 """

@@ -1,6 +1,6 @@
 """LLM calls on chain: call the contract, read the answer (protocol.md section 3).
 
-The route of the networks' first generation; gateways answer what later networks are asked.
+Only the first generation of networks has them; later ones have gateways.
 """
 
 from __future__ import annotations

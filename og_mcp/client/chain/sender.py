@@ -69,7 +69,7 @@ class Sender:
     Args:
         chain: Where to.
         wallet: Whose.
-        guard: What a signature may cost and where it may go.
+        guard: Limits the cost of a signature and where it may go.
         journal: Every signature is on its disk before a byte leaves.
         timeouts: How long to wait for the chain.
         faucet_url: Named where funds are missing.
@@ -91,7 +91,7 @@ class Sender:
         self._faucet_url, self._timeouts = faucet_url, timeouts
         self._signer = Signer(chain, wallet, guard, journal)
         self.tracker = TransactionTracker(chain, self._signer, journal, timeouts, witness=witness)
-        """What becomes of what was sent."""
+        """Follows what was sent."""
 
         self.recheck_s = timeouts.recheck_s
         self._next: int | None = None
@@ -240,7 +240,7 @@ class Sender:
             pause = min(pause * 2, MAX_PAUSE_S)
 
     async def _place(self, lane: Lane, offer: GasQuote, max_retries: int) -> NoncePlace:
-        """Choose the nonce of the next signature: the first that no call has, or one to take over.
+        """Choose the nonce of the next signature: the first free one, or one to take over.
 
         Raises:
             NonceHeldError: An earlier call has to be taken by the node first.

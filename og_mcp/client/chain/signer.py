@@ -1,7 +1,7 @@
 """The signer: the one way to a signature, through the wallet's lane and the caps.
 
-What may be spent is set aside, then the transaction is signed, then the signature is recorded;
-only then anybody else sees its bytes.
+The fee is set aside, the transaction signed, and the signature recorded;
+only after that do the bytes leave this class.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Signer:
     """Signs for one wallet on one chain.
 
     Args:
-        chain: Tells what was spent where the journal is new.
+        chain: Shows what was spent if the journal is new.
         wallet: Holds the key.
-        guard: What a signature may cost and where it may go.
+        guard: Limits the cost of a signature and where it may go.
         journal: Every signature is on its disk before a byte leaves.
     """
 

@@ -146,7 +146,7 @@ class TransactionTracker:
 
         Args:
             call: With all that was signed for the call.
-            cancel: Send nothing to oneself instead, so that the nonce is used up.
+            cancel: Send nothing to oneself instead, which uses the nonce up.
 
         Raises:
             CallStateError: Its nonce was used, or taken over by another call.
@@ -205,7 +205,7 @@ class TransactionTracker:
         return None
 
     async def compare_with_witness(self, receipt: Receipt) -> Receipt:
-        """Hold a receipt against what the second RPC tells, where there is one (threats.md T35).
+        """Compare a receipt with the second RPC's, if there is one (threats.md T35).
 
         Raises:
             RPCsDifferError: It tells something else.
@@ -232,7 +232,7 @@ class TransactionTracker:
             raise report.error
 
     async def read_nonce(self, call: CallContext) -> NonceState:
-        """Ask what the chain says about a call's nonce, and remember since when it is used for good.
+        """Ask the chain about a call's nonce, and remember since when it is used for good.
 
         Raises:
             ServiceError: No usable answer.
@@ -258,7 +258,7 @@ class TransactionTracker:
         since: _Observation | None = None,
         now: float = 0.0,
     ) -> NonceState:
-        """Ask one RPC; how safe a count is, only where there were earlier looks to compare with."""
+        """Ask one RPC; the safe count only if there are earlier checks to compare with."""
         chain, address = chain or self._chain, await self._signer.address()
         nonce = call.signed[-1].nonce
         # Before the receipts: it may be mined in between.
@@ -280,7 +280,7 @@ class TransactionTracker:
         return latest if is_steady else (safe.transactions if safe else 0)
 
     async def _load_signed(self, call: CallContext) -> None:
-        """Take in what another process signed for the call, or for another one under its nonce."""
+        """Load what other processes signed under the call's nonce."""
         recorded = await self._journal.transactions_under(call.call_id)
         known = {one.transaction_hash for one in (*call.signed, *call.rivals)}
         if not recorded or known == {one.transaction_hash for one in recorded}:
@@ -369,7 +369,7 @@ class TransactionTracker:
 
 @dataclass(frozen=True)
 class _Observation:
-    """What earlier looks at a call's nonce found."""
+    """What earlier checks of a call's nonce found."""
 
     latest: int = 0
     at: float = 0.0
@@ -387,7 +387,7 @@ class _Observation:
         return to_json(asdict(self)).decode()
 
     def then(self, seen: NonceState, now: float) -> _Observation:
-        """Return what is known after another look."""
+        """Return what is known after another check."""
         if seen.latest <= seen.nonce:
             return _Observation()
         at = self.at if self.latest == seen.latest else now

@@ -1,7 +1,7 @@
 """What a wallet has spent in the last 24 hours that its journal does not know (threats.md T6).
 
 A journal that is new may have been deleted to reset the day's cap: the chain still shows what was
-spent. That is found out once and counts for a day, on top of what the journal comes to know.
+spent. It is found out once, and counts for a day on top of what the journal records.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Costs:
 
 
 class UnrecordedCosts:
-    """Spending of one wallet, in one coin, that its journal does not hold.
+    """What one wallet has spent in one currency, and its journal does not know.
 
     Args:
         journal: Remembers it, under its seal.

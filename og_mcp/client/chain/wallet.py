@@ -1,4 +1,4 @@
-"""The key, and the one place where transactions are signed.
+"""The wallet's key, and the one place where transactions are signed.
 
 Every guard that must not be passed by accident stands here, right before the signature: the
 endpoint's safety (threats.md T5, T30) and the fee caps (T1).
@@ -67,7 +67,7 @@ class Transaction:
         return replace(self, gas_price=gas_price)
 
     def cancelled(self, gas_price: int, sender: str) -> Transaction:
-        """Return what uses the nonce up in its place: nothing, sent to oneself."""
+        """Return a transaction that cancels it: nothing, sent to oneself, under the same nonce."""
         return replace(self, gas_price=gas_price, to=sender, data=b"", gas_limit=TRANSFER_GAS)
 
 
@@ -84,7 +84,7 @@ class Signed:
     """The most that it can cost, wei, as it was set aside."""
 
     call_id: str = ""
-    """Whose it is."""
+    """The call that it was signed for."""
 
     @cached_property
     def transaction(self) -> Transaction:
@@ -101,7 +101,7 @@ class Signed:
 
 @dataclass(frozen=True)
 class FeeGuard:
-    """What one signature may cost and where it may go."""
+    """Limits the cost of one signature and where it may go."""
 
     network: Network
     max_fee_per_call: int

@@ -43,7 +43,7 @@ def public_models_url(network: Network) -> str:
 
 
 def public_model_url(network: Network, model_name: str) -> str:
-    """Return where a model is told to everybody.
+    """Return where a model is described, for everybody.
 
     Raises:
         InputError: The name cannot be part of an address.

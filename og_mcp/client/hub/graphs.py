@@ -70,7 +70,7 @@ class Graphs:
         return graph
 
     def why_not(self, cid: str) -> str:
-        """Say why a model's tensors could not be read just now; empty where they may be."""
+        """Say why a model's tensors cannot be read now; empty if they may be."""
         if not self._network.hub_file_url:
             return UNSERVED
         when, why = self._failed.get(cid, (0.0, ""))

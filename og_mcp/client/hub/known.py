@@ -83,7 +83,7 @@ class KnownGraphs:
     async def keep(self, cid: str, graph: ModelGraph) -> None:
         """Keep in memory and on disk what was read from a file of this content id.
 
-        A disk that does not take it is no failure of the call that learned it.
+        A disk error does not fail the call.
         """
         _remember(self._read, cid, graph)
         if self._folder is not None:

@@ -47,11 +47,11 @@ LOOK_FIRST: Final = (
 _MAY_BE_TAKEN: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
-"""Statuses of the hub where a name is taken; only the conflict has no other reason."""
+"""Statuses of the hub if a name is taken; only 409 means nothing else."""
 
 
 class HubPublisher:
-    """What one account publishes.
+    """Publishes with one account.
 
     Args:
         http: The session's connection pool.
@@ -76,8 +76,8 @@ class HubPublisher:
     async def create_model(self, name: str, description: str) -> Model | None:
         """Create a repository.
 
-        A repository that the account has under this name is gone on with, also where the answer
-        that it was created is lost.
+        A repository of the account with this name is used, also if the answer
+        that it was created got lost.
 
         Returns:
             The one that was there already, or `None` where it was created.
@@ -270,7 +270,7 @@ class HubPublisher:
         call: CallContext,
         failure: ServiceError | None,
     ) -> str:
-        """Find a file whose upload was not answered as it should be in the version's list.
+        """Look in the version's list for a file whose upload was not confirmed.
 
         Raises:
             UploadFailedError: It is not there.

@@ -45,7 +45,7 @@ _UNTELLING: Final = frozenset(
         "with",
     ]
 )
-"""Words of a question that no entry of the catalogue is told by; the cheapest is first anyway."""
+"""Words of a query that describe no model; the cheapest is first anyway."""
 
 
 async def search(  # noqa: PLR0913 - what a caller may say, by name
@@ -136,7 +136,7 @@ def _fits(model: FoundModel, words: list[str], author: str) -> bool:
 
 
 def catalogued(network: Network, today: date) -> Iterator[catalogue.CatalogueEntry]:
-    """Give the models that answer on a network: by gateways, by its contract, locally by both."""
+    """Return the catalogue's models of a network: of its gateways, its contract, or (local) both."""
     ranked = sorted(catalogue.living(today), key=lambda one: (one.kind == "image", one.price_rank))
     for entry in ranked:
         by_gateway = entry.generation == "gateway"

@@ -17,7 +17,7 @@ from og_mcp.types import Progress
 
 
 class UploadBody:
-    """The body of one request; a context manager, as a thread reads from the file in the meantime.
+    """The body of one request. A context manager: a thread reads ahead from the file.
 
     Args:
         model: The file; its content passes through `Publishable.pieces`.
@@ -28,7 +28,7 @@ class UploadBody:
     def __init__(self, model: Publishable, call: CallContext, progress: Progress) -> None:
         self._call, self._progress = call, progress
         self._pieces: Iterator[bytes] = model.pieces()
-        # One piece: a thread that reads more of them at once keeps the sending from the processor.
+        # One piece: a thread that reads more of them at once slows the sending down.
         self._ahead: asyncio.Task[bytes] | None = None
         boundary = token_hex(24)
         # Publishable takes no name that would end between the quotes.
@@ -42,7 +42,7 @@ class UploadBody:
             "Content-Type": f"multipart/form-data; boundary={boundary}",
             "Content-Length": str(len(self._head) + model.size + len(self._tail)),
         }
-        """What describes the body."""
+        """The headers that describe the body."""
 
     async def __aenter__(self) -> Self:
         """Begin to read."""
@@ -55,7 +55,7 @@ class UploadBody:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        """Wait until reading from the file has ended."""
+        """Wait until the thread no longer reads the file."""
         if self._ahead is not None:
             with anyio.CancelScope(shield=True):
                 await asyncio.wait([self._ahead])

@@ -1,4 +1,4 @@
-"""Where the images of a gateway's answer are: `data:` URIs and URLs (protocol.md section 4)."""
+"""Finds the images of a gateway's answer: `data:` URIs and URLs (protocol.md section 4)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PIECE: Final = 2**20
 def addresses(answer: Mapping[str, Any]) -> list[str]:
     """Find the URIs of an answer's images, each once: in its message, and beside the choices.
 
-    An entry without any gives an empty one.
+    An entry without an address gives an empty text.
 
     Raises:
         ImageRefusedError: There are none.

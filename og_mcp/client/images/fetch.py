@@ -59,7 +59,7 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 class ImageFetch:
-    """Gets images from the internet, and from nowhere else.
+    """Fetches images from public addresses only.
 
     Takes nothing from the environment: a proxy would look hosts up by itself.
 

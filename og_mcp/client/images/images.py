@@ -230,7 +230,7 @@ class Images:
         return await to_thread.run_sync(self._files.prune, named, before)
 
     def _keep(self, file: bytes, wanted: tuple[int, int], principal: str) -> Image:
-        """Check an image, keep it, and make one of the size wanted from it."""
+        """Check an image, keep it, and scale it to the size that is wanted."""
         image, kind = picture.read(BytesIO(file))
         own = picture.upright_size(image)
         size = _size(own, wanted)
@@ -266,7 +266,7 @@ def _too_many(addresses: Sequence[str]) -> list[str]:
 
 
 def _size(own: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
-    """Choose a size; what is left open keeps the proportions, as far as any side may be long."""
+    """Choose a size; a side that is not given keeps the proportions, up to the longest side."""
     width = wanted[0] or (round(own[0] * wanted[1] / own[1]) if wanted[1] else own[0])
     height = wanted[1] or (round(own[1] * wanted[0] / own[0]) if wanted[0] else own[1])
     if (width, height) == own:

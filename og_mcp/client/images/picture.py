@@ -18,7 +18,7 @@ from og_mcp.client.images.scaling import cover_box, many_coloured, scaled, withi
 from og_mcp.errors import ImageRefusedError
 
 MAX_PIXELS: Final = 8192 * 8192
-"""The largest image that can be asked for, and more than 8000 x 8000; 256 MiB once it is decoded.
+"""Pixels of the largest image that is accepted; 256 MiB once decoded.
 
 Below Pillow's own bound, which is left as it is: it holds for the whole process.
 """
@@ -74,7 +74,7 @@ _UNREADABLE: Final = (
 
 
 def read(file: BinaryIO) -> tuple[Image.Image, Kind]:
-    """Decode an image whole; of one that moves, the first frame.
+    """Decode an image; the first frame of an animation.
 
     Raises:
         ImageRefusedError: It is of no known type, too large, cut off or damaged.
@@ -89,7 +89,7 @@ def read(file: BinaryIO) -> tuple[Image.Image, Kind]:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Tell an image's width and height as it is looked at: a file can say how it is to be turned."""
+    """Return an image's width and height as it is shown: a file can say that it has to be turned."""
     width, height = image.size
     return (height, width) if _orientation(image) in _ON_ITS_SIDE else (width, height)
 
@@ -247,7 +247,7 @@ def _check_end(file: BinaryIO, kind: Kind) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Read how the file says that it is to be turned; 1, as it is, where it says nothing usable."""
+    """Read the EXIF orientation; 1 (not turned) without a usable one."""
     try:
         said = image.getexif().get(ExifTags.Base.Orientation)
     except _UNREADABLE:

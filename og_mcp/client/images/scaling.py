@@ -15,7 +15,7 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom; pixels, not rounded."""
 
 _STRIP: Final = 2**20
-"""Pixels, more or less, that are scaled at once."""
+"""About how many pixels are scaled at once."""
 
 _SUPPORT: Final = 3
 """Pixels to each side that one is made of, where nothing becomes smaller."""
@@ -85,7 +85,7 @@ def many_coloured(image: Image.Image) -> Image.Image:
 def _around(
     part: Box, scale: tuple[float, float], most: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """Find the pixels that those of a part are made of: a few more on each side."""
+    """Find the pixels from which a part is computed: a few more on each side."""
     wide, high = (math.ceil(_SUPPORT * max(ratio, 1)) + 1 for ratio in scale)
     return (
         max(math.floor(part[0]) - wide, 0),

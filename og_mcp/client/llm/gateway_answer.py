@@ -1,6 +1,6 @@
 """Reading what a gateway answers: one JSON document, or a stream of events put together again.
 
-Bounded, and never shown before it is verified; progress is a count (threats.md T16).
+Its size is bounded, and nothing is shown before it is verified; progress is a count (threats.md T16).
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ PAYMENT_RESPONSE: Final = "PAYMENT-RESPONSE"
 
 STATUSES: Final = range(100, 600)
 MAX_ANSWER_S: Final = 1800.0
-"""Seconds from the first byte of an answer to its last: one that drips must end too."""
+"""Seconds from the first byte of an answer to its last, for answers that come slowly."""
 
 THREAD_ABOVE: Final = 256 * 2**10
 ENCODINGS: Final = ("gzip", "deflate")
-"""Ways to shorten a body that at most make a thousand bytes of one; others know no bound."""
+"""Content encodings whose ratio is at most 1,000; others have no bound."""
 
 EVENT_STREAM: Final = "text/event-stream"
 TEE_FIELDS: Final = (
@@ -178,7 +178,7 @@ def _rejected(
 
 
 def _has_error_shape(said: dict[str, Any]) -> bool:
-    """Whether an error has the one shape that newer gateways give all of theirs."""
+    """Tell whether an error has the shape that newer gateways use."""
     texts = all(isinstance(said.get(name), str) for name in ("error", "exception_type"))
     provider_status = said.get("provider_status")
     return (
@@ -214,10 +214,10 @@ async def _bounded(response: httpx.Response, most: int) -> AsyncIterator[bytes]:
 
 
 class _Stream:
-    """Server-sent events of one chat, put together to what the same request answers at once."""
+    """Puts the server-sent events of a chat together to the answer that is not streamed."""
 
     is_whole: bool = True
-    """False where more came behind an error."""
+    """False if more events followed an error."""
 
     def __init__(self, ends_s: float) -> None:
         self._ends_s = ends_s
@@ -231,7 +231,7 @@ class _Stream:
     async def read(
         self, parts: AsyncIterator[bytes], on_progress: OnProgress | None
     ) -> dict[str, Any]:
-        """Read them to their end; with `error` where they tell of one."""
+        """Read all events; the result has `error` if one of them does."""
         with anyio.CancelScope() as after_error:
             await self._read(parts, on_progress, after_error)
         if self._error:

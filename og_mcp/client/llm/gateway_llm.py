@@ -55,7 +55,7 @@ MAX_GATEWAYS: Final = 3
 """Gateways that are tried before a call is given up."""
 
 BY_ITSELF: Final = 2
-"""How often a call is sent by itself, where the gateway answers with an error of its own."""
+"""Repetitions by og-mcp itself if the gateway answers with an error of its own."""
 
 PAUSE_S: Final = 1.0
 """Seconds between these."""
@@ -68,7 +68,7 @@ SETTLEMENT_HEADERS: Final[Mapping[str, str]] = {
 """Response header -> what receipts call it."""
 
 LEFT_AFTER_S: Final = 0.005
-"""When a request has left for sure, so that what is done then holds it up no more."""
+"""Seconds after which a request has surely left, so that other work does not delay it."""
 
 SERVICE: Final = "gateway"
 """What errors call it."""
@@ -189,7 +189,7 @@ class GatewayLLM:
     async def _ask(
         self, question: Question, call: CallContext, on_progress: OnProgress | None
     ) -> GatewayAnswer:
-        """Ask the gateway that is preferred, or another one while nothing has left."""
+        """Ask the preferred gateway, or another one as long as nothing has left."""
         path, tried = question.path, dict[str, OGError]()
         prefer = call.sent.tee_id if call.repeats and call.sent else ""
         prefer = prefer or await self._payments.preferred(path)
@@ -237,7 +237,7 @@ class GatewayLLM:
 
     @contextmanager
     def _trying(self, gateway: Gateway, tried: dict[str, OGError]) -> Iterator[None]:
-        """Note an error after which another gateway may be tried, and let every other one out."""
+        """Note an error after which another gateway may be tried; raise every other error."""
         tee_id = gateway.tee.tee_id
         try:
             yield
@@ -288,7 +288,7 @@ class GatewayLLM:
 
 @contextmanager
 def _prepared(question: Question) -> Iterator[None]:
-    """Hash a request while its answer is awaited, rather than once it has come."""
+    """Hash a request while waiting for its answer."""
     if not is_short(question.raw):
         yield
         return
@@ -300,7 +300,7 @@ def _prepared(question: Question) -> Iterator[None]:
 
 
 def _is_passing(error: OGError) -> bool:
-    """Whether another gateway may do better, and nothing was paid."""
+    """Tell whether another gateway may be tried: nothing was paid."""
     if error.stage is not Stage.NOT_SENT:
         return False
     if isinstance(error, GatewayRejectedError):

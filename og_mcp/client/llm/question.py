@@ -26,10 +26,10 @@ HASHED: Final = {CHAT: chat_request, COMPLETION: completion_request, SEARCH: sea
 
 LETTERS_OF_A_TOKEN: Final = 4
 LETTERS_OF_A_FILE: Final = 4000
-"""What an image or a file is counted as: about a thousand tokens, whatever its size."""
+"""Letters that an image or a file counts as: about a thousand tokens."""
 
 ANYONE: Final = "Bearer og-mcp"
-"""`Authorization` is required and its value is not looked at: the payment is what counts."""
+"""Gateways require `Authorization` and ignore its value: the payment counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Question:
 
     @property
     def raw(self) -> bytes:
-        """The bytes that are sent, and verified against: `stream` is nothing that is hashed.
+        """The bytes that are sent; `stream` is not part of what is hashed.
 
         Raises:
             InputError: As `asked`.
@@ -68,7 +68,7 @@ class Question:
 
     @property
     def estimated_tokens(self) -> int:
-        """About how many tokens the request has: by its letters, and as many for every image."""
+        """Estimated tokens of the request, by its letters; each image counts the same."""
         counted = len(str(self.body.get("prompt", ""))) + len(str(self.body.get("tools", "")))
         for message in self.body.get("messages", ()):
             content = message.get("content") or ""

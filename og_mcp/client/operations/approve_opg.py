@@ -46,11 +46,11 @@ class ApproveOPG(TransactionOperation[AllowanceResult]):
         return (await self._allowance.get()).call_data(self.max_opg)
 
     async def reader(self) -> ResultReader:
-        """Return what tells the allowance."""
+        """Return the reader of the new allowance."""
         return await self._allowance.get()
 
     async def execute(self, call: CallContext) -> Outcome[AllowanceResult]:
-        """Send the transaction; whatever came of it, the allowance is asked for anew."""
+        """Send the transaction, and forget the old allowance however that ended."""
         allowance = await self._allowance.get()
         before = await allowance.current()
         try:

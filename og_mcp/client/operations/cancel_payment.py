@@ -44,11 +44,11 @@ class CancelPayment(TransactionOperation[CancellationResult]):
         return self._cancellations.call_data(self._cap)
 
     async def reader(self) -> ResultReader:
-        """Return what tells what came of it."""
+        """Return the reader of the outcome."""
         return self._cancellations
 
     async def execute(self, call: CallContext) -> Outcome[CancellationResult]:
-        """Send the transaction; first, no other call may be paid by the authorization."""
+        """Make sure that the authorization pays for no further call; then send the transaction."""
         call.max_wei = self._max_fee_wei
         await self._cancellations.begin(self._cap)
         return await super().execute(call)

@@ -155,7 +155,7 @@ def _noted(fields: Mapping[str, Any], *notes: str) -> dict[str, Any]:
 
 
 def _tool_call(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Take what a tool call consists of; gateways send more beside it."""
+    """Keep the parts of a tool call; gateways send other fields, too."""
     function = call.get("function") or {}
     return {
         "id": call.get("id"),

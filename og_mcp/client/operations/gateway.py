@@ -65,7 +65,7 @@ HELD: Final = "balance and Permit2 allowance cover it"
 OPEN: Final = "a payment that is open covers it: nothing is signed as long as it is"
 
 TOLERANCE: Final = Decimal("1.05")
-"""A cost that is this much above the most is not an overcharge yet."""
+"""A cost that is above the maximum by less than this is not an overcharge."""
 
 UNKNOWN_MODEL: Final = re.compile(
     "(unknown|unsupported|invalid) model|model .*(unknown|not (supported|found|known)|not exist)",
@@ -78,7 +78,7 @@ REASON: Final = re.compile(r"[a-z_]{1,40}")
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayAccess:
-    """What calls of gateways are carried out with."""
+    """What a gateway call needs to run."""
 
     settings: Settings
     today: date
@@ -92,7 +92,7 @@ class GatewayAccess:
 
 
 class GatewayOperation(Operation[R]):
-    """A call that a gateway answers; a person agrees, where one must, right before a signature.
+    """A call that a gateway answers. If a person has to agree, they are asked right before a signature.
 
     Args:
         access: What it is carried out with.
@@ -136,7 +136,7 @@ class GatewayOperation(Operation[R]):
         """
 
     async def check(self) -> None:
-        """Look at what a new call needs beyond the request, before it is paid.
+        """Check what else a new call needs before it is paid.
 
         Raises:
             OGError: It cannot succeed.
@@ -146,7 +146,7 @@ class GatewayOperation(Operation[R]):
     """Told of progress in pieces of text, where the answer is streamed."""
 
     async def quote(self) -> Quote:
-        """Ask what the request would have to be covered by; pays nothing."""
+        """Ask what the request would cost; pays nothing."""
         access, question = self._access, self._question
         await self.check()
         llm, payments = await access.llm.get(), await access.payments.get()
@@ -227,7 +227,7 @@ class GatewayOperation(Operation[R]):
     """What the gateway said that it cost."""
 
     async def settled(self, call: CallContext) -> None:
-        """Note a told cost that is above the most that the request can cost (threats.md T46)."""
+        """Note it if a gateway claims more than the request can cost (threats.md T46)."""
         told, most = self._usd, self._max_usd
         if call.cap is None or told is None or most is None or told <= most * TOLERANCE:
             return
@@ -238,7 +238,7 @@ class GatewayOperation(Operation[R]):
             await (await self._access.settlements.get()).overcharges.note(call.cap.pay_to, words)
 
     async def take_again(self, call_id: str) -> CallContext | None:
-        """Take over a call that the gateway answered with an error of its own (money.md 5)."""
+        """Send a call again that the gateway answered with an error of its own (money.md 5)."""
         return await (await self._access.payments.get()).take_again(call_id)
 
     def progress(self, call: CallRecord) -> dict[str, Any]:
@@ -274,7 +274,7 @@ class GatewayOperation(Operation[R]):
         )
 
     def _estimate(self) -> Cost:
-        """Estimate a cost; in OPG once a gateway has told what one is worth."""
+        """Estimate a cost; in OPG once a gateway has told the price of one OPG."""
         usd, rate = self._expected_usd, self._access.opg_price.usd
         opg = None if usd is None or rate is None else usd / rate
         return Cost(usd=_rounded(usd), opg=_rounded(opg), source="estimate")
@@ -293,7 +293,7 @@ class GatewayOperation(Operation[R]):
 
     @property
     def _max_usd(self) -> Decimal | None:
-        """The most that it can cost by the catalogue: no byte of it is more than a token."""
+        """Highest cost by the catalogue's prices: a byte is at most one token."""
         body, model = self._question.body, self._model
         if model is None or model.kind == "image":
             return self._expected_usd

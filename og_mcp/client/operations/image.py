@@ -80,7 +80,7 @@ class GenerateImage(GatewayOperation[ImageResult]):
         return {**super().fields, "attachments": self.attachments.told}
 
     async def check(self) -> None:
-        """Make sure that the names are free under which copies are saved."""
+        """Check that no file has the names of the copies yet."""
         if self.options.save_as:
             await self.images.check_free(self.options.save_as, self.options.count)
 

@@ -117,7 +117,7 @@ class Infer(TransactionOperation[InferenceResult]):
         return self._chain.network.inference_contract, self._data
 
     async def reader(self) -> ResultReader:
-        """Return what reads outputs."""
+        """Return the reader of outputs."""
         return await self._inference.get()
 
     async def read_result(self, call: CallContext, mined: Receipt) -> InferenceOutput:
@@ -187,7 +187,7 @@ class InferenceRequests:
 
         Raises:
             InputError: It cannot go on the wire, or not into this model.
-            NotFoundError: What is not a content id is not a model's name either.
+            NotFoundError: It is neither a content id nor the name of a model.
             OGError: The network in use cannot be opened.
         """
         check_retries(max_retries)
@@ -208,7 +208,7 @@ class InferenceRequests:
         return asked, await to_thread.run_sync(canonical_input, model_input, inputs)
 
     async def _cid_of(self, model: str) -> tuple[str, str]:
-        """Return a content id as it is; for a model's name its file's id, and which one that is."""
+        """Return a content id unchanged; for a model's name return its file's id, and a note."""
         if CID_LIKE.fullmatch(model):
             return model, ""
         if not MODEL_NAME.fullmatch(model) or not model.isprintable():
@@ -225,7 +225,7 @@ class InferenceRequests:
         return found
 
     async def _graph_of(self, model_cid: str) -> ModelGraph | None:
-        """Find what the model takes; where its file is read, what comes next opens meanwhile.
+        """Find what the model takes. While its file is read, what the call needs next is opened.
 
         Read before the call is recorded: the record holds the shapes that travel, and an input
         that does not fit makes no call. Once per model: it is kept.
@@ -239,7 +239,7 @@ class InferenceRequests:
         return self._known.get(model_cid)
 
     async def _open_the_next(self) -> None:
-        """Open what the call needs after its check; what fails is told there."""
+        """Open what the call needs next; if that fails, the call itself reports it."""
         with suppress(OGError):
             await (await self._chain.get()).check()
 

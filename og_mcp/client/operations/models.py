@@ -21,17 +21,17 @@ Route = Literal["gateway", "VANILLA", "TEE"]
 """A gateway, or the mode of an on-chain call."""
 
 Fits = Callable[[CatalogueEntry], bool | None]
-"""Whether a model can do what a request asks, as far as that is known."""
+"""Tells whether a model can do what a request asks, as far as that is known."""
 
 VARIABLES: Final[dict[Kind, str]] = {"llm": "OG_CHAT_MODEL", "image": "OG_IMAGE_MODEL"}
-"""Kind -> the variable that names the model of calls that name none."""
+"""Kind -> the variable with the default model."""
 
 
 class Models:
     """The models of one session's network, and how each is reached.
 
     Args:
-        settings: Names the models of calls that name none.
+        settings: Holds the default models.
         network: Where they are.
         today: The day in UTC, by which models are retired.
     """
@@ -45,7 +45,7 @@ class Models:
         Args:
             model: What the caller calls it; empty for OG_CHAT_MODEL.
             mode: How it is to be asked.
-            fits: Which models could be named where the call names none.
+            fits: Which models an error may suggest if the call names none.
 
         Raises:
             InputError: There is no such model, or not in this mode on this network.
@@ -73,7 +73,7 @@ class Models:
 
         Args:
             model: What the caller calls it; empty for OG_IMAGE_MODEL.
-            fits: Which models could be named where the call names none.
+            fits: Which models an error may suggest if the call names none.
 
         Raises:
             InputError: There is no such model, or none on this network.

@@ -1,6 +1,6 @@
 """Chats and completions of the networks' first generation: each is one transaction.
 
-All of them that is not wire format is here, so that it can be taken out in one commit.
+All but the wire format is in this file, so that one commit can remove it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class OnchainCall(TransactionOperation[R]):
         return self._chain.network.inference_contract, encode_request(self._asked)
 
     async def reader(self) -> ResultReader:
-        """Return what reads answers."""
+        """Return the reader of answers."""
         return await self._llm.get()
 
 
@@ -114,7 +114,7 @@ def onchain_completion(
 
 
 def _refuse_private(settlement: SettlementModeName) -> None:
-    """Refuse to put on chain what is to be kept private.
+    """Refuse options that ask for privacy: on chain everything is public.
 
     Raises:
         InputError: It is to be.

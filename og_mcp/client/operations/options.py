@@ -1,4 +1,4 @@
-"""What a caller may say of an answer: how it is made, and what it may hold."""
+"""Options of an answer: how it is made, and what it may hold."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SamplingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ChatOptions:
-    """What a chat may ask for beside an answer."""
+    """Options of a chat: tools, format, web search."""
 
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: str = ""
@@ -72,7 +72,7 @@ class ChatOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions:
-    """What images are to be like."""
+    """Size, format and number of images."""
 
     width: int = 0
     """Pixels; 0 for the model's own, as for `height`."""
@@ -115,7 +115,7 @@ class ImageOptions:
 
 
 def _option(model: CatalogueEntry, name: str, value: str, taken: Sequence[str]) -> str:
-    """Check what is asked of an image model; a model that is not in the catalogue judges itself."""
+    """Check an option of an image model; the gateway decides about a model that is not in the catalogue."""
     if not value or value in taken or (not model.is_listed and _OPTION.fullmatch(value)):
         return value
     takes = f"It takes {', '.join(taken)}." if taken else f"Leave {name} out."

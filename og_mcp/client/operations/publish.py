@@ -1,4 +1,4 @@
-"""Publications: repositories, versions and files on the Model Hub. Free, and not to be undone."""
+"""Publications on the Model Hub: repositories, versions, files. Free, and they cannot be undone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UNANSWERED: Final = (
 
 @dataclass
 class Uncounted:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
     count: int = 0
     total: int | None = None
@@ -47,7 +47,7 @@ class Uncounted:
 
 @dataclass(frozen=True, kw_only=True)
 class HubAccess:
-    """What publications are carried out with."""
+    """What a publication needs to run."""
 
     network_name: str
     account: Lazy[SignIn]
@@ -88,7 +88,7 @@ class Publication(Operation[R]):
         """Publish; notes in `_done` what is done."""
 
     async def prepare(self) -> None:
-        """Sign in: who cannot learns it before anything is recorded or a person is asked."""
+        """Sign in first, so that a wrong login fails before anything is recorded or asked."""
         await (await self._hub.account.get()).id_token()
 
     async def quote(self) -> Quote:
@@ -225,7 +225,7 @@ class CreateModel(Publication[CreatedModel]):
     async def _version_to_fill(self, found: Model | None) -> str:
         """Return the version that an earlier call of this kind left; empty where a new one is due.
 
-        A version with other files in it is left alone: a file of the same name there would be
+        A version with other files is not touched: a file of the same name there would be
         replaced, and whoever runs it relies on it.
         """
         left = newest(found.versions) if found is not None else None

@@ -36,7 +36,7 @@ WITHIN_CAP: Final = "the most that it may cost is within the cap"
 
 
 def check_retries(max_retries: int) -> None:
-    """Refuse a number of retries that nobody means.
+    """Check the number of retries.
 
     Raises:
         InputError: It is not between 0 and MAX_RETRIES.
@@ -47,7 +47,7 @@ def check_retries(max_retries: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ChainAccess:
-    """What transactions on one chain are carried out with."""
+    """What transactions on one chain need."""
 
     network: Network
     """Of the chain."""
@@ -55,7 +55,7 @@ class ChainAccess:
     sender: Lazy[Sender]
     recovery: Lazy[ChainRecovery]
     recovered: Lazy[bool]
-    """Opened once what was interrupted is settled, before anything is signed."""
+    """Open once interrupted calls are settled; before that nothing is signed."""
 
     keep_content: bool
     """Whether receipts keep requests and answers."""
@@ -93,13 +93,13 @@ class TransactionOperation(Operation[R]):
 
     @abstractmethod
     async def reader(self) -> ResultReader:
-        """Return what reads the result."""
+        """Return the reader of the result."""
 
     def over_cap(self, error: FeeCapError) -> None:
-        """Add to the error what helps against too high a fee."""
+        """Add to the error how the fee can be lowered."""
 
     def within_cap(self, fee_wei: int) -> str:
-        """Tell how the cost lies to the cap of one call, in words."""
+        """Say how the cost compares with the cap of one call."""
         del fee_wei
         return WITHIN_CAP
 
@@ -189,7 +189,7 @@ class TransactionOperation(Operation[R]):
         )
 
     async def _receipt_of_failure(self, call: CallContext, sender: Sender) -> str:
-        """Make the receipt of a call that was paid for and gave nothing; empty without the chain."""
+        """Make the receipt of a call that was paid for and gave nothing; empty if the chain does not answer."""
         try:
             mined = await sender.tracker.find_receipt(call)
         except (ServiceError, SupersededError) as exc:
@@ -206,7 +206,7 @@ class TransactionOperation(Operation[R]):
         return transaction_receipt(call, network, self.request, mined, response, keep_content=keep)
 
     async def settled(self, call: CallContext) -> None:
-        """Settle the interrupted calls that the sender came across in the lane."""
+        """Settle interrupted calls that were found in the lane."""
         sender = await self._chain.sender.get()
         if not sender.left_open:
             return

@@ -20,13 +20,13 @@ from og_mcp.errors import QUOTE_LIMIT, InputError, quote
 
 MAX_DEPTH: Final = 64
 MAX_INTEGER: Final = 2**1024
-"""Beyond it an integer is no float64 either, and some parsers make it infinite."""
+"""A larger integer does not fit a float64, and some parsers read it as infinite."""
 
 FOLLOWS: Final = ("stop", "tools")
 """Fields that are covered as they were sent, where they say something."""
 
 LATER: Final = (("response_format", "web_search"), ("response_format",), ())
-"""Fields that gateways have come to cover one after the other; the newest gateways' first."""
+"""Fields that gateways began to cover over time; the newest gateways' first."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def tool_of(request: Mapping[str, Any]) -> str:
 
 
 FORMS: Final = {"chat": chat_forms, "completion": completion_forms, "web_search": search_forms}
-"""What a request is -> the forms in which it is hashed."""
+"""Kind of request -> the forms in which it is hashed."""
 
 
 def _form(request: dict[str, Any], covered: dict[str, Any], left_out: tuple[str, ...]) -> Covered:
@@ -200,7 +200,7 @@ def _tool_call(call: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 
 
 def _reduced(content: Any) -> Any:  # noqa: ANN401 - JSON
-    """Keep the text of parts, and of others what they are: the newest gateways."""
+    """Reduce parts to their text or type, as the newest gateways do."""
     return [_part(part) for part in content] if isinstance(content, list) else str(content)
 
 
@@ -215,12 +215,12 @@ def _part(part: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 
 
 def _as_sent(content: Any) -> Any:  # noqa: ANN401 - JSON
-    """Keep parts as they are: gateways for a while."""
+    """Keep parts as they are, as gateways did for a while."""
     return content
 
 
 _SHAPES: Final[tuple[Callable[[Any], Any], ...]] = (_reduced, _as_sent, str)
-"""Ways to hash a user's content that is not a text; the last one is Python's own way to write it."""
+"""Ways to hash a user's content that is not a text; the last is Python's `repr`."""
 
 
 def _left_out_of(messages: list[Any], shape: Callable[[Any], Any]) -> Iterator[str]:
@@ -262,7 +262,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _check(value: object, where: str, depth: int) -> None:
-    """Refuse what does not travel alike.
+    """Refuse values that parsers read differently.
 
     Raises:
         InputError: Names the place.
@@ -288,7 +288,7 @@ def _check(value: object, where: str, depth: int) -> None:
 
 
 def _unfit(value: object) -> str:
-    """Tell why a value does not travel alike; nothing where it does."""
+    """Say why parsers would read a value differently; empty if they do not."""
     if value is None or isinstance(value, (bool, Mapping, list, tuple)):
         return ""
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What a gateway's answer proves: request, content and time by a TEE's signature, or nothing.
+"""Checks what a gateway's answer proves: request, content and time by a TEE's signature, or nothing.
 
 Pure: asks nobody. That the registry names the TEE is `tee.TEE.source`, and that it still does is
 `tee.Registry.is_active`. Whatever goes wrong while verifying is a mismatch (threats.md T19).

@@ -1,7 +1,7 @@
 """The TEE registry: which gateways there are, known without waiting for it.
 
 A snapshot is good for a minute. An older one is still used while it is read anew in the background,
-up to ten minutes; after that nothing is source for any more.
+up to ten minutes; after that no TEE counts as active.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Registry:
     Args:
         rpcs: Endpoints of the network's chain; all of them must agree (OG_RPC_URLS).
         network: Whose registry.
-        settings: Which code measurements are accepted (OG_TEE_PCR).
-        tasks: Where snapshots run in the background.
+        settings: Holds the code measurements that are accepted (OG_TEE_PCR).
+        tasks: Where the registry is read in the background.
         clock: Seconds, ever growing.
     """
 
@@ -110,7 +110,7 @@ class Registry:
         return snapshot.tees
 
     def prefetch(self) -> None:
-        """Begin to read the registry in the background, unless that was done; a failure shows later."""
+        """Begin to read the registry in the background, unless that was done; an error shows later."""
         if self._snapshot is None:
             self._renew()
 
@@ -199,7 +199,7 @@ class Registry:
         return [answer for answer in answers if isinstance(answer, RegistryEntries)]
 
     def _must_agree(self, snapshots: Sequence[RegistryEntries]) -> None:
-        """Name the RPCs that differ from most of them, or where none has most, from the first."""
+        """List the RPCs that disagree with the majority, or with the first if there is no majority."""
         alike = [sum(same_entries(one, other) for other in snapshots) for one in snapshots]
         norm = snapshots[alike.index(max(alike))]
         odd: list[str] = []

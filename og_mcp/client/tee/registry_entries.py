@@ -1,4 +1,4 @@
-"""One reading of the TEE registry: what is asked, decoded, and who vouches for it.
+"""Reads the TEE registry: what is asked, how it is decoded, and which RPC said so.
 
 Source: protocol.md section 3.5; `TEEInfo` and `OhttpConfig` are the structs there.
 """
@@ -50,12 +50,12 @@ class TEE:
     """0x-hex, 32 bytes: the measurement of its code."""
 
     source: RegistrySource
-    """Who said so, as of which block."""
+    """Which RPC said so, at which block."""
 
 
 @dataclass(frozen=True)
 class RegistryBlock:
-    """A block, by what names it."""
+    """Number and hash of a block."""
 
     number: int
     hash: str
@@ -81,7 +81,7 @@ class RegistryEntry:
     block: RegistryBlock
     is_active: bool
     tee: TEE | None
-    """`None` where it knows none of that id."""
+    """`None` if the registry does not know the id."""
 
 
 async def read_entries(
@@ -114,7 +114,7 @@ async def read_entries(
 
 
 def same_entries(one: RegistryEntries, other: RegistryEntries) -> bool:
-    """Tell whether two readings agree on which TEEs there are, whatever their heartbeats are."""
+    """Tell whether two snapshots list the same TEEs; heartbeats do not count."""
     return set(one.tees) == set(other.tees)
 
 
