@@ -146,8 +146,8 @@ def test_each_bit_flipped_in_a_signed_transaction_gives_another_hash_or_none() -
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (b"", "no legacy transaction"),
-        (b"\x02" + EIP155, "no legacy transaction"),
+        (b"", "not a legacy transaction"),
+        (b"\x02" + EIP155, "not a legacy transaction"),
         (EIP155 + b"\0", "length"),
         (EIP155[:-1], "length"),
         (b"\xf9\x00\x6c" + EIP155[2:], "shortest form"),
