@@ -135,6 +135,15 @@ class Session:
         async with Session.from_env() as og:
             result = await og.infer(model_cid, {"x": [1.0, 2.0]})
 
+    A call that can cost something is journalled before anything is sent. The same request, repeated
+    with the same key, or while its first answer is under way or was never delivered, is the same
+    call. Methods share these arguments:
+
+    * `idempotency_key` names the request; the same key never pays twice.
+    * `dry_run`: check and price the call, and send nothing that costs.
+    * `principal`: who asks; calls of others are neither joined nor seen.
+    * `wait_s`: seconds after which a running call is handed back; `None`: wait for its end.
+
     Args:
         settings: The configuration; `from_env` reads it from the environment.
         timeouts: How long to wait for the network.
@@ -273,9 +282,6 @@ class Session:
     ) -> InferenceResult:
         """Run an ONNX model in one transaction and wait until it is mined; costs gas.
 
-        The call is journalled before anything is sent. The same request, repeated with the same
-        key, or while its first answer is under way or was never delivered, is the same call.
-
         Args:
             model_cid: Content id of the ONNX file, as the Model Hub lists it.
             model_input: Tensor name -> number, string, nested lists, numpy array, or
@@ -283,10 +289,6 @@ class Session:
             inference_mode: How the node proves its work.
             max_retries: Further tries after nonce or connection trouble, as long as the node has
                 accepted nothing; 0 to 20.
-            idempotency_key: Names the request; the same key never pays twice.
-            dry_run: Check and price the call, and send nothing.
-            principal: Who asks; calls of others are neither joined nor seen.
-            wait_s: Seconds after which a running call is handed back; `None`: wait for its end.
 
         Raises:
             NoWalletError: No key is configured; also a RuntimeError.
@@ -353,9 +355,6 @@ class Session:
     ) -> ChatResult:
         """Chat with a language model and return its verified answer; costs OPG, or gas on chain.
 
-        The call is journalled before anything is sent. The same request, repeated with the same
-        key, or while its first answer is under way or was never delivered, is the same call.
-
         Args:
             model: `provider/name`, a bare name, or an enum member's name; empty for
                 OG_CHAT_MODEL.
@@ -374,10 +373,6 @@ class Session:
             web_search: Has no effect at today's gateways; `web_search` searches.
             settlement_mode: What the gateway settles beside the payment. `batch` publishes hashes
                 of request and answer, from which a short one can be guessed; `private` nothing.
-            idempotency_key: Names the request; the same key never pays twice.
-            dry_run: Check and price the call, and send nothing that costs.
-            principal: Who asks; calls of others are neither joined nor seen.
-            wait_s: Seconds after which a running call is handed back; `None`: wait for its end.
             on_progress: Told of progress in pieces of text, where the answer is streamed.
 
         Raises:
@@ -496,10 +491,6 @@ class Session:
             save_as: Name of a copy in OG_DATA_DIR/saved, which must not exist; its ending, .png,
                 .jpg or .webp, says the type. Further images are numbered. Not over HTTP.
             settlement_mode: As for `chat`.
-            idempotency_key: As for `chat`.
-            dry_run: As for `chat`.
-            principal: As for `chat`.
-            wait_s: As for `chat`.
 
         Raises:
             As `chat`. The signature of a TEE does not cover the bytes of an image.
@@ -547,10 +538,6 @@ class Session:
             num_results: 0 for the gateway's own number.
             recency_days: How old a page may be; 0 for any age.
             settlement_mode: As for `chat`.
-            idempotency_key: As for `chat`.
-            dry_run: As for `chat`.
-            principal: As for `chat`.
-            wait_s: As for `chat`.
 
         Raises:
             As `chat`. The signature covers the content, and not the citations.
@@ -628,10 +615,6 @@ class Session:
 
         Args:
             amount_opg: Decimal OPG, in place of what it may take now; "0" revokes.
-            idempotency_key: As for `chat`.
-            dry_run: As for `chat`.
-            principal: As for `chat`.
-            wait_s: As for `chat`.
 
         Raises:
             InputError: It is no amount.
@@ -691,8 +674,6 @@ class Session:
             model_path: A model file below OG_UPLOAD_ROOTS.
             ask: A person can be asked, so one has to agree first.
             progress: Counts the bytes of the file that were sent.
-            principal: Who asks; calls of others are neither joined nor seen.
-            wait_s: Seconds after which a running call is handed back; `None`: wait for its end.
 
         Raises:
             NoAccountError: No hub account is configured; also a RuntimeError.
@@ -732,8 +713,6 @@ class Session:
             notes: What is new in it, public.
             is_major: 0.02 is followed by 1.00 rather than by 0.03.
             ask: As for `create_model`.
-            principal: As for `create_model`.
-            wait_s: As for `create_model`.
 
         Raises:
             ModelNotFoundError: The account has no such repository.
@@ -767,10 +746,7 @@ class Session:
             model_path: A model file below OG_UPLOAD_ROOTS.
             model_name: The repository.
             version: As create_version told it.
-            ask: As for `create_model`.
-            progress: As for `create_model`.
-            principal: As for `create_model`.
-            wait_s: As for `create_model`.
+            ask: As for `create_model`, and so is `progress`.
 
         Raises:
             ModelNotFoundError: There is no such model or version.
@@ -915,7 +891,6 @@ class Session:
         Args:
             call_id: Its id, or the first characters of it.
             wait_s: How long to wait.
-            principal: Whose.
 
         Raises:
             CallNotFoundError: The principal has no such call.
@@ -962,7 +937,6 @@ class Session:
             tool: Only that tool's.
             since: Only calls from then on, as `since_of` reads it.
             page: From 0.
-            principal: Whose.
 
         Raises:
             InputError: `since` is not a time of the past.
@@ -1037,7 +1011,6 @@ class Session:
             receipt: The receipt itself, or `{"file": path}` below OG_UPLOAD_ROOTS; or
             call_id: the call whose receipt it is.
             online: Ask the chain too.
-            principal: Whose call.
 
         Raises:
             InputError: Neither or both were given, the call has no receipt, or the file is none or
@@ -1090,7 +1063,6 @@ class Session:
 
         Args:
             call_id: The call.
-            principal: Whose.
             max_fee_wei: What a person agreed that cancelling a payment may cost; `None`: the caps
                 alone.
 
