@@ -17,7 +17,7 @@ from og_mcp.types import Diagnosis
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(*, as_json: bool) -> None:
-    """Check configuration, chains, wallet, gateways, hub and journal; settle interrupted calls.
+    """Check configuration, disk, chains, wallet, gateways, hub and journal; settle interrupted calls.
 
     Signs nothing. Exit 1 where something that is needed is missing.
     """

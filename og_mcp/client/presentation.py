@@ -29,8 +29,8 @@ def info_of(call: Call, *, is_whole: bool = True) -> CallInfo:
     """Tell a call as tools show it, with what the chain has said since about its payment.
 
     Args:
-        call: It.
-        is_whole: Whether it was read with its documents.
+        call: As the journal has it.
+        is_whole: Whether it was read with its request, result and receipt; lists are read without.
     """
     result = json.loads(call.result) if call.result else {}
     is_kept = not is_whole or call.status != "done" or bool(call.result)

@@ -264,6 +264,36 @@ def test_t44_a_journal_that_was_restored_from_an_older_copy_is_told_with_what_to
     assert "repeat no earlier request before you have looked" in found["fix"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
+def test_t44_a_disk_that_takes_nothing_is_a_row_with_its_fix(localnet: LocalNetwork) -> None:
+    import resource  # noqa: PLC0415 - not on Windows
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Files that this process writes end there, as on a disk that is full.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        full = inside_findings(localnet.environ)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    well = inside_findings(localnet.environ)
+
+    assert not full["disk"]["held"]
+    assert full["disk"]["detail"].startswith("Nothing can be written to the data folder ")
+    assert "set OG_DATA_DIR" in full["disk"]["fix"]
+    assert "disk" not in well
+
+
+def test_a_local_network_that_cannot_be_used_is_told_alone(tmp_path: Path) -> None:
+    ready_file = tmp_path / "ready.json"
+    ready_file.write_text("{}", encoding="utf-8")
+
+    found = inside_findings({"OG_LOCALNET": str(ready_file), "OG_DATA_DIR": str(tmp_path / "data")})
+
+    assert list(found) == ["configuration", "network"]
+    assert ill(found) == {"network"}
+    assert found["network"]["fix"]
+
+
 def test_t44_a_damaged_journal_is_told_with_what_to_do(localnet: LocalNetwork) -> None:
     anyio.run(_infer, localnet.environ, localnet)
     journal = localnet.data_dir / "journal.db"

@@ -14,12 +14,14 @@ PAGE: Final = 1000
 """Calls that are read at a time."""
 
 NAMED: Final = re.compile(r"og://(?:images|outputs)/([0-9a-f]{64})")
+"""How a result names a file: by its SHA-256."""
+
 NAMING_TOOLS: Final = ("generate_image", "infer")
 """The tools whose results name files."""
 
 
 class Files(Protocol):
-    """Files that results name."""
+    """One kind of files that results name: images or outputs."""
 
     async def prune(self, named: set[str], before: datetime) -> int:
         """Remove those that are older and not named; returns how many."""

@@ -98,10 +98,9 @@ class Models:
             )
 
     def _name_or_default(self, model: str, generation: Generation, kind: Kind, fits: Fits) -> str:
-        settings, variable = self._settings, VARIABLES[kind]
-        default = settings.chat_model if kind == "llm" else settings.image_model
-        if name := model.strip() or default:
+        if name := model.strip() or self._default(kind):
             return name
+        variable = VARIABLES[kind]
         fitting = filter(fits, catalogue.living(self._today, generation, kind))
         cheapest = min(fitting, key=lambda entry: entry.price_rank, default=None)
         example = (
@@ -114,7 +113,6 @@ class Models:
 
     def _of_gateways(self, model: str, kind: Kind) -> CatalogueEntry:
         """Find a model that gateways answer, or describe one that only they may know."""
-        today = self._today
         entry = catalogue.find(model, "gateway")
         if entry is None and catalogue.find(model, "on_chain") is None:
             entry = catalogue.unlisted(model, kind)
@@ -125,7 +123,7 @@ class Models:
             raise InputError(
                 f"{entry.id} is a model of kind {entry.kind}. {UNPAID}", f"Use it with {tool}."
             )
-        if entry.is_retired(today):
+        if entry.is_retired(self._today):
             raise InputError(
                 f"{entry.retirement} {UNPAID}",
                 f"Use {entry.replaced_by}.{self._set_by(model, kind)}",
@@ -145,6 +143,7 @@ class Models:
 
     def _set_by(self, model: str, kind: Kind) -> str:
         """Tell that a variable names the model, where one does."""
-        settings = self._settings
-        named = settings.chat_model if kind == "llm" else settings.image_model
-        return f" {VARIABLES[kind]} names it." if model == named else ""
+        return f" {VARIABLES[kind]} names it." if model == self._default(kind) else ""
+
+    def _default(self, kind: Kind) -> str:
+        return self._settings.chat_model if kind == "llm" else self._settings.image_model
