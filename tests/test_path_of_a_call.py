@@ -199,7 +199,7 @@ def test_the_session_names_the_operation_whose_execute_comes_next(
 
 
 def test_calls_and_operations_hand_few_closures_on() -> None:
-    """A coroutine function inside another one is a hop that no editor follows."""
+    """A function made inside another one and handed on is a hop that no editor follows."""
     found = [
         f"{path.name}:{inner.lineno}"
         for room in ("calls", "operations")
@@ -207,7 +207,7 @@ def test_calls_and_operations_hand_few_closures_on() -> None:
         for outer in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef)
         for inner in ast.walk(outer)
-        if inner is not outer and isinstance(inner, ast.AsyncFunctionDef)
+        if inner is not outer and isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
 
     assert len(found) <= 5, found

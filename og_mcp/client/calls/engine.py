@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 import anyio
@@ -192,11 +193,8 @@ class CallEngine:
     async def _open(self, operation: Operation[R], terms: Terms) -> Opened:
         """Record the call before anything of it is sent, or join the one that it repeats."""
         request = operation.request
-
-        def forms() -> tuple[str, str, tuple[str, str]]:
-            return digest(request), canonical(request), subject_of(request)
-
-        request_hash, text, (model, words) = await off_loop(forms, request)
+        forms = await off_loop(partial(_forms_of, request), request)
+        request_hash, text, (model, words) = forms
         if self._is_ending:
             raise ShuttingDownError
         asked = CallRequest(
@@ -395,3 +393,8 @@ class CallEngine:
             await self._journal.deliver(call_id)
         except OGError as exc:
             logger.warning("call %s: its delivery was not recorded: %s", call_id, exc)
+
+
+def _forms_of(request: Mapping[str, Any]) -> tuple[str, str, tuple[str, str]]:
+    """Return a request's hash, its canonical text, and what lists tell it by."""
+    return digest(request), canonical(request), subject_of(request)

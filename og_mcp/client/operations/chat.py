@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from og_mcp.catalogue import CatalogueEntry
@@ -50,23 +51,6 @@ class Chat(GatewayOperation[ChatResult]):
         Raises:
             InputError: No gateway can be asked this.
         """
-
-        def body() -> dict[str, Any]:
-            tools = shapes.tools(options.tools)
-            choice = shapes.tool_choice(options.tool_choice, tools)
-            takes_json = model.json_object is not False
-            format_ = shapes.response_format(
-                options.response_format, model=model.id, json_object=takes_json
-            )
-            return {
-                "model": model.wire_name,
-                "messages": shapes.messages(messages, attachments),
-                **sampling.as_sent(model),
-                **({"tools": tools, "tool_choice": choice} if tools else {}),
-                **({"response_format": format_} if format_ else {}),
-                **({"web_search": True} if options.web_search else {}),
-            }
-
         # A stream costs time and says nothing before its end but how far it is; and those of some
         # gateways leave tool calls out.
         streams = on_progress is not None and not options.tools
@@ -74,6 +58,7 @@ class Chat(GatewayOperation[ChatResult]):
         if shapes.has_parts(messages):
             # Short as their paths may be, files are read.
             given.append(attachments)
+        body = partial(_chat_body, model, messages, sampling, options, attachments)
         question = await write_question(CHAT, body, given, access, streams=streams)
         chat = cls(access, question, model, attachments.in_request)
         chat.attachments, chat.on_progress = attachments, on_progress
@@ -114,10 +99,9 @@ class Completion(GatewayOperation[CompletionResult]):
         Raises:
             InputError: No gateway can be asked this.
         """
-
-        def body() -> dict[str, Any]:
-            return {"model": model.wire_name, "prompt": prompt, **sampling.as_sent(model)}
-
+        body: Callable[[], dict[str, Any]] = partial(
+            dict, model=model.wire_name, prompt=prompt, **sampling.as_sent(model)
+        )
         return cls(access, await write_question(COMPLETION, body, prompt, access), model)
 
     async def read(self, answered: GatewayAnswer, fields: Mapping[str, Any]) -> CompletionResult:
@@ -136,17 +120,40 @@ def fits_chat(messages: Sequence[Any], options: ChatOptions) -> Fits:
     contents = (one.get("content") for one in messages if isinstance(one, Mapping))
     parts = (part for content in contents if isinstance(content, list) for part in content)
     shows = any(isinstance(part, Mapping) and part.get("type") == "image_url" for part in parts)
+    return partial(_can_chat, options, shows=shows)
+
+
+def _can_chat(options: ChatOptions, model: CatalogueEntry, *, shows: bool) -> bool:
     is_json = options.response_format.get("type") == "json_object"
+    able = (
+        (shows, model.image_input),
+        (options.tools, model.tools),
+        (is_json, model.json_object),
+    )
+    return model.generation == "on_chain" or all(has or not asked for asked, has in able)
 
-    def fits(model: CatalogueEntry) -> bool:
-        able = (
-            (shows, model.image_input),
-            (options.tools, model.tools),
-            (is_json, model.json_object),
-        )
-        return model.generation == "on_chain" or all(has or not asked for asked, has in able)
 
-    return fits
+def _chat_body(
+    model: CatalogueEntry,
+    messages: Sequence[Mapping[str, Any]],
+    sampling: SamplingOptions,
+    options: ChatOptions,
+    attachments: Attachments,
+) -> dict[str, Any]:
+    tools = shapes.tools(options.tools)
+    choice = shapes.tool_choice(options.tool_choice, tools)
+    takes_json = model.json_object is not False
+    format_ = shapes.response_format(
+        options.response_format, model=model.id, json_object=takes_json
+    )
+    return {
+        "model": model.wire_name,
+        "messages": shapes.messages(messages, attachments),
+        **sampling.as_sent(model),
+        **({"tools": tools, "tool_choice": choice} if tools else {}),
+        **({"response_format": format_} if format_ else {}),
+        **({"web_search": True} if options.web_search else {}),
+    }
 
 
 def _noted(fields: Mapping[str, Any], *notes: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_UP, Decimal
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
@@ -312,20 +313,24 @@ async def write_question(
     Raises:
         InputError: No gateway can be asked this.
     """
-
-    def write() -> Question:
-        question = Question(path=path, body=body(), settlement=access.settlement, **rest)
-        # Refused here rather than when it is sent: nothing is journalled for it.
-        size = len(question.asked)
-        if size > MAX_REQUEST:
-            raise InputError(
-                f"The request has {size:,} bytes, and gateways take up to "
-                f"{MAX_REQUEST // 2**20} MiB.",
-                "Send less; nothing was sent or paid.",
-            )
-        return question
-
+    write = partial(_write, path, body, settlement=access.settlement, **rest)
     return await off_loop(write, given)
+
+
+def _write(
+    path: str,
+    body: Callable[[], dict[str, Any]],
+    **rest: Any,  # noqa: ANN401 - as above
+) -> Question:
+    question = Question(path=path, body=body(), **rest)
+    # Refused here rather than when it is sent: nothing is journalled for it.
+    size = len(question.asked)
+    if size > MAX_REQUEST:
+        raise InputError(
+            f"The request has {size:,} bytes, and gateways take up to {MAX_REQUEST // 2**20} MiB.",
+            "Send less; nothing was sent or paid.",
+        )
+    return question
 
 
 def is_unknown_model(error: GatewayRejectedError, model: CatalogueEntry) -> bool:

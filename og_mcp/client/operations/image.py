@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from anyio import to_thread
@@ -56,15 +57,7 @@ class GenerateImage(GatewayOperation[ImageResult]):
         if not prompt.strip():
             raise InputError("There is no prompt.", "Say what is to be drawn.")
 
-        def body() -> dict[str, Any]:
-            # The network's gateways take no size: another one is made of what they send.
-            content: Any = prompt
-            if uris:
-                pictures = ({"type": "image_url", "image_url": {"url": uri}} for uri in uris)
-                content = [{"type": "text", "text": prompt}, *pictures]
-            asked = [{"role": "user", "content": content}]
-            return {"model": model.wire_name, "messages": asked, "temperature": 0.0, **sent}
-
+        body = partial(_image_body, model, prompt, uris, sent)
         question = await write_question(
             CHAT, body, (prompt, uris), access, max_bytes=MAX_IMAGE_BYTES
         )
@@ -105,13 +98,25 @@ class GenerateImage(GatewayOperation[ImageResult]):
 
 def fits_images(options: ImageOptions) -> Fits:
     """Tell which models can draw what is asked, so that one of them can be named."""
+    return partial(_can_draw, options)
 
-    def fits(model: CatalogueEntry) -> bool:
-        has_ratio = not options.aspect_ratio or options.aspect_ratio in model.aspect_ratios
-        has_tier = not options.resolution or options.resolution.upper() in model.resolutions
-        return has_ratio and has_tier and (model.references or not options.images)
 
-    return fits
+def _can_draw(options: ImageOptions, model: CatalogueEntry) -> bool:
+    has_ratio = not options.aspect_ratio or options.aspect_ratio in model.aspect_ratios
+    has_tier = not options.resolution or options.resolution.upper() in model.resolutions
+    return has_ratio and has_tier and (model.references or not options.images)
+
+
+def _image_body(
+    model: CatalogueEntry, prompt: str, uris: Sequence[str], sent: Mapping[str, Any]
+) -> dict[str, Any]:
+    # The network's gateways take no size: another one is made of what they send.
+    content: Any = prompt
+    if uris:
+        pictures = ({"type": "image_url", "image_url": {"url": uri}} for uri in uris)
+        content = [{"type": "text", "text": prompt}, *pictures]
+    asked = [{"role": "user", "content": content}]
+    return {"model": model.wire_name, "messages": asked, "temperature": 0.0, **sent}
 
 
 async def _pictures(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from og_mcp.client.llm.gateway_llm import GatewayAnswer
@@ -43,9 +44,8 @@ class WebSearch(GatewayOperation[SearchResult]):
             if not 0 <= number <= most:
                 raise InputError(f"{name} is {number}.", f"Use 0 (the gateway's own) to {most}.")
 
-        def body() -> dict[str, Any]:
-            return {"query": query, **{name: number for name, number in numbers.items() if number}}
-
+        given = {name: number for name, number in numbers.items() if number}
+        body: Callable[[], dict[str, Any]] = partial(dict, query=query, **given)
         return cls(access, await write_question(SEARCH, body, query, access))
 
     async def read(self, answered: GatewayAnswer, fields: Mapping[str, Any]) -> SearchResult:
