@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import hypothesis
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -16,6 +17,12 @@ from tests.localnet_client import LocalNetwork, running
 
 QUICK: Final = "not process and not slow"
 OTHER_TIERS: Final = re.compile(r"^pytestmark = pytest\.mark\.(process|slow)$", re.MULTILINE)
+
+# A loaded machine is slow, which says nothing about what is tested.
+hypothesis.settings.register_profile(
+    "og-mcp", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("og-mcp")
 
 # What collecting makes stays to the end: walking through it again and again takes seconds.
 gc.disable()
