@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Annotated, Final
 
 from mcp import MCPError
-from mcp.server import MCPServer
-from mcp.types import INVALID_PARAMS, Prompt
+from mcp.server.mcpserver.prompts import Prompt
+from mcp.types import INVALID_PARAMS
+from mcp.types import Prompt as ListedPrompt
 from pydantic import Field, ValidationError
 
-from og_mcp.client import Session
 from og_mcp.errors import quote
 
 RUN_MODEL = "run_model"
@@ -43,26 +44,40 @@ NewName = Annotated[
 CallId = Annotated[str, Field(max_length=64, description="Id of the call to check.")]
 
 
-def add_prompts(server: MCPServer[Session], offered: Collection[str]) -> None:
-    """Add `run_model`, `publish_model` and `check_answer`.
+def offered_prompts(offered: Collection[str]) -> list[Prompt]:
+    """Return those of `run_model`, `publish_model` and `check_answer` whose tools are all there.
 
     Args:
-        server: Where to.
         offered: Names of the tools that are listed.
     """
-    add_of = {
-        RUN_MODEL: _add_run_model,
-        PUBLISH_MODEL: _add_publish_model,
-        CHECK_ANSWER: _add_check_answer,
-    }
-    for name, add in add_of.items():
-        if set(offered) >= TOOLS_OF[name]:
-            add(server)
+    return [prompt for prompt in _prompts() if TOOLS_OF[prompt.name] <= set(offered)]
+
+
+@cache
+def _prompts() -> tuple[Prompt, ...]:
+    """Build the prompts, once in a process: their schemas take milliseconds."""
+    return (
+        Prompt.from_function(
+            _run_model,
+            RUN_MODEL,
+            "Run a model",
+            "Run a model of the hub on chain, step by step.",
+        ),
+        Prompt.from_function(
+            _publish_model,
+            PUBLISH_MODEL,
+            "Publish a model",
+            "Put an ONNX file on the hub and try it there.",
+        ),
+        Prompt.from_function(
+            _check_answer, CHECK_ANSWER, "Check an answer", "Check the proof of an earlier call."
+        ),
+    )
 
 
 @contextmanager
 def refusing(
-    listed: Sequence[Prompt], name: str, arguments: Mapping[str, object]
+    listed: Sequence[ListedPrompt], name: str, arguments: Mapping[str, object]
 ) -> Iterator[None]:
     """Refuse an unknown prompt and wrong arguments with the protocol's error.
 
@@ -97,58 +112,44 @@ def _takes(name: str, known: Collection[str]) -> str:
     return f"{name} takes {', '.join(known)}."
 
 
-def _add_run_model(server: MCPServer[Session]) -> None:
-    @server.prompt(
-        RUN_MODEL, title="Run a model", description="Run a model of the hub on chain, step by step."
+def _run_model(model_name: ModelName, question: Question = "") -> str:
+    asked = f" to answer this: {_quoted_text(question)}" if question.strip() else ""
+    return (
+        f"Run the model {_quoted_text(model_name)} of the OpenGradient Model Hub{asked}.\n"
+        "1. Call get_model. Where several authors have a model of that name, ask me which.\n"
+        "2. Take model_cid from the newest version's ONNX file. Fill model_input with one entry "
+        "for each tensor under inputs, in its shape; example_input shows the form. Ask me for "
+        "values that you do not have; do not make any up.\n"
+        "3. Call infer with dry_run true and tell me the highest cost (fee_wei).\n"
+        "4. Call infer with a new idempotency_key. Where its status is running, call get_call.\n"
+        "5. Tell me model_output in plain words, the transaction_hash, and what it cost."
     )
-    def run_model(model_name: ModelName, question: Question = "") -> str:
-        asked = f" to answer this: {_quoted_text(question)}" if question.strip() else ""
-        return (
-            f"Run the model {_quoted_text(model_name)} of the OpenGradient Model Hub{asked}.\n"
-            "1. Call get_model. Where several authors have a model of that name, ask me which.\n"
-            "2. Take model_cid from the newest version's ONNX file. Fill model_input with one entry "
-            "for each tensor under inputs, in its shape; example_input shows the form. Ask me for "
-            "values that you do not have; do not make any up.\n"
-            "3. Call infer with dry_run true and tell me the highest cost (fee_wei).\n"
-            "4. Call infer with a new idempotency_key. Where its status is running, call get_call.\n"
-            "5. Tell me model_output in plain words, the transaction_hash, and what it cost."
-        )
 
 
-def _add_publish_model(server: MCPServer[Session]) -> None:
-    @server.prompt(
-        PUBLISH_MODEL,
-        title="Publish a model",
-        description="Put an ONNX file on the hub and try it there.",
+def _publish_model(model_path: ModelPath, model_name: NewName, description: About = "") -> str:
+    about = f" Describe it as {_quoted_text(description)}." if description.strip() else ""
+    return (
+        f"Publish the file {_quoted_text(model_path)} as the model {_quoted_text(model_name)} on the "
+        f"OpenGradient Model Hub.{about}\n"
+        "Publishing cannot be undone: tell me the file, the name and the network that status "
+        "shows, and wait for my yes.\n"
+        "1. Call create_model with model_name, model_desc and model_path. If the model "
+        "exists already, call create_version and then upload instead.\n"
+        "2. Call get_model and tell me the version, the model_cid and the tensors.\n"
+        "3. Call infer on it with example_input and dry_run true, and tell me whether the "
+        "network takes the model and what a call may cost."
     )
-    def publish_model(model_path: ModelPath, model_name: NewName, description: About = "") -> str:
-        about = f" Describe it as {_quoted_text(description)}." if description.strip() else ""
-        return (
-            f"Publish the file {_quoted_text(model_path)} as the model {_quoted_text(model_name)} on the "
-            f"OpenGradient Model Hub.{about}\n"
-            "Publishing cannot be undone: tell me the file, the name and the network that status "
-            "shows, and wait for my yes.\n"
-            "1. Call create_model with model_name, model_desc and model_path. If the model "
-            "exists already, call create_version and then upload instead.\n"
-            "2. Call get_model and tell me the version, the model_cid and the tensors.\n"
-            "3. Call infer on it with example_input and dry_run true, and tell me whether the "
-            "network takes the model and what a call may cost."
-        )
 
 
-def _add_check_answer(server: MCPServer[Session]) -> None:
-    @server.prompt(
-        CHECK_ANSWER, title="Check an answer", description="Check the proof of an earlier call."
+def _check_answer(call_id: CallId) -> str:
+    return (
+        f"Check the answer of call {_quoted_text(call_id)}.\n"
+        "1. Call get_call. Where it failed, tell me its stage and whether money moved.\n"
+        "2. Call verify_receipt with online true.\n"
+        "3. Tell me for each check its result and who vouches for it (source), and name what "
+        "was not checked. Call the answer confirmed only where level is confirmed and the "
+        "check that compares the answer itself is ok."
     )
-    def check_answer(call_id: CallId) -> str:
-        return (
-            f"Check the answer of call {_quoted_text(call_id)}.\n"
-            "1. Call get_call. Where it failed, tell me its stage and whether money moved.\n"
-            "2. Call verify_receipt with online true.\n"
-            "3. Tell me for each check its result and who vouches for it (source), and name what "
-            "was not checked. Call the answer confirmed only where level is confirmed and the "
-            "check that compares the answer itself is ok."
-        )
 
 
 def _quoted_text(text: str) -> str:

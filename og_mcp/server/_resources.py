@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import Any, Final
 
 from mcp.server import MCPServer
@@ -86,7 +87,20 @@ def resources(session: Session) -> list[Resource]:
     ]
 
 
-def add_model_resource(server: MCPServer[Session]) -> None:
+@cache
+def templates() -> MCPServer[Session]:
+    """Return what holds the resources with a variable in their address.
+
+    It is built once in a process, and asked by every server: schemas take milliseconds. The
+    request that it is given tells the session and the principal.
+    """
+    server: MCPServer[Session] = MCPServer("templates")
+    _add_model_resource(server)
+    _add_call_resources(server)
+    return server
+
+
+def _add_model_resource(server: MCPServer[Session]) -> None:
     """Add the models of the network one by one."""
 
     @server.resource(
@@ -104,7 +118,7 @@ def add_model_resource(server: MCPServer[Session]) -> None:
         raise ResourceNotFoundError(f"There is no model {quote(model)}; og://models lists all.")
 
 
-def add_call_resources(server: MCPServer[Session]) -> None:
+def _add_call_resources(server: MCPServer[Session]) -> None:
     """Add the calls, receipts and images of the principal who asks (threats.md T21)."""
 
     @server.resource(

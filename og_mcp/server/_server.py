@@ -11,16 +11,16 @@ import anyio
 from mcp.server import CacheHint, MCPServer, Server
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
-from mcp.types import GetPromptResult, InputRequiredResult
+from mcp.types import GetPromptResult, InputRequiredResult, ResourceTemplate
 from pydantic import AnyUrl
 
 from og_mcp import __version__, tools
 from og_mcp.client import Session
 from og_mcp.server._completions import add_completions
 from og_mcp.server._instructions import instructions
-from og_mcp.server._prompts import add_prompts, refusing
+from og_mcp.server._prompts import offered_prompts, refusing
 from og_mcp.server._published import Changes, learn
-from og_mcp.server._resources import add_call_resources, add_model_resource, resources, typed
+from og_mcp.server._resources import resources, templates, typed
 from og_mcp.server._shutdown import Answers, Requests, Shutdown
 from og_mcp.server._warm_up import WarmUp
 
@@ -59,8 +59,15 @@ class _OGServer(MCPServer[Session]):
         self, uri: AnyUrl | str, context: Context[Session, Any] | None = None
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
         """Read a resource by its URI."""
-        found = await super().read_resource(uri, context)
+        if str(uri) in {each.uri for each in await self.list_resources()}:
+            found = await super().read_resource(uri, context)
+        else:
+            found = await templates().read_resource(uri, context)
         return found if isinstance(found, InputRequiredResult) else typed(found)
+
+    async def list_resource_templates(self) -> list[ResourceTemplate]:
+        """List the resources with a variable in their address."""
+        return await templates().list_resource_templates()
 
 
 def build_server(session: Session) -> MCPServer[Session]:
@@ -101,9 +108,8 @@ def build_server(session: Session) -> MCPServer[Session]:
         subscriptions=changes,
         middleware=[warm_up.note, tools.keep_pauses, *([] if complete else [changes.greet])],
     )
-    add_model_resource(server)
-    add_call_resources(server)
-    add_prompts(server, offered)
+    for prompt in offered_prompts(offered):
+        server.add_prompt(prompt)
     add_completions(lowlevel_of(server))
     return server
 
