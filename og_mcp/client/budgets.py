@@ -29,7 +29,7 @@ LATER: Final = "Wait until what was spent is a day old, or have the operator rai
 
 
 @dataclass(frozen=True)
-class Left:
+class BudgetReport:
     """One budget, as far as it is known."""
 
     budget: Budget | None = None
@@ -65,7 +65,7 @@ class Budgets:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
 
-    async def fees(self, chain: ChainResources) -> Left:
+    async def fees(self, chain: ChainResources) -> BudgetReport:
         """Tell of fees on a chain, wei of its coin."""
         is_base = chain is self._resources.base
         what = "the payment chain's fees" if is_base else "the network's chain"
@@ -80,7 +80,7 @@ class Budgets:
 
         return await _left(what, seen, recorded)
 
-    async def opg(self) -> Left:
+    async def opg(self) -> BudgetReport:
         """Tell of payments in OPG, base units; what has settled meanwhile is looked up first."""
         resources = self._resources
         journal = await resources.journal.get()
@@ -137,7 +137,7 @@ async def _account(chain: ChainResources) -> Account:
 
 async def _left(
     what: str, seen: Callable[[], Awaitable[Budget]], recorded: Callable[[], Awaitable[Budget]]
-) -> Left:
+) -> BudgetReport:
     """Tell a budget.
 
     Args:
@@ -150,7 +150,7 @@ async def _left(
     """
     try:
         with anyio.fail_after(ASK_S):
-            return Left(await seen())
+            return BudgetReport(await seen())
     except TimeoutError:
         why = f"did not answer within {ASK_S:g} s"
     except JournalError:
@@ -158,9 +158,11 @@ async def _left(
     except ServiceError:
         why = "cannot be asked"
     try:
-        return Left(await recorded(), f"{what}: as the journal has it alone; the chain {why}")
+        return BudgetReport(
+            await recorded(), f"{what}: as the journal has it alone; the chain {why}"
+        )
     except OGError:
-        return Left(None, f"{what}: not known; the chain {why}")
+        return BudgetReport(None, f"{what}: not known; the chain {why}")
 
 
 def fee_problem(settings: Settings, budget: Budget | None) -> Trouble | None:

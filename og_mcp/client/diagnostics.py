@@ -17,8 +17,8 @@ from anyio import move_on_after, to_thread
 
 from og_mcp.client.budgets import (
     ASK_S,
+    BudgetReport,
     Budgets,
-    Left,
     allowance_problem,
     balance_problem,
     fee_problem,
@@ -181,7 +181,7 @@ class Examination:
         """Fields of `Status`, as far as they are known; also where a check then failed."""
 
         self._held: Holdings | None = None
-        self._fees_left = self._base_fees_left = self._opg_left = Left()
+        self._fees_left = self._base_fees_left = self._opg_left = BudgetReport()
 
     async def check(self, name: str) -> CheckResult:
         """Look at one thing; what is wrong with wallet or settings is told once."""
