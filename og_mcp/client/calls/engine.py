@@ -147,7 +147,9 @@ class CallEngine:
             await operation.prepare()
             opened, context = await self._open(operation, terms), None
             if opened.joined and is_in_doubt(opened.call):
-                context = await operation.take_again(opened.call.id)
+                with anyio.CancelScope(shield=True):
+                    # Taken over and given up before it runs, it would be waited for for ever.
+                    context = await operation.take_again(opened.call.id)
                 if context is None:
                     opened = await self._recovered(operation, opened.call, terms)
             for may_recover in (True, False):
@@ -288,7 +290,7 @@ class CallEngine:
                 with anyio.CancelScope(shield=True):
                     await self._recorder.record(call_id, outcome)
                 running.outcome = outcome
-                await operation.settled(context)
+                await self._after(operation, context)
             if running.scope.cancelled_caught:
                 await self._recorder.fail(call_id, self._cancelled(running))
         except OGError as exc:
@@ -314,6 +316,14 @@ class CallEngine:
             self._running.pop(call_id, None)
             running.done.set()
             await operation.close()
+
+    @staticmethod
+    async def _after(operation: Operation[Any], context: CallContext) -> None:
+        """Do what comes after a good end; whatever becomes of that, the end stands."""
+        try:
+            await operation.settled(context)
+        except OGError as exc:
+            logger.warning("call %s: what comes after its end failed: %s", context.call_id, exc)
 
     def _cancelled(self, running: RunningCall) -> OGError:
         """Say what became of a call that its last waiter, or the end of the session, has stopped."""
