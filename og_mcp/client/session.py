@@ -617,7 +617,7 @@ class Session:
             amount_opg: Decimal OPG, in place of what it may take now; "0" revokes.
 
         Raises:
-            InputError: It is no amount.
+            InputError: It is not an amount.
             ApprovalRequiredError: A person always has to agree first.
             ChainError: As for `infer`, on the payment chain.
 

@@ -32,7 +32,7 @@ def string(text: str) -> list[Part]:
 
 
 def tuple_(members: Sequence[list[Part]], *, static: Sequence[int] = ()) -> list[Part]:
-    """Put members behind their offsets; those at the indices `static` stand in the head itself."""
+    """Write members behind their offsets; those at the indices `static` go into the head itself."""
     head: list[Part] = []
     tail: list[Part] = []
     offset = WORD * len(members)

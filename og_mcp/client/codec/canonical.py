@@ -1,6 +1,6 @@
-"""A request in one form: what hashes, receipts and the journal's joins go by.
+"""The canonical form of a request, for hashes, receipts and repetitions.
 
-Requests that travel alike have one form: 1.0 and 1 do, and so do a tensor and the same one in a
+Requests that are the same on the wire have one form: 1.0 and 1, or a tensor and the same one in a
 numpy array. JSON is written with sorted keys and without spaces, in UTF-8, and hashed by SHA-256.
 """
 
@@ -69,7 +69,7 @@ def request_of(call: RunCall, tool: str) -> dict[str, Any]:
 
 
 def is_same(kept: object, tensor: NumberWords | Texts) -> bool:
-    """Tell whether a tensor of a request is the one that travelled.
+    """Tell whether a tensor of a request is the one in the call data.
 
     Raises:
         InputError: What the request holds is not a tensor.

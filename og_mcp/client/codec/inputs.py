@@ -1,4 +1,4 @@
-"""The caller's values to tensors that can go on the wire; everything else is refused here."""
+"""Turns the caller's values into tensors for the wire; everything else is refused here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from og_mcp.errors import TensorError, quote
 from og_mcp.types import TensorSpec
 
 EXACT_FLOATS: Final = 2**53
-"""Integers below this are exact in float64, and none above it rounds to less."""
+"""Integers below this are exact in float64; a larger one never rounds below it."""
 
 MAX_SIZE: Final = 2**32
 """Sizes of dimensions travel as uint32."""
@@ -65,7 +65,7 @@ class Inputs:
 
     tensors: tuple[NumberTensor | StringTensor, ...]
     notes: tuple[str, ...] = ()
-    """What the caller should know of how files were read, e.g. that a header was skipped."""
+    """Notes for the caller about how files were read, e.g. that a header was skipped."""
 
     @property
     def numbers(self) -> tuple[NumberTensor, ...]:
@@ -169,7 +169,7 @@ def _empty(name: str, shape: tuple[int, ...], dtype: str) -> NumberTensor | Stri
 
 
 def _to_lists(name: str, array: npt.NDArray[Any]) -> object:
-    """Return texts or Python objects as nested lists, of the array's shape."""
+    """Return texts or Python objects as nested lists in the array's shape."""
     check_total(name, array.size)
     return array.tolist()
 

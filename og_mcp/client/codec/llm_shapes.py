@@ -187,5 +187,5 @@ LLMResponse = ChatResponse | CompletionResponse
 
 
 def note_of_end(finish_reason: str) -> str:
-    """Tell what to know about an answer by the reason why it ended; mostly nothing."""
+    """Return a note about an answer by the reason why it ended; mostly empty."""
     return CUT_OFF if finish_reason == "length" else ""

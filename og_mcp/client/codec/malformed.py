@@ -1,4 +1,4 @@
-"""The error for output that is not as protocol.md section 3.1 says; imports nothing heavy."""
+"""The error for a malformed output (protocol.md section 3.1); imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Flat:
 
 
 def flatten(tensor: str, value: object, dtype: str = "") -> Flat:
-    """Take a nested list apart.
+    """Flatten a nested list.
 
     Args:
         tensor: Name for errors.

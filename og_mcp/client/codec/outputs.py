@@ -19,7 +19,7 @@ from og_mcp.types import TensorSpec
 
 MAX_OUTPUT_RANK: Final = 32
 MAX_EMPTY: Final = 65_536
-"""Empty lists that a tensor without values may be written as: the sizes before its first 0."""
+"""Highest number of empty lists for a tensor without values (product of the sizes before its first 0)."""
 
 MAX_SIZES: Final = 2**40
 """Product of a shape's other dimensions where one is 0; numpy takes no larger ones."""
@@ -60,7 +60,7 @@ class ModelOutput:
         )
 
     def add(self, kind: str, name: str, value: Any) -> None:  # noqa: ANN401 - as the fields
-        """Put in one tensor.
+        """Add one tensor.
 
         Args:
             kind: Name of the field.

@@ -115,7 +115,7 @@ def _read_npy(tensor: str, data: bytes) -> npt.NDArray[Any]:
 
 
 def _check_text(data: bytes, dtype: np.dtype[Any], count: int, start: int) -> None:
-    """Refuse what is no code point: numpy cannot turn it into text."""
+    """Refuse values that are not code points: numpy cannot turn them into text."""
     code = np.dtype(np.uint32).newbyteorder(dtype.byteorder)
     codes = np.frombuffer(data, code, count * (dtype.itemsize // code.itemsize), start)
     if (codes > sys.maxunicode).any():

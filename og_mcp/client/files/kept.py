@@ -1,4 +1,4 @@
-"""Files that results name by their SHA-256: one folder for each principal, written whole or not."""
+"""Files that results name by their SHA-256, one folder for each principal; written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 NEW_FOR: Final = timedelta(days=1)
-"""Time for which a new file is kept: its call may not be recorded yet."""
+"""How long a new file is kept even if no call names it yet."""
 
 _PLAIN: Final = re.compile(r"[a-z0-9_-]{1,32}")
 """Names of principals that can name a folder on any system."""
@@ -33,7 +33,7 @@ class KeptFiles:
         self._folder, self._suffixes = folder, suffixes
 
     def keep(self, content: bytes, suffix: str, principal: str) -> Path:
-        """Write a file for its owner alone, by rename; one that is there gets a new time.
+        """Write a file that its owner alone can read; an existing one gets a new time.
 
         Raises:
             OSError: It cannot be written.

@@ -33,7 +33,7 @@ _MAGIC: Final = (
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """Tell the type of an image by its first 12 bytes; `None` where it is none that is known."""
+    """Return the type of an image by its first 12 bytes; `None` if it is not a known one."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
     return next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)

@@ -1,4 +1,4 @@
-"""A file that is to be published: opened once, and read so that every byte was checked.
+"""A file to be published: opened once, and every byte is checked as it is read.
 
 `pieces` is the only way to its content. It hashes, looks for secrets, follows an ONNX file's
 structure, and holds each byte back until what stands around it was looked at too. So what leaves
@@ -58,7 +58,7 @@ _TAKE_OUT: Final = "Take it out of the file; if it was ever published, replace i
 _HARMLESS: Final = re.compile(
     r"in initializer but not in graph input|Field '(shape|type)' of '\w+' is required but missing"
 )
-"""Complaints of the checker of `onnx` about files that onnxruntime runs."""
+"""Complaints of `onnx`'s checker about files that onnxruntime runs all the same."""
 
 _NO_TEXT: Final = "Publish it under the ending of what it is; a text is UTF-8."
 _NOT_IN_NAMES: Final = frozenset('"\\')
@@ -78,7 +78,7 @@ class Hasher(Protocol):
 
 @dataclass
 class Publishable:
-    """An opened file of a format that is published; close it."""
+    """An open file in a format that can be published; the caller closes it."""
 
     path: str
     """As the caller gave it."""
@@ -91,16 +91,16 @@ class Publishable:
     """Bytes, as it was opened."""
 
     stamp: tuple[int, ...]
-    """Device, inode, size, times of content and of entry: another one is another content."""
+    """Device, inode, size and times; if one changes, the content may have changed."""
 
     own: tuple[str, ...] = field(default=(), repr=False)
-    """Secrets that it must not hold, beside those that are known by their form."""
+    """Further secrets that the file must not contain; known forms are always looked for."""
 
     sha256: str = ""
-    """Of the content that was read last, hex; empty before all of it was."""
+    """SHA-256 of the whole content, hex; empty until all of it was read."""
 
     ipfs_cid: str = ""
-    """What IPFS calls the content; empty where nobody asked for it."""
+    """IPFS's id of the content; empty unless it was asked for."""
 
     checked_by: str = ""
     """The checker of its structure: `onnx`, `onnxruntime`, `structure`, or empty."""
@@ -202,7 +202,7 @@ class Publishable:
             raise UnfitFileError(self.path, "it was written to while it was read", _CHANGED)
 
     def _cleared(self) -> Iterator[bytes]:
-        """Give out what was looked at together with the `CONTEXT` bytes around it."""
+        """Return bytes whose surroundings (`CONTEXT` bytes) were checked, too."""
         screen = Screen(self.size, self.own)
         reader = OnnxReader() if self.format == "onnx" else None
         buffer, held = bytearray(CONTEXT + PIECE), 0
@@ -224,7 +224,7 @@ class Publishable:
         yield bytes(view[CONTEXT - held : CONTEXT])
 
     def _read(self, into: memoryview) -> Iterator[int]:
-        """Read as many bytes as there were when it was opened, and see that there are no more."""
+        """Read as many bytes as the file had when it was opened, and check that there are no more."""
         self.file.seek(0)
         left = self.size
         while left:
@@ -267,7 +267,7 @@ class Publishable:
         self._take(json.loads(done.stdout))
 
     def _take(self, told: Mapping[str, Any]) -> None:
-        """Take what the packages said; it is about the content of this hash alone.
+        """Take the packages' result; it is about the content with this hash.
 
         The network runs the file with onnxruntime: what that loads is published, though the checker
         of onnx complains of its form. Without onnxruntime only complaints known to be harmless pass.

@@ -1,4 +1,4 @@
-"""Large outputs: told in a few words, kept whole as files, each named by its SHA-256."""
+"""Large outputs: results show a summary, files named by SHA-256 hold the whole."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FIRST_VALUES: Final = 8
 FIRST_CHARACTERS: Final = 80
 
 MAX_TEXT_ARRAY: Final = 2**26
-"""Bytes of an array of texts, which gives each the room of the longest; beyond, JSON is kept."""
+"""Bytes of an array of texts (each takes the space of the longest); larger ones are kept as JSON."""
 
 EXACT: Final = 2**53
 """Integers beyond it are written as decimal text: JavaScript and many JSON readers round them."""
@@ -134,7 +134,7 @@ class OutputFiles:
 
 
 def _weight(shape: Sequence[int]) -> int:
-    """Count the values of a shape; where there are none, the empty lists that it is written as."""
+    """Count the values of a shape; without values, the empty lists that JSON needs for it."""
     return math.prod(shape[: shape.index(0)] if 0 in shape else shape)
 
 

@@ -24,7 +24,7 @@ class Files(Protocol):
     """One kind of files that results name: images or outputs."""
 
     async def prune(self, named: set[str], before: datetime) -> int:
-        """Remove those that are older and not named; returns how many."""
+        """Remove older files that are not named; returns how many."""
         ...
 
 
@@ -37,7 +37,7 @@ async def prune(journal: Journal, kinds: tuple[Files, ...], before: datetime) ->
 
 
 async def _named_files(journal: Journal) -> set[str]:
-    """Find the hashes of the files that calls name, whoever made them."""
+    """Find the hashes of the files that any call names."""
     named: set[str] = set()
     for tool in NAMING_TOOLS:
         last = ""

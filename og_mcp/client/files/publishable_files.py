@@ -1,4 +1,4 @@
-"""The files that a session publishes: opened and checked once, and recognised where they are."""
+"""Opens and checks the files that a session publishes, and recognises published ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PIECES_AT_ONCE: Final = 64
 """Pieces that are hashed before a cancelled call is noticed."""
 
 _IPFS: Final = "Qm"
-"""How the ids begin that IPFS gives; hubs name files by them, by Walrus or by SHA-256."""
+"""Beginnings of IPFS's ids; hubs name files by IPFS, by Walrus or by SHA-256."""
 
 
 class PublishableFiles:
@@ -44,7 +44,7 @@ class PublishableFiles:
         self._hashes: OrderedDict[tuple[int, ...], str] = OrderedDict()
 
     async def open(self, path: str, *, hashed: bool) -> Publishable:
-        """Open and check a file; whoever gets it closes it.
+        """Open and check a file; the caller closes it.
 
         Args:
             path: As the caller gave it.
@@ -66,7 +66,7 @@ class PublishableFiles:
     async def recognised(
         self, model: Publishable, listed: Iterable[ModelFile], principal: str
     ) -> str:
-        """Return the content id of this very file where the version has it; hashed if it may.
+        """Return the content id of this file if the version has it; the file is hashed if needed.
 
         Ids that cannot be computed here (Walrus) are known from the calls that published them.
         """
@@ -97,7 +97,7 @@ class PublishableFiles:
         return model.sha256
 
     async def _published(self, sha256: str, principal: str) -> AsyncIterator[str]:
-        """Give the content ids under which earlier calls published a content."""
+        """Return the content ids under which earlier calls published a content."""
         for tool in ("upload", "create_model"):
             for call in await self._journal.list_calls(principal, UPLOADS_SEARCHED, "done", tool):
                 result = from_json((await self._journal.get(call.id, principal)).result or "{}")

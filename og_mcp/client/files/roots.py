@@ -40,7 +40,7 @@ KEY_NAMES: Final = (
 """Names, in small letters, of files and folders that usually hold keys."""
 
 BY_DESCRIPTOR: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
-"""Whether a path can be walked without a gap between looking and opening (not on Windows)."""
+"""Whether a path can be opened without a gap between check and open (not on Windows)."""
 
 _FOLDER_FLAGS: Final = (
     os.O_RDONLY
@@ -249,7 +249,7 @@ def _open_part(name: str, flags: int, folder: int) -> int:
 
 
 def _walk_checked(root: Path, parts: tuple[str, ...], forbidden: Collection[_Identity]) -> int:
-    """Do what can be done without `dir_fd`: look at each part, open, compare."""
+    """Without `dir_fd`: check each part, open, compare."""
     here = root.resolve(strict=True)
     for part in parts:
         here /= part

@@ -37,7 +37,7 @@ _NEW_FILE: Final = (
 )
 _REAL_FOLDER: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _OTHER_SYSTEMS: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""Names that are devices on Windows."""
+"""Names of devices on Windows."""
 
 
 def check_name(name: str, endings: Collection[str]) -> None:

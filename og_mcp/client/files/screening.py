@@ -20,10 +20,10 @@ CONTEXT: Final = 4096
 """Bytes on both sides of a place that decide whether it is a secret."""
 
 MIN_RUN: Final = 23
-"""Length of plain text in a row that is always found, in characters."""
+"""Characters of plain text in a row from which a run is always found."""
 
 LONG_RUN: Final = 47
-"""Length of plain text in a row that weights do not have by chance, in characters."""
+"""Characters of plain text in a row that weights do not have by chance."""
 
 _HIGH_BITS: Final = np.uint64(0x8080808080808080)
 _ONES: Final = np.uint64(0x0101010101010101)
@@ -37,13 +37,13 @@ _HEAD: Final = 2**16
 
 
 MIN_OWN: Final = 8
-"""Characters; what is shorter would be found everywhere."""
+"""Characters of a secret; a shorter one would be found everywhere."""
 
 _HEX_KEY: Final = re.compile(rb"[0-9a-fA-F]{64}")
 
 
 class SecretFoundError(Exception):
-    """A window holds a secret; `str()` says of what kind, and nothing of itself."""
+    """A window holds a secret; `str()` says what kind, never the secret itself."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _Sign:
 
     what: str
     needles: tuple[bytes, ...]
-    """One of them stands in every secret of this kind; searched first, since that is fast."""
+    """Every secret of this kind contains one of them; searched first, since that is fast."""
 
     pattern: re.Pattern[bytes]
 
@@ -137,13 +137,13 @@ _BEGINNINGS: Final = (
     ("a password database", re.compile(rb"\x03\xd9\xa2\x9a")),
     ("a database of another program", re.compile(rb"SQLite format 3\x00")),
 )
-"""What no model begins with, and files of keys do that are not text."""
+"""First bytes of binary key files; models do not begin with them."""
 
 _WHOLE: Final = (
     ("a private key in hexadecimal digits", re.compile(rb"(?i)\s*(?:0x)?[0-9a-f]{64}\s*")),
     ("a seed phrase", re.compile(rb"\s*[a-z]{3,8}(?:\s+[a-z]{3,8}){11,23}\s*")),
 )
-"""What a small file may not be as a whole."""
+"""Patterns that a small file must not match as a whole."""
 
 
 class Screen:
@@ -222,7 +222,7 @@ class Screen:
 
 
 def _sign_of(secret: str) -> _Sign:
-    """Make the sign of one secret; a key in hexadecimal digits is one in any spelling."""
+    """Make the pattern of one secret; a hexadecimal key matches in upper and lower case."""
     text = secret.removeprefix("0x").encode()
     forms = {text, text.lower(), text.upper()} if _HEX_KEY.fullmatch(text) else {text}
     pattern = b"|".join(re.escape(form) for form in sorted(forms))
@@ -236,7 +236,7 @@ def _check(buffer: bytearray, signs: tuple[_Sign, ...], start: int, end: int) ->
 
 
 def is_text(window: bytes | bytearray) -> bool:
-    """Whether there are only bytes that a text may hold; of UTF-16, every second one is none."""
+    """Tell whether all bytes can be text; UTF-16 has zero bytes in between."""
     return not window.translate(None, _TEXT)
 
 

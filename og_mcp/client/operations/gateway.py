@@ -117,7 +117,7 @@ class GatewayOperation(Operation[R]):
             "tool": self.tool,
             **of_model,
             "settlement_mode": question.settlement,
-            # The very text that the TEE's hash is made of; a stream is no other request.
+            # The text that the TEE hashes; whether it is streamed does not change the request.
             "body": question.asked.decode(),
             **(extra or {}),
         }

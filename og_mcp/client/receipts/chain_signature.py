@@ -1,7 +1,7 @@
 """The signed transaction in a receipt of hashes: the hash that was signed, and the signer.
 
-Call data repeats the request, so that OG_RECEIPTS=hashes leaves the transaction out (threats.md T29).
-Who signed can be shown without it; what was signed for, the chain tells.
+Call data repeats the request, so OG_RECEIPTS=hashes leaves the transaction out (threats.md T29).
+Hash and signature still show who signed; the chain has the content.
 """
 
 from __future__ import annotations

@@ -229,4 +229,4 @@ OF_PART: Final[Mapping[str, Mapping[str, Test]]] = MappingProxyType(
 SOURCES: Final[Mapping[str, str]] = MappingProxyType(
     dict.fromkeys(("network", "tee_network", "payment"), TABLE)
 )
-"""Checks whose outcome does not rest on the receipt alone."""
+"""Checks that need more than the receipt."""

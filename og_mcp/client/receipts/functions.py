@@ -137,12 +137,12 @@ class _Run:
         return output
 
     def is_emitted(self, signed: SignedCall, logs: Sequence[Log]) -> bool:
-        """Look at the precompile's event."""
+        """Check the precompile's event."""
         log = find_log(logs, INFERENCE_PRECOMPILE, PRECOMPILE_TOPIC)
         return log is None or decode_event_request(log.data) == decode_run(signed.data)
 
     def response_of(self, answer: ModelOutput) -> tuple[dict[str, Any], bool]:
-        """Write the output; the wire carries texts without their shape."""
+        """Write the output; on the wire texts have no shape."""
         return to_json(answer), not answer.strings
 
     def compare_answer(self, answer: ModelOutput, response: Mapping[str, Any]) -> bool:
@@ -180,7 +180,7 @@ class _LLM:
         return found[0]
 
     def is_emitted(self, signed: SignedCall, logs: Sequence[Log]) -> bool:
-        """Look at the precompile's event."""
+        """Check the precompile's event."""
         function = self._function
         log = find_log(logs, INFERENCE_PRECOMPILE, function.event_topic)
         if log is None:
@@ -192,7 +192,7 @@ class _LLM:
         return answer.shown, True
 
     def compare_answer(self, answer: LLMResponse, response: Mapping[str, Any]) -> bool:
-        """Compare both in their one form."""
+        """Compare both in canonical form."""
         return canonical(answer.shown) == canonical(dict(response))
 
 

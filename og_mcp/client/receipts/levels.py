@@ -1,4 +1,4 @@
-"""The level of a receipt: no word is stronger than what was checked (threats.md T14).
+"""The level of a receipt says no more than what was checked (threats.md T14).
 
 Something in a receipt must be signed, and cover what the receipt keeps. The level of the whole is the
 lowest of request, answer and payment. Parts that are only claimed are named instead: what

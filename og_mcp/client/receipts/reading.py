@@ -30,7 +30,7 @@ class MismatchError(Exception):
 
 
 class NotKeptError(Exception):
-    """The receipt leaves out what a check needs, or nobody can vouch for it."""
+    """The receipt leaves out what a check needs, or nothing can prove it."""
 
 
 def readable(value: object) -> None:

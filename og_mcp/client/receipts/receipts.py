@@ -202,7 +202,7 @@ async def confirm_online(
 async def _include(
     receipt: dict[str, Any], found: list[Check], chain: Chain, network: Network | None
 ) -> tuple[dict[str, Any], list[Check], Check]:
-    """Ask for the transaction; the checks may be run again with what the chain has."""
+    """Ask the chain for the transaction; it may fill in what the receipt leaves out."""
     source, completed = f"RPC {chain.rpc_shown}", receipt
     result: CheckResult = "ok"
     try:

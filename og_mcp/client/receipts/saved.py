@@ -12,7 +12,7 @@ MAX_BYTES: Final = 512 * 2**20
 """Bytes of a file: several times the largest receipt."""
 
 MAX_MEMBERS: Final = 8_000_000
-"""Commas and opening brackets in a file: each may become a value of 100 bytes.
+"""Highest number of commas and opening brackets in a file: each may become a value of 100 bytes.
 
 Verification takes half as many values; texts hold commas, too.
 """

@@ -120,7 +120,7 @@ def _response(parts: ReceiptParts) -> str:
 
 
 def _stops(parts: ReceiptParts) -> tuple[str, ...]:
-    """Read them from what was signed for, where that is kept: the request may be kept back."""
+    """Read the stop sequences from the canonical request if it is kept, else from the request."""
     try:
         request = _text(parts, "tee", "canonical_request")
     except NotKeptError:
@@ -163,7 +163,7 @@ def _text(parts: ReceiptParts, *path: str) -> str:
 
 
 def _unsent_fields(request: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
-    """List what a receipt says about its request beside what was sent."""
+    """List fields of the receipt's request that were not sent."""
     names = [name for name in request if name not in {"tool", "body"}]
     if names:
         yield f"what the receipt says of {named(names)}"

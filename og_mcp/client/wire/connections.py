@@ -1,4 +1,4 @@
-"""Connections for requests that are paid: aiohttp behind httpx's interface of transports.
+"""Connections for paid requests: aiohttp behind httpx's transport interface.
 
 aiohttp takes half the processor time of httpx's own transport for a request over TLS, and as much
 with a hundred connections as with one, where httpcore 1.0 looks at every connection each time.
@@ -19,10 +19,10 @@ KEPT_S: Final = 30.0
 """Seconds after which unused connections are closed; gateways close idle ones too."""
 
 MAX_HEADER_BYTES: Final = 100 * 2**10
-"""Of an answer's header line: a challenge is longer than aiohttp's own bound."""
+"""Longest header line of an answer; a challenge is longer than aiohttp's default."""
 
 WHOLE_BYTES: Final = 512 * 2**10
-"""Up to which a body is handed over at once; aiohttp warns of more."""
+"""Largest body that is sent in one piece; aiohttp warns about larger ones."""
 
 PART_BYTES: Final = 64 * 2**10
 
@@ -42,7 +42,7 @@ HTTPX_ERRORS: Final[Mapping[type[Exception], type[httpx.TransportError]]] = {
     aiohttp.ClientError: httpx.ReadError,
     OSError: httpx.ReadError,
 }
-"""Errors of aiohttp -> those of httpx; the nearest ancestor of an error decides."""
+"""aiohttp's errors -> httpx's; the nearest ancestor of an error decides."""
 
 
 class Connections(httpx.AsyncBaseTransport):
@@ -130,7 +130,7 @@ def httpx_error_for(kind: type[Exception]) -> type[httpx.TransportError]:
 
 
 def _check_host(request: httpx.Request) -> None:
-    """Refuse a host name that the resolver cannot take; it would raise an error of another kind."""
+    """Refuse a host name that the resolver cannot take; its own error would be of another kind."""
     try:
         request.url.host.encode("idna")
     except UnicodeError as exc:

@@ -54,7 +54,7 @@ TIMEOUT: Final = httpx.Timeout(30, connect=10)
 LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=32, keepalive_expiry=30)
 
 LOOPBACK_PATTERNS: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
-"""Hosts that are never behind a proxy, although httpx would take one from the environment."""
+"""Hosts that are never asked through a proxy of the environment."""
 
 MAX_JSON_BYTES: Final = 8 * 2**20
 FETCH_LIMIT_S: Final = 60.0
@@ -103,7 +103,7 @@ def open_http(*, local: bool = False) -> httpx.AsyncClient:
 
 
 def no_cookies() -> CookieJar:
-    """Return a jar that keeps nothing: a cookie of odd bytes would break every later request."""
+    """Return a cookie jar that keeps nothing: a malformed cookie would break every later request."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
@@ -148,7 +148,7 @@ def map_httpx_errors(service: str, url: str) -> Iterator[None]:
 
 
 def nothing_sent(exc: BaseException) -> bool:
-    """Whether the service cannot have seen the request, by our error or httpx's."""
+    """Tell by an error, ours or httpx's, whether the service cannot have seen the request."""
     return isinstance(exc, (ServiceUnreachableError, *NOTHING_SENT))
 
 

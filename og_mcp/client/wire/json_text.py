@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 _TOKEN: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
-"""A string, cut off by the end or not, or a bracket; never looks at a character twice."""
+"""A string (perhaps cut off) or a bracket; reads each character once."""
 
 
 def is_deeper(text: str, limit: int) -> bool:

@@ -1,4 +1,4 @@
-"""Something that is opened once, by whoever needs it first."""
+"""Resources that are opened once, when first needed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ T = TypeVar("T")
 
 
 class Lazy(Generic[T]):
-    """Opened once, by whoever needs it first; a failure is tried again."""
+    """Opens something once, when it is first needed; after a failure the next caller tries again."""
 
     def __init__(self, opening: Callable[[], Awaitable[T]]) -> None:
         self._opening = opening
         self._lock = Lock()
         self.opened: T | None = None
-        """What was opened; `None` before that."""
+        """The open resource; `None` before that."""
 
     async def get(self) -> T:
-        """Return it, opened."""
+        """Return it, open."""
         if self.opened is not None:
             # Every call asks for a dozen of these, and the lock would let others run each time.
             return self.opened

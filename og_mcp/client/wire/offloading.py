@@ -1,4 +1,4 @@
-"""Work that reads JSON: in a thread where that is long, else at once.
+"""Runs work on JSON: long texts in a thread, short ones at once.
 
 The way to a thread and back takes a few tenths of a millisecond, more than hashing a short text.
 """
@@ -16,7 +16,7 @@ SHORT: Final = 32 * 2**10
 """Length up to which JSON is short, in characters."""
 
 VALUE: Final = 32
-"""Characters that a value counts for beside its text: reading it takes time too."""
+"""Characters that each value adds to its text: reading it takes time, too."""
 
 
 async def off_loop(work: Callable[[], T], *read: object) -> T:
@@ -30,7 +30,7 @@ async def off_loop(work: Callable[[], T], *read: object) -> T:
 
 
 def is_short(*values: object) -> bool:
-    """Tell whether JSON values are short together; looks at no more of them than that takes."""
+    """Tell whether JSON values are short together; stops looking once they are not."""
     room, waiting = SHORT, list(values)
     while waiting:
         value = waiting.pop()

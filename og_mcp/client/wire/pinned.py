@@ -15,7 +15,7 @@ from typing import Final
 from cryptography.x509 import load_der_x509_certificate
 
 NO_CHECK_TIME: Final = 0x200000
-"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python's `ssl` has no name for."""
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME; Python's `ssl` has no name for it."""
 
 
 class PinnedSSLObject(ssl.SSLObject):
@@ -36,7 +36,7 @@ class PinnedSSLObject(ssl.SSLObject):
 
 
 class PinnedSSLSocket(ssl.SSLSocket):
-    """Refuses plain sockets, for which the certificate would not be compared."""
+    """Refuses plain sockets: their certificate would not be compared."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: ARG002 - ssl's own signature
         """Refuse.

@@ -8,7 +8,7 @@ from typing import Final
 from og_mcp.errors import ServiceReplyError, quote
 
 COUNT: Final = 2**53 - 1
-"""Largest nonce, block number or amount of gas: what every reader of JSON holds exactly."""
+"""Largest nonce, block number or amount of gas; every JSON reader holds it exactly."""
 
 SECONDS: Final = 2**40 - 1
 """Largest time of a block, unix seconds."""

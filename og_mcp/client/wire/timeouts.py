@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """Seconds that are waited at most."""
+    """Highest wait in seconds."""
 
     rpc_s: float = 30.0
     """Seconds for one answer of the chain's RPC."""
 
     look_up_s: float = 15.0
-    """Seconds until a transaction is given up whose nonce another one has used."""
+    """Seconds until a transaction is given up because another one used its nonce."""
 
     receipt_s: float = 120.0
     """Seconds until a transaction is mined; if the node refuses it, it is sent again meanwhile."""
@@ -22,13 +22,13 @@ class Timeouts:
     """Seconds for the upload of one file."""
 
     stuck_after_s: float = 20.0
-    """Until an unmined transaction is replaced, if its gas price has become too low."""
+    """Seconds until an unmined transaction is replaced, if its gas price has become too low."""
 
     gateway_s: float = 300.0
     """Seconds for one answer of a gateway, or its next piece; the request is not sent again."""
 
     recheck_s: float = 60.0
-    """Between the two looks that end a call whose nonce another transaction used for good."""
+    """Seconds between the two checks that end a call whose nonce another transaction used for good."""
 
     steady_s: float = 600.0
-    """Until an unchanged count of transactions is taken for safe, on a chain without that tag."""
+    """Seconds after which an unchanged transaction count is safe, on a chain without that tag."""
