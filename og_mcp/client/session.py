@@ -224,7 +224,7 @@ class Session:
         self._is_ending = True
         opened = self._opened
         if opened is not None and opened.journal.opened is not None:
-            # Also where it is still to be opened: a call may be on its way there.
+            # Also if it is not open yet: a call may be about to open it.
             await (await opened.engine.get()).end(grace_s)
 
     async def _engine(self) -> CallEngine:

@@ -1,4 +1,4 @@
-"""What a test may ask of a running local network: faults, counters, blocks (its `admin_url`).
+"""Control of a running local network for tests: faults, counters, blocks (its `admin_url`).
 
 Bodies and answers are JSON. SERVICE is `rpc`, `base_rpc`, `node_api`, `hub`, `hub_read`, `auth`,
 `gateway` or one that was added (`gateway2`);
@@ -135,7 +135,7 @@ _DONE: Final = Response(status_code=204)
 
 
 class _NoBrowser:
-    """Refuses what carries an Origin header: tests send none, every page does."""
+    """Refuses requests with an Origin header: web pages send one, tests do not."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

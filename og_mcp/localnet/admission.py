@@ -1,4 +1,4 @@
-"""What a transaction must fulfil before the pool takes it, and geth's words where it does not."""
+"""What a transaction needs before the pool takes it, and geth's words of refusal."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Standing:
 
 
 def check(pending: Pending, standing: Standing) -> None:
-    """Hold a transaction against the chain.
+    """Check a transaction against the chain.
 
     Raises:
         NodeError: The transaction is not acceptable.
@@ -129,5 +129,5 @@ def check_creation(to: bytes, code: bytes) -> None:
 
 
 def intrinsic_gas_too_low(gas: int, needed: int) -> NodeError:
-    """Describe a gas limit below what a transaction costs before it runs."""
+    """Return the error for a gas limit below what a transaction costs before it runs."""
     return NodeError(f"intrinsic gas too low: gas {gas}, minimum needed {needed}")

@@ -118,7 +118,7 @@ class Chain:
 
     @property
     def model_runs(self) -> int:
-        """Times a model ran, simulations counted."""
+        """How often a model ran, simulations included."""
         return self._precompile.runs
 
     def node_result(self, inference_id: str) -> dict[str, Any] | None:

@@ -88,7 +88,7 @@ class _Executor(CancunTransactionExecutor):
 
 
 class LocalState(CancunState):
-    """A state that knows whether what runs on it is only tried."""
+    """A state that knows whether it only simulates."""
 
     transaction_executor_class = _Executor
     simulated: bool = False
@@ -161,7 +161,7 @@ class EVM:
         return Mined(self.head, tuple(executed))
 
     def _take_l1_fee(self, state: StateAPI, transaction: SignedTransactionAPI) -> int:
-        """Take what a rollup takes for the transaction's bytes, or what is left of the balance."""
+        """Charge the rollup's fee for the transaction's bytes, at most the balance."""
         sender = transaction.sender
         fee = min(len(transaction.encode()) * self._l1_wei_a_byte, state.get_balance(sender))
         state.delta_balance(sender, -fee)

@@ -1,4 +1,4 @@
-"""Faults that a test asks the local network to show, and what it counts.
+"""Faults that a test injects into the local network, and counters.
 
 A fault waits for a request whose name matches, shows itself `times` times and is gone. The name of
 a JSON-RPC call is its method, also inside a batch; the name of any other request is
@@ -122,11 +122,11 @@ MAX_HANG_S: Final = 600.0
 
 
 class FaultError(ValueError):
-    """A fault was described in a way that cannot be carried out."""
+    """The description of a fault cannot be used."""
 
 
 class Fault(BaseModel):
-    """One way to go wrong; the fields are told in the module's docstring."""
+    """One fault; the module's docstring explains the fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

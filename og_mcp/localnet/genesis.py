@@ -1,4 +1,4 @@
-"""What stands on the chain before its first block.
+"""The accounts and contracts of the first block.
 
 Clients tell networks apart by addresses, so the local contracts stand where the public ones do
 (protocol.md section 2).
@@ -20,7 +20,7 @@ TEE_REGISTRY: Final = OPENGRADIENT.tee_registry
 OPG_TOKEN: Final = OPENGRADIENT.opg_token
 
 HEARTBEAT_WINDOW_S: Final = 30 * 24 * 3600
-"""Nothing beats while a local network stands idle; its gateway is there all the same."""
+"""Seconds within which a TEE's heartbeat counts; nothing sends heartbeats here, so it is very long."""
 
 OPG: Final = 10**18
 """Base units of one OPG."""

@@ -57,7 +57,7 @@ async def run(options: Options, lifetime: Lifetime) -> None:
     """
     with lifetime.folder() as temporary, lifetime.listening() as end:
         async with running(options, options.data_dir or temporary) as ready:
-            with _told(ready, options.ready_file):
+            with _announced(ready, options.ready_file):
                 await end.wait()
 
 
@@ -172,7 +172,7 @@ class _Network:
             chain.close()
 
     def addresses(self) -> dict[str, Any]:
-        """Tell where everything is."""
+        """Return the addresses of all services."""
         url = {name: service.url for name, service in self.services.items()}
         return {
             "rpc_url": url["rpc"],
@@ -225,7 +225,7 @@ class _Network:
 
 
 def _opg(addresses: Sequence[str], bank: PrivateKey) -> tuple[dict[str, int], dict[str, int]]:
-    """Tell who holds OPG, and what Permit2 may move of it.
+    """Return balances and allowances of OPG at the start.
 
     The last wallet has approved nothing. The others have approved what they hold and no more:
     og-mcp's own approvals are finite (T6), so an allowance that sinks with each settlement has to
@@ -258,7 +258,7 @@ def _gated(name: str, app: ASGIApp) -> Service:
 
 
 @contextmanager
-def _told(ready: Mapping[str, Any], file: Path | None) -> Iterator[None]:
+def _announced(ready: Mapping[str, Any], file: Path | None) -> Iterator[None]:
     text = json.dumps(ready, indent=2)
     if file is None:
         sys.stdout.write(text + "\n")

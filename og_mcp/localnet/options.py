@@ -1,4 +1,4 @@
-"""What a local network can be told at its start."""
+"""Options of a local network at its start."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Options:
     """Port of the JSON-RPC; 0 lets the system choose. The other services always let it choose."""
 
     ready_file: Path | None = None
-    """Where to tell what runs (interface.md section 5); None: on stdout."""
+    """Where the ready file is written (interface.md section 5); None: on stdout."""
 
     chain_id: int = CHAIN_ID
     base_chain_id: int = BASE_CHAIN_ID

@@ -108,7 +108,7 @@ class _Exchange:
     request: bytes
     answer: bytes
     empty: bytes
-    """What stands in the answer's place where that is left out."""
+    """What replaces the answer if it is left out."""
 
 
 class InferencePrecompile:
@@ -121,7 +121,7 @@ class InferencePrecompile:
     """Read at every call; assign another to switch."""
 
     runs: int
-    """Times a model ran, simulations counted."""
+    """How often a model ran, simulations included."""
 
     def __init__(self, models: ModelSource) -> None:
         self.answers = Answers()

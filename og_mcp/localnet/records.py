@@ -1,4 +1,4 @@
-"""What the chain remembers of blocks and transactions, ready to be read by number and hash."""
+"""The chain's records of blocks and transactions, by number and hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the parameters of JSON-RPC calls; what is wrong with them is told in geth's words."""
+"""Reads the parameters of JSON-RPC calls; errors use geth's words."""
 
 from __future__ import annotations
 

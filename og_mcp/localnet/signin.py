@@ -60,7 +60,7 @@ class Tokens:
 
 
 class Accounts:
-    """Who may sign in, and the tokens that are out."""
+    """Accounts that may sign in, and the tokens that they hold."""
 
     def __init__(
         self, firebase_api_key: str, *, clock: Callable[[], float] = time.monotonic

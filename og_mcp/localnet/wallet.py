@@ -16,7 +16,7 @@ RESERVE: Final = 10**9 * 10**18
 
 
 class Wallet:
-    """An account that is in nobody's hands; its verb runs on the chain's thread."""
+    """An account of the network itself; its verb runs on the chain's thread."""
 
     def __init__(self, chain: Chain, key: PrivateKey) -> None:
         self._chain = chain

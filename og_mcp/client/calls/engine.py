@@ -189,7 +189,7 @@ class CallEngine:
         finally:
             for running in self._running.values():
                 if running.task is not None and running.context.committed:
-                    # Through the shields: whatever it waits for, its time is up.
+                    # Time is up: this gets through the shields, whatever the call waits for.
                     running.task.cancel()
 
     async def _open(self, operation: Operation[R], terms: Terms) -> Opened:
@@ -241,7 +241,7 @@ class CallEngine:
             await self._refuse_lost(call)
             return self._running.get(call.id)
         else:
-            # Of this try: one under the same key may come a month after the first.
+            # The time of this try: a repetition under the same key may come a month later.
             context = CallContext(
                 call.id,
                 call.principal,
@@ -264,7 +264,7 @@ class CallEngine:
             return None
         try:
             try:
-                # A person is asked only for what nothing else is in the way of.
+                # A person is asked last, once nothing else is in the way.
                 quote = await operation.quote()
             except OGError as exc:
                 await self._journal.fail(call.id, Stage.NOT_SENT, str(exc))
@@ -303,7 +303,7 @@ class CallEngine:
                 await self._recorder.fail(call_id, error or OGError(CANCELLED))
             if not self._is_ending:
                 raise
-            # Its time is up; raised, it would end what is being recorded of other calls, too.
+            # Time is up. Raising it would also stop other calls from being recorded.
             logger.warning("call %s runs on without og-mcp; its end is looked up later", call_id)
         except Exception:
             # The top of a background task: a mistake of ours must neither end the other calls nor
@@ -375,7 +375,7 @@ class CallEngine:
                 raise running.failure
             if running.outcome is not None:
                 await self._deliver(call.id)
-                # The journal has it; what was just written need not be read.
+                # The journal has it; there is no need to read back what was just written.
                 result = cast("R", running.outcome.result)
                 return operation.present(result, replace(call, cap=running.context.cap or call.cap))
             try:

@@ -87,7 +87,7 @@ class CallRecorder:
                     call_id, stage, str(error), fee_wei=fee_wei, receipt=error.receipt
                 )
                 return
-        # It came further meanwhile, e.g. by a recovery.
+        # The call has moved on in the meantime, e.g. through a recovery.
         logger.info("call %s had ended before it failed", call_id)
 
 

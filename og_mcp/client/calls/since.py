@@ -36,7 +36,7 @@ def since_of(text: str, now: datetime | None = None) -> datetime | None:
         return None
     now = now or datetime.now(UTC)
     if ago := _AGO.fullmatch(text):
-        # More than there is of time is all of it.
+        # A longer span than time itself means: everything.
         return max(now - int(ago[1]) * _UNITS[ago[2].lower()], datetime(1970, 1, 1, tzinfo=UTC))
     try:
         since = _moment(text, now)

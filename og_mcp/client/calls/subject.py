@@ -22,7 +22,7 @@ def subject_of(request: Mapping[str, Any]) -> tuple[str, str]:
     """
     if "body" not in request:
         return _first(request, _NAMES), _cut(_first_words(request))
-    # What a gateway is asked is kept as the text that is sent.
+    # The journal keeps a gateway's request as the text that is sent.
     body = json.loads(request["body"])
     name = _first(body, _NAMES)
     model = name if "/" in name or not name else f"{request['provider']}/{name}"

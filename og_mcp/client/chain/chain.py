@@ -277,7 +277,7 @@ class Chain:
         block = await self._call("eth_getBlockByNumber", "latest", False)
         base_fee = block.get("baseFeePerGas") if isinstance(block, dict) else None
         if base_fee is not None:
-            # The next block's can be an eighth more.
+            # The next block's base fee can be an eighth higher.
             return -(-quantity(base_fee, self.service, WORD) * 9 // 8)
         if reply.error:
             raise self._rpc.rejected(reply.error)

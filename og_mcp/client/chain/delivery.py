@@ -64,7 +64,7 @@ class Delivery:
     async def send_again(self, signed: Signed) -> SendReport:
         """Send what was sent before; the very same bytes can be mined only once."""
         report = await self.send(signed)
-        # They have left earlier.
+        # The bytes have left before, so `NOTHING_LEFT` would be wrong.
         return SendReport(SendResult.REFUSED, report.words) if report.error else report
 
     async def has(self, signed: Signed) -> bool:

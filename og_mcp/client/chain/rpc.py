@@ -107,7 +107,7 @@ class RPC:
                 return replies
         replies = [self._reply(await self._post(self._envelope(0, call))) for call in calls]
         if len(calls) > 1 and all(reply.error is not None for reply in replies):
-            # It was not the batch.
+            # The batch was not the reason.
             self.batches = None
         return replies
 
@@ -126,7 +126,7 @@ class RPC:
         except RateLimitError:
             raise
         except ServiceRejectedError as exc:
-            # What reads may be asked again; a sending was perhaps carried out.
+            # Reads may be repeated; a transaction may have been sent.
             if _only_reads(calls) and exc.status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 self.batches = False
                 return None
@@ -138,7 +138,7 @@ class RPC:
             self.batches = False
             return None
         replies = self._in_order(answer, len(calls))
-        # Errors alone may be about the batch, not about what it asks.
+        # If all are errors, they may be about the batch itself.
         self.batches = any(reply.error is None for reply in replies)
         return replies if self.batches or not _only_reads(calls) else None
 
@@ -201,7 +201,7 @@ class RPC:
         if isinstance(answer, list) or (isinstance(answer, dict) and "jsonrpc" in answer):
             return answer
         if status >= HTTPStatus.BAD_REQUEST:
-            # Whole before it is cut: half of a key would not be found.
+            # Mask before cutting: half of a key would not be recognised.
             said = self._redaction.mask(raw[:4000].decode(errors="replace"))
             raise self._rejected(status, said)
         raise ServiceReplyError(self.service, "it is not JSON-RPC")

@@ -219,13 +219,13 @@ class Sender:
             try:
                 async with self._signer.lane() as lane:
                     place = await self._place(lane, offer, max_retries)
-                    # From the signature on, its fate is found out, cancelled or not.
+                    # From the signature on, the work goes on even if the call is cancelled.
                     with anyio.CancelScope(shield=True):
                         under = transaction.under(place.nonce, min_price=place.min_price)
                         signed = await self._signer.sign(
                             call, lane, under, supersedes=place.supersedes
                         )
-                        # Whoever comes next asks the chain, unless the node turns out to have it.
+                        # The next call asks the chain again, unless the node turns out to have this one.
                         self._next = None
                         report = await self.tracker.delivery.send(signed, max_retries)
                         # What never left is taken back.

@@ -109,7 +109,7 @@ class Signer:
         recorded = partial(self._journal.budget, account, caps)
 
         async def shown() -> int:
-            # What left the wallet may have been no fee; only a journal that holds nothing is in doubt.
+            # What left the wallet may not have been fees; so it counts only if the journal is empty.
             new = (await recorded()).spent == 0
             return await self._chain.spent_in_a_day(account.address) if new else 0
 

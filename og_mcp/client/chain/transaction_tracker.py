@@ -261,7 +261,7 @@ class TransactionTracker:
         """Ask one RPC; the safe count only if there are earlier checks to compare with."""
         chain, address = chain or self._chain, await self._signer.address()
         nonce = call.signed[-1].nonce
-        # Before the receipts: it may be mined in between.
+        # Counts come before the receipts: the transaction may be mined in between.
         latest, safe = (await chain.counts(address)).latest, 0
         if latest > nonce and since is not None:
             safe = await self._safe(chain, address, latest, since, now)
@@ -306,7 +306,7 @@ class TransactionTracker:
                 try:
                     return (await self._sign_higher(call, lane))[1], False
                 except OGError as exc:
-                    # Above a cap: the same bytes go on waiting.
+                    # The higher price is above a cap: the same bytes go on waiting.
                     return replace(report, words=f"{report.words}; {plain(exc)}"), False
             return await self._send_again(call, report)
 
@@ -357,7 +357,7 @@ class TransactionTracker:
         try:
             await self.replace(call)
         except OGError:
-            # Above a cap, or too late: the earlier transaction goes on waiting.
+            # The higher price is above a cap, or it is too late: the earlier transaction goes on waiting.
             return
 
     async def _reason(self, sender: str, to: str, data: bytes, block: int) -> str:

@@ -257,7 +257,7 @@ def _load(source: WalletSource) -> LocalAccount:
     else:
         hide("0x" + bytes(account.key).hex())
         return account
-    # Neither as its cause nor in its context: the library's message may quote the key.
+    # Without cause and context: the library's message may quote the key.
     raise ConfigurationError([Problem(source.variable, _UNREADABLE[source.kind])])
 
 

@@ -110,7 +110,7 @@ def decode_run(data: bytes) -> RunCall:
         call = _read_run(_TensorReader(data[len(RUN_SELECTOR) :]))
     except ServiceReplyError as exc:
         raise ValueError("its arguments are malformed") from exc
-    # One meaning only: nothing may hide in gaps, behind the end, or in a spelling of its own.
+    # Exactly one encoding: nothing may hide in gaps, behind the end, or in another spelling.
     if _write(call) != data:
         raise ValueError("its arguments are not in the ABI's standard encoding")
     return call

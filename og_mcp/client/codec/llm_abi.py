@@ -78,7 +78,7 @@ class LLMFunction:
             request = self.read_request(reader, reader.offset(0, 0))
         except ServiceReplyError as exc:
             raise ValueError("its arguments are malformed") from exc
-        # One meaning only: nothing may hide in gaps, behind the end, or in a spelling of its own.
+        # Exactly one encoding: nothing may hide in gaps, behind the end, or in another spelling.
         if _write(request) != data:
             raise ValueError("its arguments are not in the ABI's standard encoding")
         return request

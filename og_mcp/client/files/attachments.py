@@ -132,7 +132,7 @@ class Attachments:
             exc.hint = f"{exc.hint} {NOTHING_SENT}"
             raise
         with closing(opened) as file:
-            # Looked at before it is read: a file can be larger than the memory.
+            # Check the size first: a file can be larger than the memory.
             self._check_size(path, os.fstat(file.fileno()).st_size)
             try:
                 return file.read(self._left + 1)

@@ -198,7 +198,7 @@ class Publishable:
         if before not in {"", self.sha256}:
             raise UnfitFileError(self.path, "it has changed since it was checked", _CHANGED)
         if not before and os.fstat(self.file.fileno()).st_mtime_ns != self.stamp[-2]:
-            # Each byte was checked, but they are of no one file.
+            # Each byte was checked, but the file changed while it was read.
             raise UnfitFileError(self.path, "it was written to while it was read", _CHANGED)
 
     def _cleared(self) -> Iterator[bytes]:

@@ -48,7 +48,7 @@ _FOLDER_FLAGS: Final = (
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
 )
-# Without O_NONBLOCK the opening of a pipe waits for its other end.
+# Without O_NONBLOCK, opening a pipe waits for its other end.
 _FILE_FLAGS: Final = (
     os.O_RDONLY
     | getattr(os, "O_BINARY", 0)

@@ -66,7 +66,7 @@ class _Download:
 
     async def _request(self) -> bool:
         """Read the next part; true at the end of the file."""
-        # Whatever is compressed on its way has other positions.
+        # In a compressed answer, positions would be different.
         headers = {"Accept-Encoding": "identity", "Range": f"bytes={self._at}-"}
         async with self._http.stream("GET", self._url, headers=headers) as response:
             size = self._check(response)

@@ -253,7 +253,7 @@ class HubPublisher:
                 ):
                     status, body = response.status_code, await read_body(response, MODEL_HUB)
                     if response.is_client_error:
-                        # A hub that refuses has not taken it, though it came whole.
+                        # A hub that refuses has not stored the file, although it got all of it.
                         call.committed = False
         except TimeoutError as exc:
             raise ServiceTimeoutError(MODEL_HUB, shown(url), self._upload_s) from exc
@@ -285,7 +285,7 @@ class HubPublisher:
             is_new = (file.name, file.model_cid) not in was_there
             if is_new and file.name == model.name and file.size in {0, model.size}:
                 return file.model_cid
-        # A hub that has answered has stored the file, or will not.
+        # Once a hub has answered, it has stored the file or never will.
         call.committed = not (failure is None or isinstance(failure, ServiceRejectedError))
         stage = Stage.SENT_UNKNOWN if call.committed else Stage.NOT_SENT
         raise UploadFailedError(model.name, why, stage=stage) from failure

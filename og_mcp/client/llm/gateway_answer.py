@@ -254,7 +254,7 @@ class _Stream:
         async for part in parts:
             unfinished += part
             if b"\n" not in part:
-                # Looked at once it is whole: bytes that come one by one cost no more than others.
+                # Parse only whole events: bytes that come one by one must not cost more.
                 continue
             *lines, rest = unfinished.split(b"\n")
             unfinished = rest
@@ -262,7 +262,7 @@ class _Stream:
             for line in lines:
                 self._take(line.strip())
             if self._error and after_error.deadline == math.inf:
-                # The stream has to end now: what is charged might still come.
+                # The stream has to end soon: a charge might still come.
                 after_error.deadline = anyio.current_time() + self._ends_s
             if on_progress is not None and len(self._content) > before:
                 await on_progress(len(self._content))

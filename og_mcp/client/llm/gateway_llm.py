@@ -135,7 +135,7 @@ class GatewayLLM:
             with self._trying(gateway, tried):
                 known = await self._payments.price(gateway, question.path)
                 if known is None:
-                    # What is asked stays here: a price is all that is wanted.
+                    # The question stays here: only a price is wanted.
                     bare = encode_body({"model": question.body.get("model", "")})
                     known = await self._payments.ask_price(
                         gateway, question.path, bare, question.headers
@@ -242,7 +242,7 @@ class GatewayLLM:
         try:
             yield
         except (AnswerLostError, PaymentRejectedError):
-            # It may have been paid for nothing: the next call had better go elsewhere.
+            # It may have been paid for nothing: the next call should try another gateway.
             self._gateways.failed(tee_id)
             raise
         except (ServiceError, GatewayRejectedError) as exc:

@@ -32,7 +32,7 @@ class ApproveOPG(TransactionOperation[AllowanceResult]):
     def __init__(self, chain: ChainAccess, amount: int, allowance: Lazy[Allowance]) -> None:
         super().__init__(chain, max_retries=5)
         self._allowance, self.max_opg = allowance, amount
-        # Revoking lets nobody take anything.
+        # Revoking allows nobody anything.
         self.consent_at = "start" if amount else "never"
         self.request = request_of(amount, chain.network)
 

@@ -56,7 +56,7 @@ class Chat(GatewayOperation[ChatResult]):
         streams = on_progress is not None and not options.tools
         given: list[object] = [messages, options.tools, options.response_format]
         if shapes.has_parts(messages):
-            # Short as their paths may be, files are read.
+            # A path is short, but its file has to be read.
             given.append(attachments)
         body = partial(_chat_body, model, messages, sampling, options, attachments)
         question = await write_question(CHAT, body, given, access, streams=streams)

@@ -218,7 +218,7 @@ class GatewayOperation(Operation[R]):
         self._usd = usd_of(answer)
         return Outcome(
             result=result,
-            # What nobody charges for is as final as it gets.
+            # An answer that costs nothing is final at once.
             stage=Stage.CHARGED if cap else Stage.CONFIRMED,
             receipt=await self._receipt(call, result, tee, answered.settlement),
             told_opg=cost_of(answer) if cap else None,

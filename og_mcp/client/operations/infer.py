@@ -138,7 +138,7 @@ class Infer(TransactionOperation[InferenceResult]):
         """Tell how many values such a model may be given: gas grows with them, nearly evenly."""
         values = sum(len(tensor.values) for tensor in self._asked.inputs.tensors)
         fit = values * self._max_fee_per_call // max(fee_wei, 1)
-        # Two digits of it are as much as is known.
+        # More than two digits would be false precision.
         step = 10 ** max(len(str(fit)) - 2, 0)
         return f"the input has {values:,} values, and the cap pays for about {fit // step * step:,}"
 

@@ -214,7 +214,7 @@ class TransactionOperation(Operation[R]):
         try:
             await (await self._chain.recovery.get()).recover_all()
         except OGError as exc:
-            # This call is settled; whether the others are is asked again.
+            # This call is settled; others are checked again.
             sender.left_open = True
             logger.info("after call %s, others were not looked up: %s", call.call_id, exc)
 

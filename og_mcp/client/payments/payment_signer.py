@@ -142,7 +142,7 @@ class PaymentSigner:
     ) -> GatewaySession:
         self._check(outgoing.gateway, requirement)
         await self.check_recipient(requirement.pay_to)
-        # A person is asked only for what nothing else is in the way of.
+        # A person is asked last, once nothing else is in the way.
         of_call = call.cap.max_opg if call.cap is not None and call.signatures else 0
         self._check_clock(await self._funds.holdings())
         await self.check_price(requirement.amount, requirement.timeout_s, of_call)
@@ -275,7 +275,7 @@ class PaymentSigner:
         try:
             check_clock(held.ahead_s, is_idle=self._network.local)
         except ClockError:
-            # Set right, it is believed at once.
+            # A clock that was corrected is believed at once.
             self._funds.forget()
             raise
 

@@ -165,7 +165,7 @@ class SettlementTracker:
                 cap.id, settlement.amount_opg, settlement.transaction_hash
             )
         except CallStateError as exc:
-            # Another process was faster.
+            # Another process has recorded it already.
             logger.info("cap %s: %s", cap.id, exc)
         return 1
 

@@ -185,7 +185,7 @@ def _signed(part: Mapping[str, Any]) -> str:
 def _base_units(amount: object) -> int:
     if isinstance(amount, str) and _AMOUNT.fullmatch(amount):
         units = int(Decimal(amount).scaleb(18))
-        # In its one form: "0.10" is not how "0.1" is written.
+        # In canonical form: "0.10" is not how "0.1" is written.
         if coins(units) == amount:
             return units
     raise MismatchError("one of its amounts is not an amount")

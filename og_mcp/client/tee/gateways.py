@@ -92,7 +92,7 @@ class Gateways:
         """
         left = self._but(await self._registry.active(), but)
         if not left:
-            # What did not answer may have moved since the registry was read.
+            # A gateway that did not answer may have moved since the registry was read.
             await self._registry.refresh()
             left = self._but(await self._registry.active(), but)
         if not left:
@@ -115,7 +115,7 @@ class Gateways:
                 # Calls that failed together are one failure.
                 return
             failures = rest.failures + 1
-        # Bounded before it is doubled: a gateway may be gone for months.
+        # Bound the exponent: a gateway may be gone for months.
         rest_s = min(FIRST_REST_S * 2 ** min(failures - 1, 10), MAX_REST_S)
         self._rests[tee_id] = _Rest(key, failures, now + rest_s)
 

@@ -101,7 +101,7 @@ class Registry:
         """
         snapshot = self._snapshot
         if snapshot is None or self._age_s(snapshot) > USABLE_S:
-            # What `prefetch` has begun to read will do.
+            # What `prefetch` has begun to read is new enough.
             snapshot = await self._read_unless_newer(self._clock() - RENEW_AFTER_S)
         elif self._age_s(snapshot) > RENEW_AFTER_S:
             self._renew()
@@ -191,7 +191,7 @@ class Registry:
         asked = (
             read_entries(rpc, network.chain_id, network.tee_registry, block) for rpc in self._rpcs
         )
-        # All are waited for: none may go on reading behind the session's back.
+        # Wait for all: none may go on reading after the session has ended.
         answers = await asyncio.gather(*asked, return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException):

@@ -74,7 +74,7 @@ def _info(reader: WordReader, start: int) -> Info:
         raise ValueError("a payment address is none")
     return Info(
         str(to_checksum_address(payment_address[-ADDRESS_BYTES:])),
-        # What is not UTF-8 is shown, and is not a URL.
+        # An endpoint that is not UTF-8 is shown and cannot be used as a URL.
         endpoint.decode(errors="backslashreplace"),
         public_key,
         certificate,

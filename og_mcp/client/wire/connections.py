@@ -63,7 +63,7 @@ class Connections(httpx.AsyncBaseTransport):
         with map_aiohttp_errors(request):
             answer = await self._opened().request(
                 request.method,
-                # Else it would be written anew, "%2F" as "/".
+                # Otherwise the URL would be rewritten, "%2F" as "/".
                 URL(str(request.url), encoded=True),
                 headers=request.headers.multi_items(),
                 data=_body(request),
@@ -88,7 +88,7 @@ class Connections(httpx.AsyncBaseTransport):
                     ssl=self._context, limit=0, keepalive_timeout=KEPT_S
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                # What httpx has written is what is sent.
+                # Send exactly the headers that httpx wrote.
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
                 auto_decompress=False,
                 trust_env=False,

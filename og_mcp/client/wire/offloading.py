@@ -38,7 +38,7 @@ def is_short(*values: object) -> bool:
         if isinstance(value, str | bytes):
             room -= len(value)
         elif isinstance(value, Mapping):
-            # Counted before they are listed: there may be millions.
+            # Count before listing: there may be millions.
             if len(value) * VALUE > room:
                 return False
             waiting += (*value.keys(), *value.values())

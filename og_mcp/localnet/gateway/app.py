@@ -196,7 +196,7 @@ def _streamed(request: Request, fault: Fault | None, reply: Reply, frames: list[
 
 
 def searched(query: str, results: int) -> tuple[str, list[JSON]]:
-    """Answer a search: the local network has no web, and says so, with addresses of nobody."""
+    """Answer a search: the local network has no web, says so, and makes up the addresses."""
     said = (
         "This is the local network, which searches nothing: "
         f"{count_tokens(query)} words were asked for."
@@ -209,7 +209,7 @@ def searched(query: str, results: int) -> tuple[str, list[JSON]]:
 
 
 def _usd(llm_request: LLMRequest, answer: Answer) -> Decimal:
-    """Price an answer by the catalogue, US dollars; what is not priced there costs nothing much."""
+    """Price an answer by the catalogue, US dollars; models without a price there are cheap."""
     model = llm_request.model
     if answer.images:
         return len(answer.images) * (model.image_usd() or UNPRICED_USD)

@@ -195,7 +195,7 @@ async def test_a_settlement_that_comes_soon_is_waited_for(owner: Owner) -> None:
     assert second.payment.cap_id != first.payment.cap_id
 
 
-# A person is asked only for what nothing else is in the way of.
+# A person is asked last, once nothing else is in the way.
 
 
 ASKS: list[dict[str, Any]] = [
