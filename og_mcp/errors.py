@@ -162,7 +162,7 @@ class OGError(Exception):
 
 
 @dataclass(frozen=True)
-class Problem:
+class SettingProblem:
     """One thing that is wrong with the configuration."""
 
     variable: str
@@ -179,10 +179,10 @@ class Problem:
 class ConfigurationError(OGError):
     """The environment is not usable; all problems are told at once."""
 
-    problems: tuple[Problem, ...]
+    problems: tuple[SettingProblem, ...]
     """Everything that is wrong, in the order of the variables."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[SettingProblem]) -> None:
         lines = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(f"The configuration has {len(problems)} problem(s):\n{lines}")
         self.problems = tuple(problems)

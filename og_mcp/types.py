@@ -569,7 +569,7 @@ class CallList(Shape):
     )
 
 
-class Trouble(Shape):
+class Problem(Shape):
     """Something that keeps a tool from working, and how to fix it."""
 
     what: str
@@ -603,7 +603,7 @@ class Status(Shape):
         "keys, empty where a figure is not known; note: what could not be counted.",
     )
     ready: bool
-    problems: list[Trouble]
+    problems: list[Problem]
 
 
 class NetworkInfo(Shape):

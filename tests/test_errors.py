@@ -20,9 +20,9 @@ from og_mcp.errors import (
     NotFoundError,
     OGError,
     PaymentError,
-    Problem,
     ServiceError,
     ServiceRejectedError,
+    SettingProblem,
     TransactionPendingError,
 )
 from og_mcp.types import Stage
@@ -34,7 +34,7 @@ OWN_WORDS: Final = (CallFailedError, ConfigurationError)
 """What was recorded of an error, its next step included; a list of variables to correct."""
 
 SAMPLES: Final[dict[str, Any]] = {
-    "problems": [Problem("OG_RPC_URL", "it is not a URL")],
+    "problems": [SettingProblem("OG_RPC_URL", "it is not a URL")],
     "missing": ["OG_EMAIL"],
     "cause": InputError("This is wrong."),
     "stage": Stage.NOT_SENT,
@@ -91,7 +91,9 @@ def test_a_wait_is_told_as_long_as_it_was() -> None:
 
 
 def test_all_problems_of_a_configuration_are_told_at_once() -> None:
-    told = str(ConfigurationError([Problem("A", "wrong"), Problem("B", "wrong, too")]))
+    told = str(
+        ConfigurationError([SettingProblem("A", "wrong"), SettingProblem("B", "wrong, too")])
+    )
 
     assert "A: wrong\n" in told
     assert "B: wrong, too" in told

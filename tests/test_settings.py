@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from og_mcp.errors import ConfigurationError, Problem
+from og_mcp.errors import ConfigurationError, SettingProblem
 from og_mcp.networks import ALPHA_2025, LOCAL_WALLET_WEI, OPENGRADIENT
 from og_mcp.settings import TOOLSETS, VARIABLES, Settings
 from og_mcp.types import TOOL_NAMES, InputDoc, PublishedModel
@@ -28,7 +28,7 @@ ADDRESS = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 """With its checksum; from the text of EIP-55."""
 
 
-def problems(environ: Mapping[str, str]) -> tuple[Problem, ...]:
+def problems(environ: Mapping[str, str]) -> tuple[SettingProblem, ...]:
     with pytest.raises(ConfigurationError) as caught:
         Settings.from_env(environ)
     return caught.value.problems

@@ -20,7 +20,7 @@ from og_mcp.client.payments.requirements import Requirements
 from og_mcp.client.resources import ChainResources, Resources
 from og_mcp.errors import JournalError, OGError, ServiceError, coins, quote
 from og_mcp.settings import Settings
-from og_mcp.types import Account, Budget, FeeCaps, OPGCaps, Trouble
+from og_mcp.types import Account, Budget, FeeCaps, OPGCaps, Problem
 
 ASK_S: Final = 6.0
 """Seconds that a chain has to show what was spent."""
@@ -165,7 +165,7 @@ async def _left(
         return BudgetReport(None, f"{what}: not known; the chain {why}")
 
 
-def fee_problem(settings: Settings, budget: Budget | None) -> Trouble | None:
+def fee_problem(settings: Settings, budget: Budget | None) -> Problem | None:
     """Tell which cap keeps every transaction of the network's chain from being signed."""
     for name, cap in (
         ("OG_MAX_FEE_PER_CALL", settings.max_fee_per_call),
@@ -173,17 +173,17 @@ def fee_problem(settings: Settings, budget: Budget | None) -> Trouble | None:
     ):
         if cap == 0:
             what = f"{name} is 0, so that no transaction is signed."
-            return Trouble(what=what, fix=f"Have the operator raise {name}.")
+            return Problem(what=what, fix=f"Have the operator raise {name}.")
     if budget is None or budget.spent < budget.cap:
         return None
     what = (
         f"{coins(budget.spent)} coins of fees were spent in the last 24 hours: nothing is left "
         f"of the {coins(budget.cap)} that OG_MAX_FEE_PER_DAY allows."
     )
-    return Trouble(what=what, fix=LATER.format("OG_MAX_FEE_PER_DAY"))
+    return Problem(what=what, fix=LATER.format("OG_MAX_FEE_PER_DAY"))
 
 
-def opg_problem(limits: OPGCaps, budget: Budget | None, price: int) -> Trouble | None:
+def opg_problem(limits: OPGCaps, budget: Budget | None, price: int) -> Problem | None:
     """Tell which cap keeps every gateway from being paid.
 
     What is open is left out: it counts for calls of the same session, and soon settles for less.
@@ -200,33 +200,33 @@ def opg_problem(limits: OPGCaps, budget: Budget | None, price: int) -> Trouble |
     for name, cap in (("OG_MAX_PER_CALL", limits.per_call), ("OG_MAX_PER_DAY", limits.per_day)):
         if cap < least:
             what = f"{name} is {coins(cap)} OPG, {asked}."
-            return Trouble(what=what, fix=f"Have the operator raise {name}{to}.")
+            return Problem(what=what, fix=f"Have the operator raise {name}{to}.")
     if budget is None or budget.cap - budget.spent >= least:
         return None
     what = (
         f"{coins(max(budget.cap - budget.spent, 0))} OPG are left of the {coins(budget.cap)} that "
         f"OG_MAX_PER_DAY allows in 24 hours, {asked}."
     )
-    return Trouble(what=what, fix=LATER.format("OG_MAX_PER_DAY"))
+    return Problem(what=what, fix=LATER.format("OG_MAX_PER_DAY"))
 
 
-def balance_problem(address: str, held: Holdings, price: int) -> Trouble | None:
+def balance_problem(address: str, held: Holdings, price: int) -> Problem | None:
     """Tell that a wallet holds too little OPG to pay any gateway."""
     if held.opg >= max(price, 1):
         return None
     holds = f"{coins(held.opg)} OPG" if held.opg else "no OPG"
     fix = "Send it OPG on the payment chain: chats, completions and images are paid with it."
-    return Trouble(what=f"Wallet {address} holds {holds}.{_price_words(price)}", fix=fix)
+    return Problem(what=f"Wallet {address} holds {holds}.{_price_words(price)}", fix=fix)
 
 
-def allowance_problem(address: str, held: Holdings, price: int) -> Trouble | None:
+def allowance_problem(address: str, held: Holdings, price: int) -> Problem | None:
     """Tell that too little may be taken from a wallet to pay any gateway."""
     if held.allowance >= max(price, 1):
         return None
     may = f"{coins(held.allowance)} OPG alone" if held.allowance else "no OPG"
     what = f"Permit2 may take {may} from wallet {address}, so that no gateway can be paid."
     fix = "Call approve_opg with what may be spent from now on."
-    return Trouble(what=f"{what}{_price_words(price)}", fix=fix)
+    return Problem(what=f"{what}{_price_words(price)}", fix=fix)
 
 
 def _price_words(price: int) -> str:

@@ -42,7 +42,7 @@ from og_mcp.errors import (
     quote,
 )
 from og_mcp.networks import shown
-from og_mcp.types import Call, Diagnosis, Status, Trouble, Verification
+from og_mcp.types import Call, Diagnosis, Problem, Status, Verification
 
 MAX_GATEWAYS: Final = 3
 """Gateways that are tried before it is said that none answers."""
@@ -67,7 +67,7 @@ PROBE_BYTES: Final = 64 * 1024
 MIN_FREE_BYTES: Final = 32 * 2**20
 """Below it a few answers, or one picture, may fill the disk."""
 
-SILENT: Final = Trouble(
+SILENT: Final = Problem(
     what=f"The payment chain did not answer within {ASK_S:g} s.",
     fix="Try again later, or set OG_BASE_RPC_URL to another RPC.",
 )
@@ -86,10 +86,10 @@ class CheckResult:
     told: str = ""
     """What is there; doctor tells it where nothing is wrong."""
 
-    wrong: Sequence[Trouble] = ()
+    wrong: Sequence[Problem] = ()
     """What keeps calls from working."""
 
-    odd: Sequence[Trouble] = ()
+    odd: Sequence[Problem] = ()
     """What keeps nothing from working, and should be known all the same."""
 
     def rows(self, name: str) -> list[Diagnosis]:
@@ -109,7 +109,7 @@ async def status(resources: Resources) -> Status:
         await look.check(name)
     if look.figures["address"]:
         async with anyio.create_task_group() as group:
-            # What is not held cannot be taken: one sentence at a time.
+            # One problem at a time: what the wallet does not hold, nobody can charge.
             for names in (("OPG", "allowance"), ("fees",), ("payments",)):
                 group.start_soon(look.check_until_wrong, *names)
     return look.status()
@@ -188,11 +188,11 @@ class Examination:
         try:
             found = await self._look(name)
         except (NoWalletError, ConfigurationError) as exc:
-            trouble = _trouble(exc)
+            trouble = _problem_of(exc)
             is_told = any(trouble in one.wrong for one in self.found.values())
             found = CheckResult() if is_told else CheckResult(wrong=[trouble])
         except OGError as exc:
-            found = CheckResult(wrong=[_trouble(exc)])
+            found = CheckResult(wrong=[_problem_of(exc)])
         self.found[name] = found
         return found
 
@@ -262,7 +262,7 @@ class Examination:
         if network.faucet_url:
             fix = f"Fund it at {network.faucet_url.format(address=address)}."
         what = f"Wallet {address} holds no coins to pay gas with."
-        return CheckResult(wrong=[Trouble(what=what, fix=fix)])
+        return CheckResult(wrong=[Problem(what=what, fix=fix)])
 
     async def _registry(self) -> CheckResult:
         tees = await (await self._resources.registry.get()).active()
@@ -367,7 +367,7 @@ class Examination:
             f"{len(settled)} interrupted call(s) settled{_unfinished(await journal.unfinished())}"
         )
         if kept and signs and (behind := await self._behind()):
-            return CheckResult(odd=[Trouble(what=f"{told}; {behind}", fix=BEHIND)])
+            return CheckResult(odd=[Problem(what=f"{told}; {behind}", fix=BEHIND)])
         return CheckResult(told)
 
     async def _behind(self) -> str:
@@ -406,7 +406,7 @@ class Examination:
         except TimeoutError:
             return CheckResult(wrong=[SILENT])
         overcharged = [
-            Trouble(
+            Problem(
                 what=f"Nothing more is signed for the recipient {recipient}: {what}.",
                 fix=f"To pay it all the same, run og-mcp calls trust {recipient} at a terminal.",
             )
@@ -418,19 +418,19 @@ class Examination:
         return _found(told, *overcharged, opg_problem(limits, left.budget, price))
 
 
-def _found(told: str, *wrong: Trouble | None) -> CheckResult:
+def _found(told: str, *wrong: Problem | None) -> CheckResult:
     return CheckResult(told, [one for one in wrong if one is not None])
 
 
-def _trouble(error: OGError) -> Trouble:
+def _problem_of(error: OGError) -> Problem:
     """Tell what an error is about."""
     if isinstance(error, ConfigurationError):
         variables = [problem.variable for problem in error.problems]
         if "OG_KEYSTORE" in variables:
             variables.append("OG_KEYSTORE_PASSWORD")
         what = "; ".join(map(str, error.problems))
-        return Trouble(what=f"{what}.", fix=f"Correct {' or '.join(variables)}, and start again.")
-    return Trouble(what=str(error.args[0]), fix=error.hint)
+        return Problem(what=f"{what}.", fix=f"Correct {' or '.join(variables)}, and start again.")
+    return Problem(what=str(error.args[0]), fix=error.hint)
 
 
 def _unfinished(calls: Sequence[Call]) -> str:
@@ -453,7 +453,7 @@ def _unfinished(calls: Sequence[Call]) -> str:
     )
 
 
-def _disk_problem(folder: Path) -> Trouble | None:
+def _disk_problem(folder: Path) -> Problem | None:
     """Tell that no call can be recorded in the data folder; writes a small file there, and removes it.
 
     Blocks.
@@ -465,14 +465,14 @@ def _disk_problem(folder: Path) -> Trouble | None:
             file.flush()
         free = disk_usage(folder).free
     except OSError as exc:
-        return Trouble(
+        return Problem(
             what=f"Nothing can be written to the data folder {quote(folder)}: {exc.strerror}.",
             fix="Make room there, or set OG_DATA_DIR to a folder of yours; no call is made before it "
             "is recorded.",
         )
     if free >= MIN_FREE_BYTES:
         return None
-    return Trouble(
+    return Problem(
         what=f"The disk of the data folder {quote(folder)} has {free // 2**20} MiB left.",
         fix="Make room there: no call is made before it is recorded.",
     )

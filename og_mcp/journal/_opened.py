@@ -10,7 +10,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from og_mcp.calls import Journal
-from og_mcp.errors import ConfigurationError, Problem
+from og_mcp.errors import ConfigurationError, SettingProblem
 from og_mcp.journal._database import BUSY_S, Database
 from og_mcp.journal._journal import SQLJournal
 from og_mcp.journal._sqlite import SQLiteDatabase
@@ -70,7 +70,7 @@ def _file(url: URL, data_dir: Path) -> Path:
 
 
 def _wrong(what: str) -> ConfigurationError:
-    return ConfigurationError([Problem(VARIABLE, what)])
+    return ConfigurationError([SettingProblem(VARIABLE, what)])
 
 
 def _prepare(database: Database) -> None:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import HANDLED_SIGNALS
 
 from og_mcp.client import Session
-from og_mcp.errors import ConfigurationError, Problem
+from og_mcp.errors import ConfigurationError, SettingProblem
 from og_mcp.llm import openai_routes
 from og_mcp.server._connection import HTTPConnection
 from og_mcp.server._guard import Guard, HostRule
@@ -164,7 +164,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as exc:
         reason = (exc.strerror or "unknown").partition(" (")[0]
         what = f"{host} port {port} cannot be used: {reason}"
-        raise ConfigurationError([Problem("OG_HOST, OG_PORT", what)]) from exc
+        raise ConfigurationError([SettingProblem("OG_HOST, OG_PORT", what)]) from exc
 
 
 def _authority(listener: socket.socket) -> str:

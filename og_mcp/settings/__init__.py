@@ -18,7 +18,7 @@ from og_mcp.networks import LOCAL, LOCAL_WALLET_WEI, NETWORKS, Network
 from og_mcp.settings._rules import BASE_KEY, KEYS, OVERRIDES, SettingsDraft, broken
 from og_mcp.settings._values import can_be_read_by_others, decoded
 from og_mcp.settings._variables import PREFIX, TOOLSETS, VARIABLES, place, read, unknown
-from og_mcp.types import PublishedModel, Trouble
+from og_mcp.types import Problem, PublishedModel
 
 __all__ = [
     "TOOLSETS",
@@ -170,13 +170,13 @@ class Settings:
         """Whether the embedded network is used, which moves no real money."""
         return self.network_name == LOCAL
 
-    def odd_keys(self) -> list[Trouble]:
+    def odd_keys(self) -> list[Problem]:
         """Tell what is odd about configured keys; it keeps nothing from working."""
         told = []
         if self.unused_keys:
             names = " and ".join(self.unused_keys)
             told.append(
-                Trouble(
+                Problem(
                     what=f"{names}: set and not used, since OG_NETWORK=local has wallets of its own.",
                     fix=f"Set OG_NETWORK=opengradient to use the real network, or unset {names}.",
                 )
@@ -186,7 +186,7 @@ class Settings:
             path = Path(source.secret.get_secret_value())
             if can_be_read_by_others(path):
                 told.append(
-                    Trouble(
+                    Problem(
                         what=f"{source.variable}: other users of this machine can read {quote(path)}.",
                         fix="Mount the secret with mode 0400, or make sure that nobody else is there.",
                     )

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from og_mcp.errors import Problem
+from og_mcp.errors import SettingProblem
 from og_mcp.networks import LOCAL, NETWORKS, OPENGRADIENT, is_loopback_host
 
 KEYS: Final = ("OG_PRIVATE_KEY", "OG_PRIVATE_KEY_FILE", "OG_KEYSTORE")
@@ -57,7 +57,7 @@ class SettingsDraft:
         return any(name in self.given for name in (*KEYS, BASE_KEY))
 
 
-def broken(draft: SettingsDraft) -> Iterator[Problem]:
+def broken(draft: SettingsDraft) -> Iterator[SettingProblem]:
     """Yield a problem for every rule that is broken."""
     yield from _wallet(draft)
     yield from _account(draft)
@@ -68,51 +68,53 @@ def broken(draft: SettingsDraft) -> Iterator[Problem]:
     yield from _server(draft)
 
 
-def _wallet(draft: SettingsDraft) -> Iterator[Problem]:
+def _wallet(draft: SettingsDraft) -> Iterator[SettingProblem]:
     keys = [name for name in KEYS if name in draft.given]
     if len(keys) > 1:
-        yield Problem(keys[1], f"is set beside {keys[0]}; set only one of {', '.join(KEYS)}")
+        yield SettingProblem(keys[1], f"is set beside {keys[0]}; set only one of {', '.join(KEYS)}")
     if "OG_KEYSTORE" in draft.given and "OG_KEYSTORE_PASSWORD" not in draft.given:
-        yield Problem("OG_KEYSTORE_PASSWORD", "must be set to open OG_KEYSTORE")
+        yield SettingProblem("OG_KEYSTORE_PASSWORD", "must be set to open OG_KEYSTORE")
 
 
-def _account(draft: SettingsDraft) -> Iterator[Problem]:
+def _account(draft: SettingsDraft) -> Iterator[SettingProblem]:
     for name, other in (("OG_EMAIL", "OG_PASSWORD"), ("OG_PASSWORD", "OG_EMAIL")):
         if name in draft.given and other not in draft.given:
-            yield Problem(other, f"must be set too: {name} alone is not enough to sign in")
+            yield SettingProblem(other, f"must be set too: {name} alone is not enough to sign in")
 
 
-def _local(draft: SettingsDraft) -> Iterator[Problem]:
+def _local(draft: SettingsDraft) -> Iterator[SettingProblem]:
     how = (
         "OG_NETWORK=local" if "OG_NETWORK" in draft.given else "without a key, OG_NETWORK is local"
     )
     for name in (*OVERRIDES, "OG_RPC_URLS"):
         if name in draft.given:
-            yield Problem(
+            yield SettingProblem(
                 name,
                 f"has no meaning here ({how}): the local network tells its own addresses in its "
                 f"ready file; set OG_NETWORK to one of {', '.join(NETWORKS)}, or unset {name}",
             )
 
 
-def _public(draft: SettingsDraft) -> Iterator[Problem]:
+def _public(draft: SettingsDraft) -> Iterator[SettingProblem]:
     if "OG_LOCALNET" in draft.given:
-        yield Problem("OG_LOCALNET", "is only for OG_NETWORK=local, which has to be set")
+        yield SettingProblem("OG_LOCALNET", "is only for OG_NETWORK=local, which has to be set")
     profile = NETWORKS[draft.network_name]
     for rpc, chain_id in CHAIN_ID_OF.items():
         url = draft.values.get(rpc)
         if url not in {None, getattr(profile, OVERRIDES[rpc])} and chain_id not in draft.given:
-            yield Problem(chain_id, f"must be set too, since {rpc} names another RPC")
+            yield SettingProblem(chain_id, f"must be set too, since {rpc} names another RPC")
 
 
-def _server(draft: SettingsDraft) -> Iterator[Problem]:
+def _server(draft: SettingsDraft) -> Iterator[SettingProblem]:
     over_http = draft.values.get("OG_TRANSPORT") in {"http", "sse"}
     if not over_http or "OG_HTTP_TOKEN" in draft.given:
         return
     if not is_loopback_host(draft.values.get("OG_HOST", "127.0.0.1")):
-        yield Problem("OG_HTTP_TOKEN", "must be set: OG_HOST can be reached from other machines")
+        yield SettingProblem(
+            "OG_HTTP_TOKEN", "must be set: OG_HOST can be reached from other machines"
+        )
     elif draft.has_key and draft.network_name != LOCAL:
-        yield Problem(
+        yield SettingProblem(
             "OG_HTTP_TOKEN",
             "must be set: with a wallet of a real network, every program on this machine could spend",
         )

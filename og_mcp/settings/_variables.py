@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from og_mcp.errors import Problem
+from og_mcp.errors import SettingProblem
 from og_mcp.networks import NAMES
 from og_mcp.settings import _values as v
 from og_mcp.types import PublishedModel
@@ -83,10 +83,10 @@ VARIABLES: Final[Mapping[str, v.Parse[Any]]] = {
 """Every variable and what reads it, in the order of problems and of the documentation."""
 
 
-def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
+def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[SettingProblem]]:
     """Parse every variable that is set; one that cannot be parsed is a problem and has no value."""
     values: dict[str, Any] = {}
-    problems: list[Problem] = []
+    problems: list[SettingProblem] = []
     for name, parse in VARIABLES.items():
         text = environ.get(name, "")
         text = text if name in UNTOUCHED else text.strip()
@@ -95,14 +95,14 @@ def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
         try:
             values[name] = parse(text)
         except v.BadValueError as exc:
-            problems.append(Problem(name, str(exc)))
+            problems.append(SettingProblem(name, str(exc)))
     return values, problems
 
 
-def unknown(environ: Mapping[str, str]) -> list[Problem]:
+def unknown(environ: Mapping[str, str]) -> list[SettingProblem]:
     """Refuse names that look like ours and are not, with the nearest known one."""
     return [
-        Problem(
+        SettingProblem(
             v.quoted_name(name), f"is not a setting of og-mcp; the nearest one is {_nearest(name)}"
         )
         for name in environ
@@ -114,7 +114,7 @@ def _nearest(name: str) -> str:
     return str(difflib.get_close_matches(name.upper(), VARIABLES, n=1, cutoff=0)[0])
 
 
-def place(problem: Problem) -> tuple[int, str]:
+def place(problem: SettingProblem) -> tuple[int, str]:
     """Sort key: the order of the table, unknown names after it."""
     names = list(VARIABLES)
     known = problem.variable in VARIABLES

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from og_mcp.errors import InputError
 from og_mcp.tools._tool import Tool, tool
-from og_mcp.types import Trouble
+from og_mcp.types import Problem
 from tests.tools.calls import answer, refusal
 
 Rows = Annotated[list[list[int]], Field(min_length=1, max_length=3, description="Rows.")]
@@ -31,7 +31,7 @@ def made(title: str) -> Tool:
         idempotent=True,
         open_world=False,
     )
-    async def work(rows: Rows, prices: Prices = {}, mode: Mode = "TEE") -> Trouble:  # noqa: B006 - pydantic copies it
+    async def work(rows: Rows, prices: Prices = {}, mode: Mode = "TEE") -> Problem:  # noqa: B006 - pydantic copies it
         """Work.
 
         Indented in its source.
@@ -40,7 +40,7 @@ def made(title: str) -> Tool:
             raise InputError("One is wrong.", "Take two.")
         if rows == [[2]]:
             raise KeyError("0x-a-key-that-must-not-leave")
-        return Trouble(what=str(rows), fix=f"{prices} {mode}")
+        return Problem(what=str(rows), fix=f"{prices} {mode}")
 
     return work
 

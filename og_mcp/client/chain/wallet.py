@@ -24,7 +24,7 @@ from og_mcp.errors import (
     ConfigurationError,
     FeeCapError,
     InputError,
-    Problem,
+    SettingProblem,
     UnsafeEndpointError,
 )
 from og_mcp.networks import Network, is_loopback, shown
@@ -258,7 +258,7 @@ def _load(source: WalletSource) -> LocalAccount:
         hide("0x" + bytes(account.key).hex())
         return account
     # Without cause and context: the library's message may quote the key.
-    raise ConfigurationError([Problem(source.variable, _UNREADABLE[source.kind])])
+    raise ConfigurationError([SettingProblem(source.variable, _UNREADABLE[source.kind])])
 
 
 def _read(source: WalletSource) -> LocalAccount:
