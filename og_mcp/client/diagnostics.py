@@ -188,9 +188,9 @@ class Examination:
         try:
             found = await self._look(name)
         except (NoWalletError, ConfigurationError) as exc:
-            trouble = _problem_of(exc)
-            is_told = any(trouble in one.wrong for one in self.found.values())
-            found = CheckResult() if is_told else CheckResult(wrong=[trouble])
+            problem = _problem_of(exc)
+            is_told = any(problem in one.wrong for one in self.found.values())
+            found = CheckResult() if is_told else CheckResult(wrong=[problem])
         except OGError as exc:
             found = CheckResult(wrong=[_problem_of(exc)])
         self.found[name] = found
@@ -210,8 +210,8 @@ class Examination:
     def status(self) -> Status:
         """Tell what was found as the tool `status` does."""
         found = [self.found[name] for name in self.checks if name in self.found]
-        wrong = [trouble for one in found for trouble in one.wrong]
-        odd = [trouble for one in found for trouble in one.odd]
+        wrong = [problem for one in found for problem in one.wrong]
+        odd = [problem for one in found for problem in one.odd]
         settings, limits = self._resources.settings, self._resources.limits
         left = self._fees_left, self._base_fees_left, self._opg_left
         return Status(

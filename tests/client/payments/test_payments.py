@@ -337,9 +337,9 @@ async def test_t29_no_bearer_secret_is_written_down(
     caplog.set_level(logging.DEBUG)
     async with purse.session() as og:
         await chat(og)
-        [line] = (await og._resources()).payments.opened._lines.values()  # type: ignore[union-attr]  # noqa: SLF001 - the secrets themselves
-        assert line.session is not None
-        secrets = [line.session.id, line.session.signature]
+        [slot] = (await og._resources()).payments.opened._slots.values()  # type: ignore[union-attr]  # noqa: SLF001 - the secrets themselves
+        assert slot.session is not None
+        secrets = [slot.session.id, slot.session.signature]
     written = b"".join(
         path.read_bytes() for path in (purse.folder / "data").rglob("*") if path.is_file()
     )
@@ -413,9 +413,9 @@ async def test_t2_the_offered_extension_is_answered_by_nothing(purse: Purse) -> 
 
     async with purse.session() as og:
         await chat(og)
-        [line] = (await og._resources()).payments.opened._lines.values()  # type: ignore[union-attr]  # noqa: SLF001 - what was sent
-        assert line.session is not None
-        sent = json.loads(base64.b64decode(line.session.signature))
+        [slot] = (await og._resources()).payments.opened._slots.values()  # type: ignore[union-attr]  # noqa: SLF001 - what was sent
+        assert slot.session is not None
+        sent = json.loads(base64.b64decode(slot.session.signature))
 
     assert not sent.get("extensions")
     assert sent["payload"].keys() == {"permit2Authorization", "signature"}
