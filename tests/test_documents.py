@@ -420,3 +420,18 @@ def test_texts_say_is_not_a(room: str) -> None:
     ]
 
     assert found == []
+
+
+def test_the_code_uses_the_words_of_the_glossary() -> None:
+    glossary = DOCUMENTS["architecture.md"].read_text(encoding="utf-8").split("## Glossary")[1]
+    words = [
+        word.strip()
+        for row in re.findall(r"^\| ([^|]+) \|", glossary, re.MULTILINE)[1:]
+        for word in row.split(",")
+    ]
+    code = "\n".join(
+        path.read_text(encoding="utf-8") for path in TEXTS if path.is_relative_to(ROOT / "og_mcp")
+    ).lower()
+
+    assert len(words) > 40
+    assert [word for word in words if word.lower() not in code] == []
