@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,21 @@ hypothesis.settings.load_profile("og-mcp")
 
 # What collecting makes stays to the end: walking through it again and again takes seconds.
 gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave a few cases of each sweep in the quick tier, from all over it; the others are slow."""
+    sweeps: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sweep") and not item.get_closest_marker("slow"):
+            sweeps[item.nodeid.partition("[")[0]].append(item)
+    for cases in sweeps.values():
+        (mark,) = cases[0].iter_markers("sweep")
+        step = -(-len(cases) // mark.kwargs["quick"])
+        for index, case in enumerate(cases):
+            if index % step:
+                case.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish() -> None:

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from textwrap import indent
 from typing import Any, Final
@@ -50,17 +51,20 @@ NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 LINK: Final = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
 
+@cache
 def plain(path: Path) -> str:
     """Read a text as prose: marks of comments and ends of lines are blanks."""
     return re.sub(r"\s*\n[\s#*/]*", " ", path.read_text(encoding="utf-8"))
 
 
+@cache
 def sections(document: str) -> set[str]:
     """Find the numbers of a document's sections."""
     text = DOCUMENTS[document].read_text(encoding="utf-8")
     return set(re.findall(r"^#+ ([0-9]+(?:\.[0-9]+)*)\.? ", text, re.MULTILINE))
 
 
+@cache
 def threats() -> set[str]:
     text = DOCUMENTS["threats.md"].read_text(encoding="utf-8")
     return set(re.findall(r"^- \*\*T([0-9]+)\*\*", text, re.MULTILINE))

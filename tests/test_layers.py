@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,19 @@ BELOW = {
 """Layer -> the layers that it may import, beside itself."""
 
 
+Statement = ast.Import | ast.ImportFrom | ast.ClassDef
+
+
+@cache
+def statements(path: Path) -> list[Statement]:
+    """Return the imports and the classes of a file; it is parsed once for all tests."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, Statement)]
+
+
 def layers_imported_by(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in statements(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -92,7 +103,7 @@ BELOW_ALL = "og_mcp.client.calls.context"
 def imports_of(path: Path) -> set[str]:
     """Return the modules of the client that a file imports, for types alone or not."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in statements(path):
         if isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
@@ -183,10 +194,7 @@ def test_each_class_has_a_name_of_its_own_and_it_is_a_noun() -> None:
     """The local network is the other side of the wire: it may have words of its own."""
     files = [path for path in ROOT.rglob("*.py") if "localnet" not in path.parts]
     names = Counter(
-        node.name
-        for path in files
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef)
+        node.name for path in files for node in statements(path) if isinstance(node, ast.ClassDef)
     )
 
     assert not {name: count for name, count in names.items() if count > 1}

@@ -382,6 +382,7 @@ async def told_by(og: Session, *, cid: str = "QmX") -> str:
     return "\n".join(told)
 
 
+@pytest.mark.sweep(quick=3)
 @pytest.mark.parametrize(
     "how",
     [

@@ -625,6 +625,7 @@ SHAPES = (
 )
 
 
+@pytest.mark.sweep(quick=13)
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_a_secret_in_one_variable_is_never_shown(variable: str) -> None:
     for shape in SHAPES:

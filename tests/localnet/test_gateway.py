@@ -175,6 +175,7 @@ def test_a_completion_is_answered_and_signed(gateway: GatewayClient) -> None:
     assert problems(gateway.tee, answer, covered, "This is the built-in") == []
 
 
+@pytest.mark.sweep(quick=5)
 @pytest.mark.parametrize(
     "entry",
     list(catalogue.living(catalogue.utc_today(), "gateway", "llm")),

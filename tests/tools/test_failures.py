@@ -57,6 +57,7 @@ async def test_a_lost_answer_is_not_to_be_repeated_and_a_closed_gateway_may_be_a
     assert (closed["retryable"], closed["stage"]) == (True, "not_sent")
 
 
+@pytest.mark.sweep(quick=8)
 @pytest.mark.parametrize("tool", tools.ALL, ids=lambda tool: tool.name)
 @pytest.mark.parametrize("stage", list(Stage))
 def test_an_error_fits_the_published_schema_which_older_clients_hold_it_to(

@@ -387,6 +387,7 @@ async def test_a_language_model_is_told_where_it_belongs(mcp: Client) -> None:
     assert "openai/gpt-image-2" in await refusal(mcp, model="gpt-image-3")
 
 
+@pytest.mark.sweep(quick=3)
 @pytest.mark.parametrize("name", ["width", "height"])
 @pytest.mark.parametrize("side", [-1, 8193, True, 0.5, "wide", 10**400])
 async def test_a_size_out_of_bounds_is_refused_before_anything_is_paid(

@@ -236,6 +236,7 @@ async def test_a_value_that_cannot_go_on_the_wire_names_the_tensor(
     assert sent(localnet) == before
 
 
+@pytest.mark.sweep(quick=3)
 @pytest.mark.parametrize(
     "model_input",
     [

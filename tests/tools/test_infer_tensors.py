@@ -55,6 +55,7 @@ async def test_a_session_that_never_saw_the_model_learns_from_its_file(
     assert result["model_output"] == {"y": [[6, 7, 8]], "said": ["a"]}
 
 
+@pytest.mark.sweep(quick=3)
 @pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize(
     ("change", "text"),

@@ -146,6 +146,7 @@ async def test_a_model_of_the_first_generation_answers_on_chain(mcp: Client) -> 
     assert result["transaction_hash"]
 
 
+@pytest.mark.sweep(quick=2)
 @pytest.mark.parametrize("model", NO_TEMPERATURE)
 async def test_a_model_without_temperature_answers_with_default_arguments(
     mcp: Client, model: str

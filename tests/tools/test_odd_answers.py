@@ -10,6 +10,7 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,6 +86,12 @@ BYTES: Final = {
 }
 
 
+SOME: Final = dict(islice(BYTES.items(), 1, None, 8))
+some_or_all = pytest.mark.parametrize(
+    "odd", [SOME, pytest.param(BYTES, marks=pytest.mark.slow)], ids=["some", "all"]
+)
+
+
 class Seen:
     """A wallet and its host, who see the network through what may answer anything."""
 
@@ -158,31 +165,34 @@ async def seen(
 # Before anything leaves
 
 
+@some_or_all
 async def test_odd_bytes_before_a_transaction_are_told_as_not_sent(
-    localnet: LocalNetwork, tmp_path: Path, rpc: LyingRPC
+    localnet: LocalNetwork, tmp_path: Path, rpc: LyingRPC, odd: dict[str, bytes]
 ) -> None:
     async with seen(localnet, tmp_path, rpc, None) as host:
-        for name, sent in BYTES.items():
+        for name, sent in odd.items():
             rpc.on("eth_estimateGas", raw(sent))
             assert (await host.infer(name))["stage"] == Stage.NOT_SENT, name
 
     assert (host.purse.sent("pending"), rpc.sent) == (0, [])
 
 
+@some_or_all
 async def test_odd_bytes_of_the_payment_chain_are_told_as_not_sent(
-    localnet: LocalNetwork, tmp_path: Path, base: LyingRPC
+    localnet: LocalNetwork, tmp_path: Path, base: LyingRPC, odd: dict[str, bytes]
 ) -> None:
     async with seen(localnet, tmp_path, None, base) as host:
-        for name, sent in BYTES.items():
+        for name, sent in odd.items():
             base.on("eth_call", raw(sent))
             assert (await host.chat(name))["stage"] == Stage.NOT_SENT, name
 
 
+@some_or_all
 async def test_odd_bytes_of_a_gateway_that_is_not_paid_yet_are_told_as_not_sent(
-    localnet: LocalNetwork, tmp_path: Path, gateway: LyingGateway
+    localnet: LocalNetwork, tmp_path: Path, gateway: LyingGateway, odd: dict[str, bytes]
 ) -> None:
     async with seen(localnet, tmp_path, None, None) as host:
-        for name, sent in BYTES.items():
+        for name, sent in odd.items():
             gateway.on(raw(sent))
             facts = await host.chat(name)
             assert facts["stage"] == Stage.NOT_SENT, name
@@ -241,13 +251,8 @@ def paid_by(lie: Lie) -> Lie:
     return lambda answer: lie(answer) if answer.status == 200 else answer
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if number % 8 == 1 else pytest.mark.slow)
-        for number, name in enumerate(BYTES)
-    ],
-)
+@pytest.mark.sweep(quick=4)
+@pytest.mark.parametrize("name", BYTES)
 @pytest.mark.parametrize("method", [SEND, "eth_getTransactionReceipt"])
 async def test_odd_bytes_after_a_transaction_are_told_as_perhaps_sent(
     localnet: LocalNetwork, tmp_path: Path, rpc: LyingRPC, method: str, name: str
@@ -260,11 +265,12 @@ async def test_odd_bytes_after_a_transaction_are_told_as_perhaps_sent(
     assert len(set(rpc.sent)) == 1
 
 
+@some_or_all
 async def test_odd_bytes_of_a_gateway_that_is_paid_are_told_as_perhaps_paid(
-    localnet: LocalNetwork, tmp_path: Path, gateway: LyingGateway
+    localnet: LocalNetwork, tmp_path: Path, gateway: LyingGateway, odd: dict[str, bytes]
 ) -> None:
     async with seen(localnet, tmp_path, None, None) as host:
-        for name, sent in BYTES.items():
+        for name, sent in odd.items():
             gateway.on(paid_by(raw(sent)))
             facts = await host.chat(name)
             assert Stage(facts["stage"]) in SPENT, name
@@ -321,6 +327,7 @@ LIES: Final = {
 }
 
 
+@pytest.mark.sweep(quick=2)
 @pytest.mark.parametrize("method", BEFORE)
 async def test_odd_json_of_a_node_ends_in_words_or_changes_nothing(
     localnet: LocalNetwork, tmp_path: Path, rpc: LyingRPC, method: str

@@ -131,6 +131,7 @@ async def test_pictures_to_start_from_reach_the_gateway(
     assert result["images"][0]["sha256"] != earlier["sha256"]
 
 
+@pytest.mark.sweep(quick=3)
 @pytest.mark.parametrize(
     ("more", "says"),
     [
@@ -253,6 +254,7 @@ async def test_several_copies_are_numbered_and_one_key_saves_once(
     assert str(localnet.data_dir) not in json.dumps(receipt)
 
 
+@pytest.mark.sweep(quick=3)
 @pytest.mark.parametrize(
     "name",
     [

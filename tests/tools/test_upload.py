@@ -121,6 +121,7 @@ async def test_t26_what_may_not_be_published_is_told_and_is_not_there(
     assert (await answer(mcp, "list_files", model_name=name, version="0.01"))["files"] == []
 
 
+@pytest.mark.sweep(quick=1)
 @pytest.mark.parametrize("spelling", [str, str.upper, lambda key: key.removeprefix("0x")])
 async def test_t26_og_mcp_s_own_keys_are_not_published_whatever_they_stand_in(
     mcp: Client, name: str, localnet: LocalNetwork, tmp_path: Path, spelling: Callable[[str], str]

@@ -80,6 +80,7 @@ async def mined_by_call(purse: Purse) -> list[int]:
         return [len(purse.mined(call.transaction_hashes)) for call in calls]
 
 
+@pytest.mark.sweep(quick=2)
 @pytest.mark.parametrize("lie", LIES)
 async def test_t31_one_key_that_is_repeated_is_one_transaction(
     purse: Purse, rpc: LyingRPC, lie: str
@@ -102,6 +103,7 @@ async def test_t31_one_key_that_is_repeated_is_one_transaction(
     assert (await budget_of(purse)).open == 0
 
 
+@pytest.mark.sweep(quick=2)
 @pytest.mark.parametrize("lie", LIES)
 async def test_t31_one_approval_is_one_transaction_within_its_amount(
     purse: Purse, rpc: LyingRPC, lie: str
@@ -121,6 +123,7 @@ async def test_t31_one_approval_is_one_transaction_within_its_amount(
     assert purse.spent() <= approval.cap_wei
 
 
+@pytest.mark.sweep(quick=2)
 @pytest.mark.parametrize("lie", LIES)
 async def test_t31_a_days_cap_bounds_what_can_be_mined(
     purse: Purse, rpc: LyingRPC, lie: str

@@ -125,6 +125,7 @@ QUIRKS: dict[str, Quirk] = {
 }
 
 
+@pytest.mark.sweep(quick=4)
 @pytest.mark.parametrize("name", QUIRKS)
 async def test_a_call_is_one_transaction_and_answers_where(
     name: str, purse: Purse, rpc: LyingRPC
@@ -213,6 +214,7 @@ def test_t37_a_quantity_is_read_within_its_range() -> None:
         quantity(hex(COUNT + 1), "RPC")
 
 
+@pytest.mark.sweep(quick=2)
 @pytest.mark.parametrize("method", [ESTIMATE, PRICE, "eth_getBalance", NONCE])
 async def test_t37_a_number_that_cannot_be_fails_before_the_signature(
     purse: Purse, rpc: LyingRPC, method: str

@@ -179,6 +179,7 @@ def test_t26_a_name_that_is_swapped_after_the_opening_changes_nothing(
     model.close()
 
 
+@pytest.mark.sweep(quick=17)
 @pytest.mark.parametrize("kind", SECRETS)
 @pytest.mark.parametrize("name", ["m.onnx", "m.pt", "m.safetensors", "m.txt", "m.json"])
 def test_t26_a_key_file_under_a_model_s_name_is_refused(root: Path, kind: str, name: str) -> None:

@@ -36,6 +36,7 @@ def test_a_text_that_is_no_secret_passes(kind: str) -> None:
     look(INNOCENT[kind].encode())
 
 
+@pytest.mark.sweep(quick=13)
 @in_weights
 @pytest.mark.parametrize("place", [0, 1, 7, 8, CONTEXT - 3, WINDOW // 2 + 5, WINDOW - 400])
 def test_a_secret_among_weights_is_found_at_any_place(kind: str, place: int) -> None:

@@ -608,6 +608,7 @@ async def test_the_loop_turns_while_a_large_image_is_worked_on(images: Images) -
     assert turns > 20
 
 
+@pytest.mark.sweep(quick=1)
 @pytest.mark.parametrize("max_bytes", [700_000, 40_000, 2_000])
 def test_a_preview_fits_whatever_the_image_is(max_bytes: int) -> None:
     noise = os.urandom(3 * 1800 * 900)

@@ -119,6 +119,7 @@ async def test_a_dry_run_is_held_to_the_days_fees_as_the_call_is(purse: Purse) -
     assert rows["fees"]["detail"] == problem["what"]
 
 
+@pytest.mark.sweep(quick=2)
 @pytest.mark.parametrize(
     ("caps", "variable", "words"),
     [

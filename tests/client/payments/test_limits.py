@@ -106,6 +106,7 @@ async def test_a_session_that_was_idle_for_close_to_a_minute_is_not_used_again(
     assert (first.payment.cap_id != second.payment.cap_id) is is_left
 
 
+@pytest.mark.sweep(quick=2)
 @pytest.mark.parametrize("deadline_s", [30, 600, 900, 3600])
 async def test_a_session_is_used_for_45_percent_of_its_deadline(
     owner: Owner, deadline_s: int

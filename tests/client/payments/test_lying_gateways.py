@@ -113,6 +113,7 @@ LIES: dict[str, Lie] = {
 }
 
 
+@pytest.mark.sweep(quick=4)
 @pytest.mark.parametrize("name", LIES)
 async def test_whatever_a_paid_gateway_answers_costs_one_signature_and_shows_nothing(
     purse: Purse, gateway: LyingGateway, name: str

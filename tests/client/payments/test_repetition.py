@@ -85,6 +85,7 @@ async def test_after_an_error_that_repeating_does_not_help_the_same_chat_works_a
     assert settled(purse) == [spent]
 
 
+@pytest.mark.sweep(quick=2)
 @pytest.mark.parametrize("status", STATUSES)
 async def test_an_error_that_repeating_may_help_is_repeated_by_itself_once(
     purse: Purse, status: int
@@ -175,6 +176,7 @@ async def test_two_who_repeat_it_at_once_send_it_once(purse: Purse) -> None:
     assert requests(purse) == 1
 
 
+@pytest.mark.sweep(quick=2)
 @pytest.mark.parametrize(
     ("how", "streams"), [("cut", False), ("cut", True), ("error_frame", True), ("not_json", False)]
 )

@@ -317,6 +317,7 @@ def _changed(of: dict[str, dict[str, Any]], name: str) -> Iterator[tuple[str, di
         yield _AT.sub(".*", path), changed
 
 
+@pytest.mark.sweep(quick=2)
 @pytest.mark.parametrize("name", ["chat", "infer", "infer of hashes"])
 @pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
 async def test_t39_what_is_consistent_and_forged_is_not_confirmed_online(
