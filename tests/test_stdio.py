@@ -134,7 +134,7 @@ def test_libraries_are_heard_at_debug_alone(tmp_path: Path) -> None:
     all_of_it = logged({**LOCAL, "OG_DATA_DIR": str(tmp_path / "b")}, "DEBUG")
 
     assert usual == ""
-    assert " alembic" in all_of_it
+    assert " mcp.server" in all_of_it
 
 
 def test_help_tells_the_levels_and_that_openai_is_a_flag_alone() -> None:
