@@ -52,13 +52,13 @@ BECOMES: dict[type[Exception], type[ServiceError]] = {
     httpx.HTTPStatusError: ServiceRejectedError,
 }
 
-MISUSE = {
+MISUSE = (
     httpx.CookieConflict,
     httpx.RequestNotRead,
     httpx.ResponseNotRead,
     httpx.StreamClosed,
     httpx.StreamConsumed,
-}
+)
 """Mistakes of a programmer; they stay what they are."""
 
 
@@ -81,7 +81,7 @@ def made(kind: type[Exception]) -> Exception:
 
 
 def test_every_error_of_httpx_is_mapped_or_a_mistake_of_ours() -> None:
-    assert leaves() == BECOMES.keys() | MISUSE
+    assert leaves() == BECOMES.keys() | set(MISUSE)
 
 
 @pytest.mark.parametrize(("kind", "ours"), BECOMES.items())
