@@ -56,7 +56,7 @@ async def test_what_an_earlier_process_left_open_is_looked_up_before_the_day_is_
     day = opg(CAP + spent)
 
     # The journal has it as open still: together they would pass the day's cap.
-    async with purse.session(OG_MAX_PER_DAY=day) as og:
+    async with purse.session(OG_MAX_PER_DAY=day, OG_WAIT_S="5") as og:
         second = await chat(og, "second")
         with pytest.raises(BudgetExceededError, match="OG_MAX_PER_DAY"):
             await chat(og, "third", principal="http")
