@@ -686,14 +686,17 @@ class Session:
 
         Source: protocol.md section 5.
         """
-        hub = await self._hub(principal, can_ask=ask, progress=progress)
+        # First: once the file is open, the engine alone closes it.
+        engine, hub = (
+            await self._engine(),
+            await self._hub(principal, can_ask=ask, progress=progress),
+        )
         operations.check_texts(model_name=model_name, model_desc=model_desc)
         operation = operations.CreateModel(
             hub,
             {"model_name": model_name, "model_desc": model_desc},
             await self._open_file(hub, "create_model", model_path) if model_path else None,
         )
-        engine = await self._engine()
         return await engine.run(operation, Terms(principal, wait_s=wait_s))
 
     async def create_version(  # noqa: PLR0913 - what a caller may say, by name
@@ -753,14 +756,17 @@ class Session:
             UploadFailedError: It did not arrive; `stage` says whether it may be published.
             As `create_model`.
         """
-        hub = await self._hub(principal, can_ask=ask, progress=progress)
+        # First, as in `create_model`.
+        engine, hub = (
+            await self._engine(),
+            await self._hub(principal, can_ask=ask, progress=progress),
+        )
         operations.check_texts(model_name=model_name, version=version)
         operation = operations.Upload(
             hub,
             {"model_name": model_name, "version": version},
             await self._open_file(hub, "upload", model_path),
         )
-        engine = await self._engine()
         return await engine.run(operation, Terms(principal, wait_s=wait_s))
 
     async def _hub(

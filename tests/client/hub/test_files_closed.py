@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from og_mcp.client import Session
-from og_mcp.errors import ApprovalRequiredError, OGError, ServiceError
+from og_mcp.errors import ApprovalRequiredError, OGError, ServiceError, ShuttingDownError
 from og_mcp.types import UploadResult
 from tests.client.hub.publications import FILES, Tally, until
 from tests.localnet_client import LocalNetwork
@@ -99,11 +99,20 @@ async def handed_back_running(og: Session, localnet: LocalNetwork, name: str, pa
     assert (await og.get_call(running.call_id)).status == "done"
 
 
+async def refused_while_shutting_down(og: Session, _: LocalNetwork, name: str, path: str) -> None:
+    async with Session(og.settings) as ending:
+        await ending.end_calls(0)
+        for publish in (ending.upload(path, name, "0.01"), ending.create_model(name, "", path)):
+            with pytest.raises(ShuttingDownError):
+                await publish
+
+
 @pytest.mark.parametrize(
     "end",
     [
         *(done, published_before, created_with_it, refused_by_the_hub, waiting_for_a_person),
         *(not_signed_in, asked_for_twice, given_up_midway, handed_back_running),
+        refused_while_shutting_down,
     ],
 )
 async def test_a_file_is_let_go_of_however_its_call_ends(
