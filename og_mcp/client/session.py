@@ -306,13 +306,12 @@ class Session:
         requests = operations.InferenceRequests(
             self._known, opened.graphs, opened.hub, opened.files, opened.own.chain
         )
-        asked, canonical = await requests.check(
+        asked = await requests.check(
             model_cid, model_input, inference_mode, max_retries=max_retries
         )
         operation = operations.Infer(
             await opened.own.access(),
             asked,
-            canonical,
             opened.inference,
             max_fee_per_call=self.settings.max_fee_per_call,
             max_retries=max_retries,
@@ -631,7 +630,7 @@ class Session:
                 "allowance is needed.",
                 "Use OG_NETWORK=opengradient to pay gateways.",
             )
-        if amount == 0 and await self._allows_nothing(opened):
+        if amount == 0 and not await (await opened.allowance.get()).current():
             rpc = (await opened.base.chain.get()).rpc_shown
             return AllowanceResult(
                 network=self.settings.network_name,
@@ -644,11 +643,6 @@ class Session:
         if dry_run:
             return await engine.dry_run(operation)
         return await engine.run(operation, terms)
-
-    @staticmethod
-    async def _allows_nothing(opened: resources.Resources) -> bool:
-        address = await (await opened.base.wallet.get()).address()
-        return not (await (await opened.opg.get()).holdings(address)).allowance
 
     # Repositories and models on the Model Hub.
 

@@ -95,8 +95,8 @@ class Consent:
             why = "nobody is asked first: it lets nobody take anything"
             return Check(name="consent", result="ok", source="this process", detail=why)
         tool = operation.tool if quote.is_signed else ""
-        above = f"{CONFIRM} is {coins(self._settings.confirm_above)} OPG"
-        above = above if tool else "nothing is signed"
+        threshold = f"{CONFIRM} is {coins(self._settings.confirm_above)} OPG"
+        above = threshold if tool else "nothing is signed"
         if not needs_consent(self._settings, tool, max_opg=quote.max_opg):
             detail = f"nobody is asked first: {above}"
             return Check(name="consent", result="ok", source=CONFIRM, detail=detail)

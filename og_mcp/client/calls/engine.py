@@ -1,11 +1,11 @@
 """The call engine: every call that can cost something goes through it.
 
-open        the call is recorded, or joins the one that it repeats
-agree       a person agrees to what it may cost, where one must
-execute     the operation carries it out, in a task that belongs to the session: when the
-caller's connection breaks after a signature, the work goes on
-settle      its end and its receipt are recorded
-deliver     whoever waits gets the end; a call that nobody waits for is stopped while it is free
+* open: the call is recorded, or joins the one that it repeats.
+* agree: a person agrees to what it may cost, where one must.
+* execute: the operation carries it out, in a task that belongs to the session. When the caller's
+  connection breaks after a signature, the work goes on.
+* record: its end and its receipt are recorded.
+* deliver: whoever waits gets the end. A call that nobody waits for is stopped while it is free.
 """
 
 from __future__ import annotations

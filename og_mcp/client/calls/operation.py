@@ -117,7 +117,7 @@ class Operation(ABC, Generic[R]):
         """
 
     async def prepare(self) -> None:
-        """Check what has to hold before the call is recorded.
+        """Make ready what is recorded, and check what has to hold before that.
 
         Raises:
             OGError: It does not.

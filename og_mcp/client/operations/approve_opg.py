@@ -6,9 +6,9 @@ from typing import Any
 
 from og_mcp.client.calls.context import CallContext
 from og_mcp.client.calls.operation import Outcome
+from og_mcp.client.chain.chain import Receipt
 from og_mcp.client.operations.transaction import ChainAccess, TransactionOperation
-from og_mcp.client.payments.allowance import GAS_MARGIN, Allowance, request_of
-from og_mcp.client.recovery import ResultReader
+from og_mcp.client.payments.allowance import GAS_MARGIN, Allowance, ApprovedAllowance, request_of
 from og_mcp.client.wire.lazy import Lazy
 from og_mcp.errors import coins
 from og_mcp.types import AllowanceResult
@@ -45,9 +45,9 @@ class ApproveOPG(TransactionOperation[AllowanceResult]):
         """Encode `approve(address,uint256)` of the token (protocol.md section 7)."""
         return (await self._allowance.get()).call_data(self.max_opg)
 
-    async def reader(self) -> ResultReader:
-        """Return the reader of the new allowance."""
-        return await self._allowance.get()
+    async def read_result(self, call: CallContext, mined: Receipt) -> ApprovedAllowance:
+        """Tell the new allowance."""
+        return await (await self._allowance.get()).read_back(mined, self.request, call.principal)
 
     async def execute(self, call: CallContext) -> Outcome[AllowanceResult]:
         """Send the transaction, and forget the old allowance however that ended."""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from og_mcp.client.calls.context import CallContext
 from og_mcp.client.calls.operation import Outcome
+from og_mcp.client.chain.chain import Receipt
 from og_mcp.client.operations.transaction import ChainAccess, TransactionOperation
-from og_mcp.client.payments.cancellation import GAS_MARGIN, Cancellations, request_of
-from og_mcp.client.recovery import ResultReader
+from og_mcp.client.payments.cancellation import (
+    GAS_MARGIN,
+    Cancellations,
+    CancelledPayment,
+    request_of,
+)
 from og_mcp.types import CANCEL_PAYMENT, CancellationResult, Cap
 
 
@@ -43,9 +48,9 @@ class CancelPayment(TransactionOperation[CancellationResult]):
         """Encode `invalidateUnorderedNonces(uint256,uint256)` of Permit2 (protocol.md section 7)."""
         return self._cancellations.call_data(self._cap)
 
-    async def reader(self) -> ResultReader:
-        """Return the reader of the outcome."""
-        return self._cancellations
+    async def read_result(self, call: CallContext, mined: Receipt) -> CancelledPayment:
+        """Tell what came of it."""
+        return await self._cancellations.read_back(mined, self.request, call.principal)
 
     async def execute(self, call: CallContext) -> Outcome[CancellationResult]:
         """Make sure that the authorization pays for no further call; then send the transaction."""

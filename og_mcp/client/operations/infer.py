@@ -29,7 +29,6 @@ from og_mcp.client.operations.transaction import (
     TransactionOperation,
     check_retries,
 )
-from og_mcp.client.recovery import ResultReader
 from og_mcp.client.wire.lazy import Lazy
 from og_mcp.errors import FeeCapError, InputError, ModelNotFoundError, OGError, quote
 from og_mcp.types import Call, Check, InferenceMode, InferenceResult, ModelGraph
@@ -70,11 +69,10 @@ class Infer(TransactionOperation[InferenceResult]):
     result = InferenceResult
     checked_input = "every tensor can go on the wire"
 
-    def __init__(  # noqa: PLR0913 - what is asked, and what it is carried out with
+    def __init__(
         self,
         chain: ChainAccess,
         asked: InferenceRequest,
-        canonical: Mapping[str, Any],
         inference: Lazy[Inference],
         *,
         max_fee_per_call: int,
@@ -85,12 +83,6 @@ class Infer(TransactionOperation[InferenceResult]):
         self._max_fee_per_call = max_fee_per_call
         self._data: bytes | None = None
         self.read = check_readable
-        self.request = {
-            "tool": "infer",
-            "model_cid": asked.model_cid,
-            "model_input": canonical,
-            "inference_mode": asked.mode.name,
-        }
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -107,6 +99,16 @@ class Infer(TransactionOperation[InferenceResult]):
         del call
         return result.model_copy(update={"note": f"{self._asked.note} {result.note}".strip()})
 
+    async def prepare(self) -> None:
+        """Write the request in the one form that is hashed; a dry run needs none."""
+        asked = self._asked
+        self.request = {
+            "tool": "infer",
+            "model_cid": asked.model_cid,
+            "model_input": await to_thread.run_sync(canonical_input, asked.given, asked.inputs),
+            "inference_mode": asked.mode.name,
+        }
+
     async def call_data(self) -> tuple[str, bytes]:
         """Encode the tensors, once; source: `run(string,uint8,tuple)` of the inference contract."""
         if self._data is None:
@@ -115,10 +117,6 @@ class Infer(TransactionOperation[InferenceResult]):
                 encode_run, asked.model_cid, int(asked.mode), asked.inputs
             )
         return self._chain.network.inference_contract, self._data
-
-    async def reader(self) -> ResultReader:
-        """Return the reader of outputs."""
-        return await self._inference.get()
 
     async def read_result(self, call: CallContext, mined: Receipt) -> InferenceOutput:
         """Read the output; what the model gives is known, so text tensors get their shape."""
@@ -182,8 +180,8 @@ class InferenceRequests:
         mode: InferenceMode | str,
         *,
         max_retries: int,
-    ) -> tuple[InferenceRequest, Mapping[str, Any]]:
-        """Check a request; returns it, and its input in the one form that is hashed.
+    ) -> InferenceRequest:
+        """Check a request.
 
         Raises:
             InputError: It cannot go on the wire, or not into this model.
@@ -204,8 +202,7 @@ class InferenceRequests:
             inputs = check_against(inputs, graph.inputs)
         why = "" if graph is not None else (await self._graphs.get()).why_not(model_cid)
         note = " ".join(filter(None, (note, *inputs.notes)))
-        asked = InferenceRequest(model_cid, inputs, checked_mode, model_input, graph, why, note)
-        return asked, await to_thread.run_sync(canonical_input, model_input, inputs)
+        return InferenceRequest(model_cid, inputs, checked_mode, model_input, graph, why, note)
 
     async def _cid_of(self, model: str) -> tuple[str, str]:
         """Return a content id unchanged; for a model's name return its file's id, and a note."""

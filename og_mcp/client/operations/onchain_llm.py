@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from og_mcp.client.chain.onchain_llm import OnchainLLM
+from og_mcp.client.calls.context import CallContext
+from og_mcp.client.chain.chain import Receipt
+from og_mcp.client.chain.onchain_llm import GAS_MARGIN, OnchainAnswer, OnchainLLM
 from og_mcp.client.codec.llm_abi import encode_request
 from og_mcp.client.codec.llm_shapes import LLMMode, LLMRequest
 from og_mcp.client.llm.onchain_requests import chat_request, completion_request
 from og_mcp.client.operations.options import ChatOptions, SamplingOptions
 from og_mcp.client.operations.transaction import ChainAccess, TransactionOperation
-from og_mcp.client.recovery import ResultReader
 from og_mcp.client.wire.lazy import Lazy
 from og_mcp.errors import InputError
 from og_mcp.types import ChatResult, CompletionResult, SettlementModeName
@@ -26,8 +27,7 @@ class OnchainCall(TransactionOperation[R]):
     """A chat or a completion through the inference contract."""
 
     checked_input = "model, mode and texts can go on the wire"
-    gas_margin = 1.5
-    """Gas limit over estimate, as the network's own client has it for LLM calls."""
+    gas_margin = GAS_MARGIN
 
     def __init__(
         self,
@@ -50,9 +50,9 @@ class OnchainCall(TransactionOperation[R]):
         """Encode it; source: `runLLMChat` and `runLLMCompletion` (protocol.md section 3)."""
         return self._chain.network.inference_contract, encode_request(self._asked)
 
-    async def reader(self) -> ResultReader:
-        """Return the reader of answers."""
-        return await self._llm.get()
+    async def read_result(self, call: CallContext, mined: Receipt) -> OnchainAnswer:
+        """Read the answer."""
+        return await (await self._llm.get()).read_back(mined, self.request, call.principal)
 
 
 class OnchainChat(OnchainCall[ChatResult]):

@@ -79,6 +79,13 @@ class Publication(Operation[R]):
         self._done = ""
         """What was done so far: a sentence without its full stop."""
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The repository, and the version where it is given."""
+        return {
+            name: self.request[name] for name in ("model_name", "version") if name in self.request
+        }
+
     @abstractmethod
     async def effect(self) -> str:
         """Say what the call does, for the person who is asked to agree."""
@@ -171,11 +178,6 @@ class CreateModel(Publication[CreatedModel]):
     tool = "create_model"
     result = CreatedModel
 
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The repository's name."""
-        return {"model_name": self.request["model_name"]}
-
     async def effect(self) -> str:
         """Say whether it creates a repository, or adds to the account's own of that name."""
         name, model = self.request["model_name"], self._model
@@ -246,11 +248,6 @@ class CreateVersion(Publication[CreatedVersion]):
     tool = "create_version"
     result = CreatedVersion
 
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The repository's name."""
-        return {"model_name": self.request["model_name"]}
-
     async def effect(self) -> str:
         """Say which repository gets a version."""
         kind = "major" if self.request["is_major"] else "minor"
@@ -273,11 +270,6 @@ class Upload(Publication[UploadResult]):
 
     tool = "upload"
     result = UploadResult
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """Repository and version."""
-        return {name: self.request[name] for name in ("model_name", "version")}
 
     async def effect(self) -> str:
         """Say which file is published where."""

@@ -6,14 +6,14 @@ import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from og_mcp.client.calls.context import CallContext
 from og_mcp.client.calls.operation import Operation, Outcome, Quote
 from og_mcp.client.chain.chain import Receipt
 from og_mcp.client.chain.sender import GAS_MARGIN, Read, Sender
 from og_mcp.client.receipts.transaction_receipt import transaction_receipt
-from og_mcp.client.recovery import ChainRecovery, ResultReader
+from og_mcp.client.recovery import ChainRecovery, MinedResult
 from og_mcp.client.wire.lazy import Lazy
 from og_mcp.errors import (
     FeeCapError,
@@ -92,8 +92,8 @@ class TransactionOperation(Operation[R]):
         """Return the contract's address and the call data."""
 
     @abstractmethod
-    async def reader(self) -> ResultReader:
-        """Return the reader of the result."""
+    async def read_result(self, call: CallContext, mined: Receipt) -> MinedResult:
+        """Read what the mined call gave."""
 
     def over_cap(self, error: FeeCapError) -> None:
         """Add to the error how the fee can be lowered."""
@@ -174,15 +174,11 @@ class TransactionOperation(Operation[R]):
                 exc.receipt = await self._receipt_of_failure(call, sender)
             raise
 
-    async def read_result(self, call: CallContext, mined: Receipt) -> Any:  # noqa: ANN401 - see Mined
-        """Read what the call gave."""
-        return await (await self.reader()).read_back(mined, self.request, call.principal)
-
     async def _outcome(self, call: CallContext, mined: Receipt) -> Outcome[R]:
         found = await self.read_result(call, mined)
-        result: R = found.result(call.call_id, self._chain.network, self.request)
+        result = found.result(call.call_id, self._chain.network, self.request)
         return Outcome(
-            result=result,
+            result=cast("R", result),
             stage=Stage.CHARGED,
             receipt=self._receipt(call, mined, found.response),
             fee_wei=mined.fee_wei,
