@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -79,4 +80,6 @@ def _program() -> None:
 
 def main() -> None:
     """Run the program `og-mcp`; what the console script and `python -m og_mcp` call."""
+    # pydantic would look through every installed package for plugins; this program uses none.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     _program.main(prog_name="og-mcp")
